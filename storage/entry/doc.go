@@ -1,0 +1,6 @@
+// Package entry is the format of a Raft command in a partition's log, and the rule that decides whether it may be appended.
+//
+// A command is a header (this package, docs/formats.md section 3) that hashicorp/raft carries as Log.Data, and a payload of
+// record batches that never passes through it. State holds what the rule reads; Admit and Advance are pure, so that the
+// two-site model runs the very code that production runs.
+package entry
