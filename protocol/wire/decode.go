@@ -1,0 +1,26 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Decode checks a request's body (Check) and decodes it. Byte fields of the result, such as the records of a Produce, borrow
+// from h.Body, so the frame must stay retained while the request is used; everything else is copied. Memory therefore does
+// not grow with the size of records. Errors: ErrMalformed, ErrUnsupportedVersion, ErrUnknownAPI.
+func Decode(h RequestHeader) (kmsg.Request, error) {
+	if err := Check(h.Key, h.Version, h.Body); err != nil {
+		return nil, err
+	}
+	req := kmsg.RequestForKey(h.Key)
+	if req == nil {
+		return nil, fmt.Errorf("%w: key %d", ErrUnknownAPI, h.Key)
+	}
+	req.SetVersion(h.Version)
+	// Not UnsafeReadFrom: its strings would borrow from a pooled buffer too, and strings travel far (hazard K3).
+	if err := req.ReadFrom(h.Body); err != nil {
+		return nil, fmt.Errorf("%w: key %d version %d: %w", ErrMalformed, h.Key, h.Version, err)
+	}
+	return req, nil
+}
