@@ -1,0 +1,137 @@
+package meta
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// JournalCheckpoint is the value of checkpoint/journal.
+type JournalCheckpoint struct {
+	First uint64 // the first journal sequence that is still needed; 0 = all
+	Mark  uint64 // everything up to this journal sequence is synced
+	Clean bool   // the last process stopped after a full checkpoint and wrote nothing since
+}
+
+const journalCheckpointLen = 17
+
+// Append encodes c behind dst.
+func (c *JournalCheckpoint) Append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, c.First)
+	dst = binary.BigEndian.AppendUint64(dst, c.Mark)
+	if c.Clean {
+		return append(dst, 1)
+	}
+	return append(dst, 0)
+}
+
+// Decode reads what Append wrote. Errors: ErrCorrupt.
+func (c *JournalCheckpoint) Decode(b []byte) error {
+	if len(b) != journalCheckpointLen || b[16] > 1 {
+		return fmt.Errorf("%w: journal checkpoint of %d bytes", ErrCorrupt, len(b))
+	}
+	c.First = binary.BigEndian.Uint64(b)
+	c.Mark = binary.BigEndian.Uint64(b[8:])
+	c.Clean = b[16] == 1
+	return nil
+}
+
+// GroupCheckpoint is all of a Raft group that lies at or below its snapshot, and its vote
+// (docs/formats.md section 6, bucket raft).
+type GroupCheckpoint struct {
+	SnapshotIndex      uint64
+	SnapshotTerm       uint64
+	CurrentTerm        uint64
+	VotedTerm          uint64
+	LogStart           int64
+	LogEnd             int64 // next write offset behind the snapshot
+	EndSegment         int64 // where the bytes up to the snapshot end: segment base offset ...
+	EndPosition        int64 // ... and byte position in it
+	LogDir             uint16
+	SiteEpoch          uint32
+	TermBase           uint64
+	EpochBase          uint32
+	LeaderEpoch        int32 // of the last entry, -1 = none
+	AppendSequence     uint64
+	ValidatedTerm      uint64
+	ConfigurationIndex uint64
+	Candidate          string // voted for in VotedTerm
+	Configuration      []byte // hashicorp EncodeConfiguration
+	Folder             string // relative to the log dir; "" = no segments (the metadata Raft group)
+	State              []byte // of the machine behind Raft
+}
+
+const groupCheckpointLen = 112
+
+// blobMax bounds each of the four trailing byte strings.
+const blobMax = 64 << 20
+
+// Append encodes c behind dst.
+func (c *GroupCheckpoint) Append(dst []byte) []byte {
+	u64 := binary.BigEndian.AppendUint64
+	dst = u64(u64(u64(u64(dst, c.SnapshotIndex), c.SnapshotTerm), c.CurrentTerm), c.VotedTerm)
+	dst = u64(u64(dst, uint64(c.LogStart)), uint64(c.LogEnd))
+	dst = u64(u64(dst, uint64(c.EndSegment)), uint64(c.EndPosition))
+	dst = binary.BigEndian.AppendUint16(dst, c.LogDir)
+	dst = append(dst, 0, 0)
+	dst = binary.BigEndian.AppendUint32(dst, c.SiteEpoch)
+	dst = u64(dst, c.TermBase)
+	dst = binary.BigEndian.AppendUint32(dst, c.EpochBase)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(c.LeaderEpoch))
+	dst = u64(u64(u64(dst, c.AppendSequence), c.ValidatedTerm), c.ConfigurationIndex)
+	for _, blob := range [][]byte{[]byte(c.Candidate), c.Configuration, []byte(c.Folder), c.State} {
+		dst = binary.BigEndian.AppendUint32(dst, uint32(len(blob)))
+		dst = append(dst, blob...)
+	}
+	return dst
+}
+
+// Decode reads what Append wrote; the byte strings borrow from b. Errors: ErrCorrupt.
+func (c *GroupCheckpoint) Decode(b []byte) error {
+	if len(b) < groupCheckpointLen || b[66] != 0 || b[67] != 0 {
+		return fmt.Errorf("%w: Raft group checkpoint of %d bytes", ErrCorrupt, len(b))
+	}
+	u64 := binary.BigEndian.Uint64
+	c.SnapshotIndex, c.SnapshotTerm, c.CurrentTerm, c.VotedTerm = u64(b), u64(b[8:]), u64(b[16:]), u64(b[24:])
+	c.LogStart, c.LogEnd = int64(u64(b[32:])), int64(u64(b[40:]))
+	c.EndSegment, c.EndPosition = int64(u64(b[48:])), int64(u64(b[56:]))
+	c.LogDir = binary.BigEndian.Uint16(b[64:])
+	c.SiteEpoch = binary.BigEndian.Uint32(b[68:])
+	c.TermBase = u64(b[72:])
+	c.EpochBase = binary.BigEndian.Uint32(b[80:])
+	c.LeaderEpoch = int32(binary.BigEndian.Uint32(b[84:]))
+	c.AppendSequence, c.ValidatedTerm, c.ConfigurationIndex = u64(b[88:]), u64(b[96:]), u64(b[104:])
+	b = b[groupCheckpointLen:]
+	var blobs [4][]byte
+	for i := range blobs {
+		if len(b) < 4 || binary.BigEndian.Uint32(b) > blobMax || int(binary.BigEndian.Uint32(b)) > len(b)-4 {
+			return fmt.Errorf("%w: byte string %d of a Raft group checkpoint", ErrCorrupt, i)
+		}
+		n := int(binary.BigEndian.Uint32(b))
+		blobs[i], b = b[4:4+n], b[4+n:]
+	}
+	if len(b) != 0 {
+		return fmt.Errorf("%w: %d bytes behind a Raft group checkpoint", ErrCorrupt, len(b))
+	}
+	c.Candidate, c.Configuration, c.Folder, c.State = string(blobs[0]), blobs[1], string(blobs[2]), blobs[3]
+	return nil
+}
+
+// AdmissionState is the admission state behind the snapshot (docs/formats.md section 7).
+func (c *GroupCheckpoint) AdmissionState() entry.State {
+	return entry.State{
+		SiteEpoch: c.SiteEpoch, FenceTarget: entry.NoFence, HasEpochBase: c.TermBase != 0, TermBase: c.TermBase,
+		EpochBase: c.EpochBase, LastTerm: c.ValidatedTerm, AppendSequence: c.AppendSequence, LastEpoch: c.LeaderEpoch,
+		NextOffset: c.LogEnd,
+	}
+}
+
+// SetAdmissionState stores s as the state behind the snapshot. A Raft term is never 0, so TermBase 0 says "no epoch base yet".
+func (c *GroupCheckpoint) SetAdmissionState(s entry.State) {
+	c.SiteEpoch, c.TermBase, c.EpochBase = s.SiteEpoch, s.TermBase, s.EpochBase
+	if !s.HasEpochBase {
+		c.TermBase = 0
+	}
+	c.ValidatedTerm, c.AppendSequence, c.LeaderEpoch, c.LogEnd = s.LastTerm, s.AppendSequence, s.LastEpoch, s.NextOffset
+}

@@ -1,0 +1,44 @@
+package meta
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// ValueVersion is the version byte of every value that this binary writes.
+const ValueVersion = 1
+
+// valueOverhead is the length of CRC and version in front of a value.
+const valueOverhead = 5
+
+var (
+	ErrCorrupt = errors.New("meta: corrupt")
+	ErrVersion = errors.New("meta: unknown version")
+)
+
+// seal frames a value: CRC u32 | version u8 | value. The CRC covers version and value.
+func seal(value []byte) []byte {
+	b := make([]byte, valueOverhead+len(value))
+	b[4] = ValueVersion
+	copy(b[valueOverhead:], value)
+	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], entry.Castagnoli))
+	return b
+}
+
+// open checks a framed value and returns a copy of what is inside.
+func open(b []byte) ([]byte, error) {
+	if len(b) < valueOverhead {
+		return nil, fmt.Errorf("%w: value of %d bytes", ErrCorrupt, len(b))
+	}
+	if crc := crc32.Checksum(b[4:], entry.Castagnoli); crc != binary.BigEndian.Uint32(b) {
+		return nil, fmt.Errorf("%w: value CRC %08x, stored %08x", ErrCorrupt, crc, binary.BigEndian.Uint32(b))
+	}
+	if b[4] != ValueVersion {
+		return nil, fmt.Errorf("%w %d of a value, this binary knows %d", ErrVersion, b[4], ValueVersion)
+	}
+	return append(make([]byte, 0, len(b)-valueOverhead), b[valueOverhead:]...), nil
+}
