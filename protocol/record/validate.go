@@ -1,0 +1,193 @@
+package record
+
+import (
+	"fmt"
+	"math"
+)
+
+const (
+	// BytesMaxDefault is Kafka's default of max.message.bytes.
+	BytesMaxDefault = 1048588
+	// AfterMaxMsDefault is Kafka 4's default of message.timestamp.after.max.ms, one hour.
+	AfterMaxMsDefault = 3_600_000
+)
+
+// Limits are the topic's rules for what a client sends. Start from DefaultLimits: here 0 is a legal limit of its own.
+//
+// A compressed batch stays closed unless OpenCompressed, KeysRequired, a finite BeforeMaxMs or a claimed record count that its
+// size does not make likely asks to look inside. In a closed batch the header is believed for record count, offsets and
+// timestamps; Kafka would have found records that do not unpack or parse, and offset deltas and a MaxTimestamp that differ
+// from the header (it rewrites those).
+type Limits struct {
+	BytesMax       int   // max.message.bytes: the whole batch as sent; 0 = BytesMaxDefault
+	NowMs          int64 // the clock, ms since 1970
+	BeforeMaxMs    int64 // message.timestamp.before.max.ms; MaxInt64 = none
+	AfterMaxMs     int64 // message.timestamp.after.max.ms; MaxInt64 = none
+	LogAppendTime  bool  // message.timestamp.type: timestamps of records are not looked at; the caller stamps (SetLogAppendTime)
+	KeysRequired   bool  // cleanup.policy has compact
+	OpenCompressed bool  // look into every compressed batch
+	DecompressMax  int64 // budget for looking, bytes; 0 = DecompressedMax
+}
+
+// DefaultLimits are those of a Kafka 4 topic without configuration.
+func DefaultLimits(nowMs int64) Limits {
+	return Limits{BytesMax: BytesMaxDefault, NowMs: nowMs, BeforeMaxMs: math.MaxInt64, AfterMaxMs: AfterMaxMsDefault}
+}
+
+// Single returns the one batch of a partition in a produce request of the given version; aliases b. As in Kafka there must be
+// exactly one, of magic 2, and zstd only from version 7. A partial batch behind it is refused, where Kafka cuts it off unsaid.
+// Errors: ErrInvalid, ErrTruncated, ErrMagic, ErrCorrupt, ErrCodec.
+func Single(b []byte, version int16) (Batch, error) {
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%w: no batch", ErrInvalid)
+	}
+	batch, rest, err := Next(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("%w: %d bytes behind the batch", ErrInvalid, len(rest))
+	}
+	if version < 7 && batch.Codec() == Zstd {
+		return nil, fmt.Errorf("%w: zstd in a produce request of version %d", ErrCodec, version)
+	}
+	return batch, nil
+}
+
+// ValidateProduce says what Kafka's LogValidator says to a batch from a client: size, CRC, codec, offset range and count,
+// control and transactional flags, sequence, and each record's structure, offset delta, key and timestamp. As Kafka does, it
+// corrects a MaxTimestamp that is not the largest of the records and a timestamp type that is not the topic's (bytes and CRC of
+// b change). Unlike Kafka, which takes or rewrites them, it refuses offset deltas other than 0, 1, 2, ... and transactional
+// batches without a producer id. An uncompressed batch is read twice (CRC, walk) without allocation.
+// Errors: ErrCorrupt, ErrInvalid, ErrTimestamp, ErrTooLarge, ErrCodec; a *RecordError where one record is at fault.
+func (b Batch) ValidateProduce(l Limits) error {
+	if err := b.validateHeader(l); err != nil {
+		return err
+	}
+	if b.Codec() == None || l.mustOpen(b) {
+		return b.validateRecords(l)
+	}
+	if l.LogAppendTime || b.MaxTimestamp() == NoTimestamp {
+		return b.validateTimestampType()
+	}
+	if !l.timestampOK(b.MaxTimestamp()) {
+		return l.badTimestamp(b.RecordCount()-1, b.MaxTimestamp())
+	}
+	b.setTimestamp(0, b.MaxTimestamp())
+	return nil
+}
+
+// validateHeader checks in Kafka's order, so that a batch with two faults gets Kafka's error.
+func (b Batch) validateHeader(l Limits) error {
+	if b.BaseOffset() != 0 {
+		return fmt.Errorf("%w: base offset %d from a client", ErrInvalid, b.BaseOffset())
+	}
+	bytesMax := l.BytesMax
+	if bytesMax == 0 {
+		bytesMax = BytesMaxDefault
+	}
+	if b.Length() > bytesMax {
+		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, b.Length(), bytesMax)
+	}
+	if err := b.CheckCRC(); err != nil {
+		return err
+	}
+	if b.Codec() > Zstd {
+		return fmt.Errorf("%w: codec %d", ErrCodec, b.Codec())
+	}
+	count, delta := b.RecordCount(), b.LastOffsetDelta()
+	switch {
+	case delta < 0:
+		return fmt.Errorf("%w: last offset delta %d", ErrInvalid, delta)
+	case count <= 0:
+		return fmt.Errorf("%w: record count %d", ErrInvalid, count)
+	case int64(delta)+1 != int64(count):
+		return fmt.Errorf("%w: record count %d, last offset delta %d", ErrInvalid, count, delta)
+	case b.IsControl():
+		return fmt.Errorf("%w: control batch from a client", ErrInvalid)
+	case b.HasProducerID() && b.BaseSequence() < 0:
+		return fmt.Errorf("%w: base sequence %d of producer id %d", ErrInvalid, b.BaseSequence(), b.ProducerID())
+	case b.IsTransactional() && !b.HasProducerID():
+		return fmt.Errorf("%w: transactional batch without a producer id", ErrInvalid)
+	}
+	return nil
+}
+
+// mustOpen tells whether a compressed batch has to be looked into. recordLenMin times the count is the least that the records
+// can unpack to: a claim that would need an unusual ratio is verified, because a count that is believed uses up offsets, and a
+// few bytes must not take 2^31 of them.
+func (l Limits) mustOpen(b Batch) bool {
+	const recordLenMin, usualRatio, slack = 7, 16, 1024
+	return l.OpenCompressed || l.KeysRequired || l.BeforeMaxMs != math.MaxInt64 && !l.LogAppendTime ||
+		recordLenMin*int64(b.RecordCount()) > usualRatio*int64(len(b.Records()))+slack
+}
+
+func (b Batch) validateRecords(l Limits) error {
+	var w walker
+	if err := w.open(b, l.DecompressMax); err != nil {
+		return err
+	}
+	defer w.close()
+	first, appendTime, stamped := b.FirstTimestamp(), b.MaxTimestamp(), b.IsLogAppendTime()
+	maxTimestamp := int64(NoTimestamp)
+	for i := range b.RecordCount() {
+		body, err := w.next(i)
+		if err != nil {
+			return err
+		}
+		s, ok := scan(body)
+		if !ok {
+			return invalid(i, "malformed")
+		}
+		if s.offsetDelta != i {
+			return invalid(i, "offset delta is not the record's index")
+		}
+		if l.KeysRequired && s.keyNull {
+			return invalid(i, "a compacted topic needs keys")
+		}
+		timestamp := first + s.timestampDelta
+		if stamped {
+			timestamp = appendTime
+		}
+		if !l.LogAppendTime && timestamp != NoTimestamp {
+			if !l.timestampOK(timestamp) {
+				return l.badTimestamp(i, timestamp)
+			}
+		} else if stamped {
+			return errStampedByClient(i)
+		}
+		maxTimestamp = max(maxTimestamp, timestamp)
+	}
+	if err := w.end(); err != nil {
+		return err
+	}
+	if !l.LogAppendTime {
+		b.setTimestamp(0, maxTimestamp)
+	}
+	return nil
+}
+
+// validateTimestampType is for batches whose timestamps are not compared with the limits.
+func (b Batch) validateTimestampType() error {
+	if b.IsLogAppendTime() {
+		return errStampedByClient(0)
+	}
+	return nil
+}
+
+func errStampedByClient(index int32) error {
+	return &RecordError{Index: index, Reason: "a producer must not set log append time", Err: ErrTimestamp}
+}
+
+func (l Limits) badTimestamp(index int32, timestamp int64) error {
+	return &RecordError{Index: index, Reason: fmt.Sprintf("timestamp %d is more than %d ms before or %d ms after %d", timestamp,
+		l.BeforeMaxMs, l.AfterMaxMs, l.NowMs), Err: ErrTimestamp}
+}
+
+// timestampOK compares without overflow, which Kafka's arithmetic does not.
+func (l Limits) timestampOK(timestamp int64) bool {
+	if timestamp <= l.NowMs {
+		return uint64(l.NowMs)-uint64(timestamp) <= uint64(max(l.BeforeMaxMs, 0))
+	}
+	return uint64(timestamp)-uint64(l.NowMs) <= uint64(max(l.AfterMaxMs, 0))
+}
