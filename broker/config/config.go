@@ -64,12 +64,13 @@ type Network struct {
 
 // Storage is what the journal, checkpoints and the disk limits take from the file.
 type Storage struct {
-	InlineBytesMax      int
-	JournalSegmentBytes int
-	CheckpointBytes     int64
-	CheckpointInterval  time.Duration
-	ReserveBytes        int64
-	BallastBytes        int64
+	InlineBytesMax         int // 0 = none
+	JournalSegmentBytes    int
+	CheckpointBytes        int64
+	CheckpointPayloadBytes int64
+	CheckpointInterval     time.Duration
+	ReserveBytes           int64 // 0 = none
+	BallastBytes           int64 // 0 = none
 }
 
 // text is the effective value of a broker key; the key must be in the table.
@@ -132,12 +133,13 @@ func (l *loader) build(hostname func() (string, error)) *Config {
 	l.listeners(c, hostname)
 	c.Network = l.network()
 	c.Storage = Storage{
-		InlineBytesMax:      int(l.integer("journal.inline.max.bytes")),
-		JournalSegmentBytes: int(l.integer("journal.segment.bytes")),
-		CheckpointBytes:     l.integer("checkpoint.bytes"),
-		CheckpointInterval:  milliseconds(l.integer("checkpoint.interval.ms")),
-		ReserveBytes:        l.integer("disk.reserve.bytes"),
-		BallastBytes:        l.integer("disk.ballast.bytes"),
+		InlineBytesMax:         int(l.integer("journal.inline.max.bytes")),
+		JournalSegmentBytes:    int(l.integer("journal.segment.bytes")),
+		CheckpointBytes:        l.integer("checkpoint.bytes"),
+		CheckpointPayloadBytes: l.integer("checkpoint.payload.bytes"),
+		CheckpointInterval:     milliseconds(l.integer("checkpoint.interval.ms")),
+		ReserveBytes:           l.integer("disk.reserve.bytes"),
+		BallastBytes:           l.integer("disk.ballast.bytes"),
 	}
 	if c.DefaultReplicationFactor < 1 {
 		l.fail("default.replication.factor", "must be a whole number of at least 1")
