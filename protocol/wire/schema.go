@@ -6,7 +6,7 @@ import "slices"
 type schema struct {
 	key      int16
 	name     string
-	max      int16 // highest version of the definition
+	min, max int16 // the versions that the definition describes
 	flexible int16 // first version with compact lengths and tag sections; never = none
 	fields   []field
 }

@@ -4,7 +4,7 @@ package wire
 
 // schemas holds the request definitions, ordered by key.
 var schemas = []schema{
-	{key: 0, name: "Produce", max: 13, flexible: 9, fields: []field{
+	{key: 0, name: "Produce", min: 3, max: 13, flexible: 9, fields: []field{
 		{name: "TransactionalId", versions: versions{3, never}, nullable: versions{3, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "Acks", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
 		{name: "TimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -14,16 +14,16 @@ var schemas = []schema{
 			{name: "PartitionData", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Index", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "Records", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindBytes, memory: 24},
-			}, memory: 40},
-		}, memory: 64},
+			}, memory: 56},
+		}, memory: 80},
 	}},
-	{key: 1, name: "Fetch", max: 18, flexible: 12, fields: []field{
+	{key: 1, name: "Fetch", min: 4, max: 18, flexible: 12, fields: []field{
 		{name: "ClusterId", versions: versions{12, never}, nullable: versions{12, never}, tagged: versions{12, never}, kind: kindString, memory: 24},
 		{name: "ReplicaId", versions: versions{0, 14}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "ReplicaState", versions: versions{15, never}, nullable: none, tagged: versions{15, never}, tag: 1, kind: kindStruct, fields: []field{
 			{name: "ReplicaId", versions: versions{15, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 			{name: "ReplicaEpoch", versions: versions{15, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
-		}, memory: 24},
+		}, memory: 40},
 		{name: "MaxWaitMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "MinBytes", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "MaxBytes", versions: versions{3, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -42,16 +42,16 @@ var schemas = []schema{
 				{name: "PartitionMaxBytes", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "ReplicaDirectoryId", versions: versions{17, never}, nullable: none, tagged: versions{17, never}, kind: kindFixed, width: 16, memory: 16},
 				{name: "HighWatermark", versions: versions{18, never}, nullable: none, tagged: versions{18, never}, tag: 1, kind: kindFixed, width: 8, memory: 8},
-			}, memory: 80},
-		}, memory: 64},
+			}, memory: 96},
+		}, memory: 80},
 		{name: "ForgottenTopicsData", versions: versions{7, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Topic", versions: versions{7, 12}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "TopicId", versions: versions{13, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 			{name: "Partitions", versions: versions{7, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 64},
+		}, memory: 80},
 		{name: "RackId", versions: versions{11, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 	}},
-	{key: 2, name: "ListOffsets", max: 11, flexible: 6, fields: []field{
+	{key: 2, name: "ListOffsets", min: 1, max: 11, flexible: 6, fields: []field{
 		{name: "ReplicaId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "IsolationLevel", versions: versions{2, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
@@ -60,20 +60,20 @@ var schemas = []schema{
 				{name: "PartitionIndex", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "CurrentLeaderEpoch", versions: versions{4, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "Timestamp", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
-			}, memory: 32},
-		}, memory: 48},
+			}, memory: 48},
+		}, memory: 64},
 		{name: "TimeoutMs", versions: versions{10, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 	}},
-	{key: 3, name: "Metadata", max: 13, flexible: 9, fields: []field{
+	{key: 3, name: "Metadata", min: 0, max: 13, flexible: 9, fields: []field{
 		{name: "Topics", versions: versions{0, never}, nullable: versions{1, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicId", versions: versions{10, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 			{name: "Name", versions: versions{0, never}, nullable: versions{10, never}, tagged: none, kind: kindString, memory: 24},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "AllowAutoTopicCreation", versions: versions{4, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "IncludeClusterAuthorizedOperations", versions: versions{8, 10}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "IncludeTopicAuthorizedOperations", versions: versions{8, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 8, name: "OffsetCommit", max: 10, flexible: 8, fields: []field{
+	{key: 8, name: "OffsetCommit", min: 2, max: 10, flexible: 8, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "GenerationIdOrMemberEpoch", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "MemberId", versions: versions{1, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
@@ -87,15 +87,15 @@ var schemas = []schema{
 				{name: "CommittedOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 				{name: "CommittedLeaderEpoch", versions: versions{6, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "CommittedMetadata", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
-			}, memory: 56},
-		}, memory: 64},
+			}, memory: 72},
+		}, memory: 80},
 	}},
-	{key: 9, name: "OffsetFetch", max: 10, flexible: 6, fields: []field{
+	{key: 9, name: "OffsetFetch", min: 1, max: 10, flexible: 6, fields: []field{
 		{name: "GroupId", versions: versions{0, 7}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, 7}, nullable: versions{2, 7}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, 7}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "PartitionIndexes", versions: versions{0, 7}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "Groups", versions: versions{8, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "GroupId", versions: versions{8, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "MemberId", versions: versions{9, never}, nullable: versions{9, never}, tagged: none, kind: kindString, memory: 24},
@@ -104,16 +104,16 @@ var schemas = []schema{
 				{name: "Name", versions: versions{8, 9}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "TopicId", versions: versions{10, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 				{name: "PartitionIndexes", versions: versions{8, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-			}, memory: 64},
-		}, memory: 80},
+			}, memory: 80},
+		}, memory: 96},
 		{name: "RequireStable", versions: versions{7, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 10, name: "FindCoordinator", max: 6, flexible: 3, fields: []field{
+	{key: 10, name: "FindCoordinator", min: 0, max: 6, flexible: 3, fields: []field{
 		{name: "Key", versions: versions{0, 3}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "KeyType", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "CoordinatorKeys", versions: versions{4, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 	}},
-	{key: 11, name: "JoinGroup", max: 9, flexible: 6, fields: []field{
+	{key: 11, name: "JoinGroup", min: 0, max: 9, flexible: 6, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "SessionTimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "RebalanceTimeoutMs", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -123,25 +123,25 @@ var schemas = []schema{
 		{name: "Protocols", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Metadata", versions: versions{0, never}, nullable: none, tagged: none, kind: kindBytes, memory: 24},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "Reason", versions: versions{8, never}, nullable: versions{8, never}, tagged: none, kind: kindString, memory: 24},
 	}},
-	{key: 12, name: "Heartbeat", max: 4, flexible: 4, fields: []field{
+	{key: 12, name: "Heartbeat", min: 0, max: 4, flexible: 4, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "GenerationId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "MemberId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "GroupInstanceId", versions: versions{3, never}, nullable: versions{3, never}, tagged: none, kind: kindString, memory: 24},
 	}},
-	{key: 13, name: "LeaveGroup", max: 5, flexible: 4, fields: []field{
+	{key: 13, name: "LeaveGroup", min: 0, max: 5, flexible: 4, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "MemberId", versions: versions{0, 2}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Members", versions: versions{3, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "MemberId", versions: versions{3, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "GroupInstanceId", versions: versions{3, never}, nullable: versions{3, never}, tagged: none, kind: kindString, memory: 24},
 			{name: "Reason", versions: versions{5, never}, nullable: versions{5, never}, tagged: none, kind: kindString, memory: 24},
-		}, memory: 72},
+		}, memory: 88},
 	}},
-	{key: 14, name: "SyncGroup", max: 5, flexible: 4, fields: []field{
+	{key: 14, name: "SyncGroup", min: 0, max: 5, flexible: 4, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "GenerationId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "MemberId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
@@ -151,24 +151,24 @@ var schemas = []schema{
 		{name: "Assignments", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "MemberId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Assignment", versions: versions{0, never}, nullable: none, tagged: none, kind: kindBytes, memory: 24},
-		}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 15, name: "DescribeGroups", max: 6, flexible: 5, fields: []field{
+	{key: 15, name: "DescribeGroups", min: 0, max: 6, flexible: 5, fields: []field{
 		{name: "Groups", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 		{name: "IncludeAuthorizedOperations", versions: versions{3, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 16, name: "ListGroups", max: 5, flexible: 3, fields: []field{
+	{key: 16, name: "ListGroups", min: 0, max: 5, flexible: 3, fields: []field{
 		{name: "StatesFilter", versions: versions{4, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 		{name: "TypesFilter", versions: versions{5, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 	}},
-	{key: 17, name: "SaslHandshake", max: 1, flexible: never, fields: []field{
+	{key: 17, name: "SaslHandshake", min: 0, max: 1, flexible: never, fields: []field{
 		{name: "Mechanism", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 	}},
-	{key: 18, name: "ApiVersions", max: 4, flexible: 3, fields: []field{
+	{key: 18, name: "ApiVersions", min: 0, max: 4, flexible: 3, fields: []field{
 		{name: "ClientSoftwareName", versions: versions{3, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "ClientSoftwareVersion", versions: versions{3, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 	}},
-	{key: 19, name: "CreateTopics", max: 7, flexible: 5, fields: []field{
+	{key: 19, name: "CreateTopics", min: 0, max: 7, flexible: 5, fields: []field{
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "NumPartitions", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -176,34 +176,34 @@ var schemas = []schema{
 			{name: "Assignments", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "PartitionIndex", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "BrokerIds", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-			}, memory: 40},
+			}, memory: 56},
 			{name: "Configs", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "Value", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
-			}, memory: 48},
-		}, memory: 88},
+			}, memory: 64},
+		}, memory: 104},
 		{name: "timeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "validateOnly", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 20, name: "DeleteTopics", max: 6, flexible: 4, fields: []field{
+	{key: 20, name: "DeleteTopics", min: 0, max: 6, flexible: 4, fields: []field{
 		{name: "Topics", versions: versions{6, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{6, never}, nullable: versions{6, never}, tagged: none, kind: kindString, memory: 24},
 			{name: "TopicId", versions: versions{6, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "TopicNames", versions: versions{0, 5}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 		{name: "TimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 	}},
-	{key: 21, name: "DeleteRecords", max: 2, flexible: 2, fields: []field{
+	{key: 21, name: "DeleteRecords", min: 0, max: 2, flexible: 2, fields: []field{
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "PartitionIndex", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "Offset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
-			}, memory: 24},
-		}, memory: 48},
+			}, memory: 40},
+		}, memory: 64},
 		{name: "TimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 	}},
-	{key: 22, name: "InitProducerId", max: 6, flexible: 2, fields: []field{
+	{key: 22, name: "InitProducerId", min: 0, max: 6, flexible: 2, fields: []field{
 		{name: "TransactionalId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "TransactionTimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "ProducerId", versions: versions{3, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
@@ -211,7 +211,7 @@ var schemas = []schema{
 		{name: "Enable2Pc", versions: versions{6, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "KeepPreparedTxn", versions: versions{6, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 23, name: "OffsetForLeaderEpoch", max: 4, flexible: 4, fields: []field{
+	{key: 23, name: "OffsetForLeaderEpoch", min: 2, max: 4, flexible: 4, fields: []field{
 		{name: "ReplicaId", versions: versions{3, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Topic", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
@@ -219,10 +219,10 @@ var schemas = []schema{
 				{name: "Partition", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "CurrentLeaderEpoch", versions: versions{2, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "LeaderEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
-			}, memory: 32},
-		}, memory: 48},
+			}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 24, name: "AddPartitionsToTxn", max: 5, flexible: 3, fields: []field{
+	{key: 24, name: "AddPartitionsToTxn", min: 0, max: 5, flexible: 3, fields: []field{
 		{name: "Transactions", versions: versions{4, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TransactionalId", versions: versions{4, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "ProducerId", versions: versions{4, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
@@ -231,29 +231,29 @@ var schemas = []schema{
 			{name: "Topics", versions: versions{4, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-			}, memory: 48},
-		}, memory: 72},
+			}, memory: 64},
+		}, memory: 88},
 		{name: "V3AndBelowTransactionalId", versions: versions{0, 3}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "V3AndBelowProducerId", versions: versions{0, 3}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 		{name: "V3AndBelowProducerEpoch", versions: versions{0, 3}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
 		{name: "V3AndBelowTopics", versions: versions{0, 3}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 25, name: "AddOffsetsToTxn", max: 4, flexible: 3, fields: []field{
+	{key: 25, name: "AddOffsetsToTxn", min: 0, max: 4, flexible: 3, fields: []field{
 		{name: "TransactionalId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "ProducerId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 		{name: "ProducerEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 	}},
-	{key: 26, name: "EndTxn", max: 5, flexible: 3, fields: []field{
+	{key: 26, name: "EndTxn", min: 0, max: 5, flexible: 3, fields: []field{
 		{name: "TransactionalId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "ProducerId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 		{name: "ProducerEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
 		{name: "Committed", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 27, name: "WriteTxnMarkers", max: 2, flexible: 1, fields: []field{
+	{key: 27, name: "WriteTxnMarkers", min: 1, max: 2, flexible: 1, fields: []field{
 		{name: "Markers", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "ProducerId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 			{name: "ProducerEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
@@ -261,12 +261,12 @@ var schemas = []schema{
 			{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "PartitionIndexes", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-			}, memory: 48},
+			}, memory: 64},
 			{name: "CoordinatorEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 			{name: "TransactionVersion", versions: versions{2, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
-		}, memory: 72},
+		}, memory: 88},
 	}},
-	{key: 28, name: "TxnOffsetCommit", max: 5, flexible: 3, fields: []field{
+	{key: 28, name: "TxnOffsetCommit", min: 0, max: 5, flexible: 3, fields: []field{
 		{name: "TransactionalId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "ProducerId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
@@ -281,10 +281,10 @@ var schemas = []schema{
 				{name: "CommittedOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 				{name: "CommittedLeaderEpoch", versions: versions{2, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "CommittedMetadata", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
-			}, memory: 56},
-		}, memory: 48},
+			}, memory: 72},
+		}, memory: 64},
 	}},
-	{key: 29, name: "DescribeAcls", max: 3, flexible: 2, fields: []field{
+	{key: 29, name: "DescribeAcls", min: 1, max: 3, flexible: 2, fields: []field{
 		{name: "ResourceTypeFilter", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "ResourceNameFilter", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "PatternTypeFilter", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
@@ -293,7 +293,7 @@ var schemas = []schema{
 		{name: "Operation", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "PermissionType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 30, name: "CreateAcls", max: 3, flexible: 2, fields: []field{
+	{key: 30, name: "CreateAcls", min: 1, max: 3, flexible: 2, fields: []field{
 		{name: "Creations", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "ResourceType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "ResourceName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
@@ -302,9 +302,9 @@ var schemas = []schema{
 			{name: "Host", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Operation", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "PermissionType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
-		}, memory: 88},
+		}, memory: 104},
 	}},
-	{key: 31, name: "DeleteAcls", max: 3, flexible: 2, fields: []field{
+	{key: 31, name: "DeleteAcls", min: 1, max: 3, flexible: 2, fields: []field{
 		{name: "Filters", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "ResourceTypeFilter", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "ResourceNameFilter", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
@@ -313,92 +313,92 @@ var schemas = []schema{
 			{name: "HostFilter", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 			{name: "Operation", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "PermissionType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
-		}, memory: 112},
+		}, memory: 128},
 	}},
-	{key: 32, name: "DescribeConfigs", max: 4, flexible: 4, fields: []field{
+	{key: 32, name: "DescribeConfigs", min: 1, max: 4, flexible: 4, fields: []field{
 		{name: "Resources", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "ResourceType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "ResourceName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "ConfigurationKeys", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindString, memory: 16},
-		}, memory: 56},
+		}, memory: 72},
 		{name: "IncludeSynonyms", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "IncludeDocumentation", versions: versions{3, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 33, name: "AlterConfigs", max: 2, flexible: 2, fields: []field{
+	{key: 33, name: "AlterConfigs", min: 0, max: 2, flexible: 2, fields: []field{
 		{name: "Resources", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "ResourceType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "ResourceName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Configs", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "Value", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
-			}, memory: 48},
-		}, memory: 56},
+			}, memory: 64},
+		}, memory: 72},
 		{name: "ValidateOnly", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 34, name: "AlterReplicaLogDirs", max: 2, flexible: 2, fields: []field{
+	{key: 34, name: "AlterReplicaLogDirs", min: 1, max: 2, flexible: 2, fields: []field{
 		{name: "Dirs", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Path", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-			}, memory: 48},
-		}, memory: 48},
+			}, memory: 64},
+		}, memory: 64},
 	}},
-	{key: 35, name: "DescribeLogDirs", max: 5, flexible: 2, fields: []field{
+	{key: 35, name: "DescribeLogDirs", min: 1, max: 5, flexible: 2, fields: []field{
 		{name: "Topics", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Topic", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 36, name: "SaslAuthenticate", max: 2, flexible: 2, fields: []field{
+	{key: 36, name: "SaslAuthenticate", min: 0, max: 2, flexible: 2, fields: []field{
 		{name: "AuthBytes", versions: versions{0, never}, nullable: none, tagged: none, kind: kindBytes, memory: 24},
 	}},
-	{key: 37, name: "CreatePartitions", max: 3, flexible: 2, fields: []field{
+	{key: 37, name: "CreatePartitions", min: 0, max: 3, flexible: 2, fields: []field{
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Count", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 			{name: "Assignments", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "BrokerIds", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-			}, memory: 32},
-		}, memory: 56},
+			}, memory: 48},
+		}, memory: 72},
 		{name: "TimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "ValidateOnly", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 38, name: "CreateDelegationToken", max: 3, flexible: 2, fields: []field{
+	{key: 38, name: "CreateDelegationToken", min: 1, max: 3, flexible: 2, fields: []field{
 		{name: "OwnerPrincipalType", versions: versions{3, never}, nullable: versions{3, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "OwnerPrincipalName", versions: versions{3, never}, nullable: versions{3, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "Renewers", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "PrincipalType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "PrincipalName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
-		}, memory: 40},
+		}, memory: 56},
 		{name: "MaxLifetimeMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 	}},
-	{key: 39, name: "RenewDelegationToken", max: 2, flexible: 2, fields: []field{
+	{key: 39, name: "RenewDelegationToken", min: 1, max: 2, flexible: 2, fields: []field{
 		{name: "Hmac", versions: versions{0, never}, nullable: none, tagged: none, kind: kindBytes, memory: 24},
 		{name: "RenewPeriodMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 	}},
-	{key: 40, name: "ExpireDelegationToken", max: 2, flexible: 2, fields: []field{
+	{key: 40, name: "ExpireDelegationToken", min: 1, max: 2, flexible: 2, fields: []field{
 		{name: "Hmac", versions: versions{0, never}, nullable: none, tagged: none, kind: kindBytes, memory: 24},
 		{name: "ExpiryTimePeriodMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 	}},
-	{key: 41, name: "DescribeDelegationToken", max: 3, flexible: 2, fields: []field{
+	{key: 41, name: "DescribeDelegationToken", min: 1, max: 3, flexible: 2, fields: []field{
 		{name: "Owners", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "PrincipalType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "PrincipalName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
-		}, memory: 40},
+		}, memory: 56},
 	}},
-	{key: 42, name: "DeleteGroups", max: 2, flexible: 2, fields: []field{
+	{key: 42, name: "DeleteGroups", min: 0, max: 2, flexible: 2, fields: []field{
 		{name: "GroupsNames", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 	}},
-	{key: 43, name: "ElectLeaders", max: 2, flexible: 2, fields: []field{
+	{key: 43, name: "ElectLeaders", min: 0, max: 2, flexible: 2, fields: []field{
 		{name: "ElectionType", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "TopicPartitions", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Topic", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "TimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 	}},
-	{key: 44, name: "IncrementalAlterConfigs", max: 1, flexible: 1, fields: []field{
+	{key: 44, name: "IncrementalAlterConfigs", min: 0, max: 1, flexible: 1, fields: []field{
 		{name: "Resources", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "ResourceType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "ResourceName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
@@ -406,11 +406,11 @@ var schemas = []schema{
 				{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "ConfigOperation", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 				{name: "Value", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
-			}, memory: 56},
-		}, memory: 56},
+			}, memory: 72},
+		}, memory: 72},
 		{name: "ValidateOnly", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 45, name: "AlterPartitionReassignments", max: 1, flexible: 0, fields: []field{
+	{key: 45, name: "AlterPartitionReassignments", min: 0, max: 1, flexible: 0, fields: []field{
 		{name: "TimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "AllowReplicationFactorChange", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
@@ -418,107 +418,107 @@ var schemas = []schema{
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "PartitionIndex", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "Replicas", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-			}, memory: 40},
-		}, memory: 48},
+			}, memory: 56},
+		}, memory: 64},
 	}},
-	{key: 46, name: "ListPartitionReassignments", max: 0, flexible: 0, fields: []field{
+	{key: 46, name: "ListPartitionReassignments", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "TimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "Topics", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "PartitionIndexes", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 47, name: "OffsetDelete", max: 0, flexible: never, fields: []field{
+	{key: 47, name: "OffsetDelete", min: 0, max: 0, flexible: never, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "PartitionIndex", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
-			}, memory: 16},
-		}, memory: 48},
+			}, memory: 32},
+		}, memory: 64},
 	}},
-	{key: 48, name: "DescribeClientQuotas", max: 1, flexible: 1, fields: []field{
+	{key: 48, name: "DescribeClientQuotas", min: 0, max: 1, flexible: 1, fields: []field{
 		{name: "Components", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "EntityType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "MatchType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "Match", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
-		}, memory: 56},
+		}, memory: 72},
 		{name: "Strict", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 49, name: "AlterClientQuotas", max: 1, flexible: 1, fields: []field{
+	{key: 49, name: "AlterClientQuotas", min: 0, max: 1, flexible: 1, fields: []field{
 		{name: "Entries", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Entity", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "EntityType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "EntityName", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
-			}, memory: 48},
+			}, memory: 64},
 			{name: "Ops", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Key", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "Value", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 				{name: "Remove", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
-			}, memory: 40},
-		}, memory: 56},
+			}, memory: 56},
+		}, memory: 72},
 		{name: "ValidateOnly", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 50, name: "DescribeUserScramCredentials", max: 0, flexible: 0, fields: []field{
+	{key: 50, name: "DescribeUserScramCredentials", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "Users", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
-		}, memory: 24},
+		}, memory: 40},
 	}},
-	{key: 51, name: "AlterUserScramCredentials", max: 0, flexible: 0, fields: []field{
+	{key: 51, name: "AlterUserScramCredentials", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "Deletions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Mechanism", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
-		}, memory: 32},
+		}, memory: 48},
 		{name: "Upsertions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Mechanism", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "Iterations", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 			{name: "Salt", versions: versions{0, never}, nullable: none, tagged: none, kind: kindBytes, memory: 24},
 			{name: "SaltedPassword", versions: versions{0, never}, nullable: none, tagged: none, kind: kindBytes, memory: 24},
-		}, memory: 88},
+		}, memory: 104},
 	}},
-	{key: 55, name: "DescribeQuorum", max: 2, flexible: 0, fields: []field{
+	{key: 55, name: "DescribeQuorum", min: 0, max: 2, flexible: 0, fields: []field{
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "PartitionIndex", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
-			}, memory: 16},
-		}, memory: 48},
+			}, memory: 32},
+		}, memory: 64},
 	}},
-	{key: 57, name: "UpdateFeatures", max: 2, flexible: 0, fields: []field{
+	{key: 57, name: "UpdateFeatures", min: 0, max: 2, flexible: 0, fields: []field{
 		{name: "timeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "FeatureUpdates", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Feature", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "MaxVersionLevel", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
 			{name: "AllowDowngrade", versions: versions{0, 0}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 			{name: "UpgradeType", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "ValidateOnly", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 60, name: "DescribeCluster", max: 2, flexible: 0, fields: []field{
+	{key: 60, name: "DescribeCluster", min: 0, max: 2, flexible: 0, fields: []field{
 		{name: "IncludeClusterAuthorizedOperations", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "EndpointType", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "IncludeFencedBrokers", versions: versions{2, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 61, name: "DescribeProducers", max: 0, flexible: 0, fields: []field{
+	{key: 61, name: "DescribeProducers", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "PartitionIndexes", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 64, name: "UnregisterBroker", max: 0, flexible: 0, fields: []field{
+	{key: 64, name: "UnregisterBroker", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "BrokerId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 	}},
-	{key: 65, name: "DescribeTransactions", max: 0, flexible: 0, fields: []field{
+	{key: 65, name: "DescribeTransactions", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "TransactionalIds", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 	}},
-	{key: 66, name: "ListTransactions", max: 2, flexible: 0, fields: []field{
+	{key: 66, name: "ListTransactions", min: 0, max: 2, flexible: 0, fields: []field{
 		{name: "StateFilters", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 		{name: "ProducerIdFilters", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 8, memory: 8},
 		{name: "DurationFilter", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 		{name: "TransactionalIdPattern", versions: versions{2, never}, nullable: versions{2, never}, tagged: none, kind: kindString, memory: 24},
 	}},
-	{key: 68, name: "ConsumerGroupHeartbeat", max: 1, flexible: 0, fields: []field{
+	{key: 68, name: "ConsumerGroupHeartbeat", min: 0, max: 1, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "MemberId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "MemberEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -531,47 +531,47 @@ var schemas = []schema{
 		{name: "TopicPartitions", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 69, name: "ConsumerGroupDescribe", max: 1, flexible: 0, fields: []field{
+	{key: 69, name: "ConsumerGroupDescribe", min: 0, max: 1, flexible: 0, fields: []field{
 		{name: "GroupIds", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 		{name: "IncludeAuthorizedOperations", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 71, name: "GetTelemetrySubscriptions", max: 0, flexible: 0, fields: []field{
+	{key: 71, name: "GetTelemetrySubscriptions", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "ClientInstanceId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 	}},
-	{key: 72, name: "PushTelemetry", max: 0, flexible: 0, fields: []field{
+	{key: 72, name: "PushTelemetry", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "ClientInstanceId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 		{name: "SubscriptionId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "Terminating", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "CompressionType", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 		{name: "Metrics", versions: versions{0, never}, nullable: none, tagged: none, kind: kindBytes, memory: 24},
 	}},
-	{key: 74, name: "ListConfigResources", max: 1, flexible: 0, fields: []field{
+	{key: 74, name: "ListConfigResources", min: 0, max: 1, flexible: 0, fields: []field{
 		{name: "ResourceTypes", versions: versions{1, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 1, memory: 1},
 	}},
-	{key: 75, name: "DescribeTopicPartitions", max: 0, flexible: 0, fields: []field{
+	{key: 75, name: "DescribeTopicPartitions", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
-		}, memory: 24},
+		}, memory: 40},
 		{name: "ResponsePartitionLimit", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "Cursor", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindStruct, fields: []field{
 			{name: "TopicName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "PartitionIndex", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
-		}, memory: 32},
+		}, memory: 48},
 	}},
-	{key: 76, name: "ShareGroupHeartbeat", max: 1, flexible: 0, fields: []field{
+	{key: 76, name: "ShareGroupHeartbeat", min: 1, max: 1, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "MemberId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "MemberEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "RackId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "SubscribedTopicNames", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindString, memory: 16},
 	}},
-	{key: 77, name: "ShareGroupDescribe", max: 1, flexible: 0, fields: []field{
+	{key: 77, name: "ShareGroupDescribe", min: 1, max: 1, flexible: 0, fields: []field{
 		{name: "GroupIds", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 		{name: "IncludeAuthorizedOperations", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 78, name: "ShareFetch", max: 2, flexible: 0, fields: []field{
+	{key: 78, name: "ShareFetch", min: 1, max: 2, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "MemberId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "ShareSessionEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -591,15 +591,15 @@ var schemas = []schema{
 					{name: "FirstOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 					{name: "LastOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 					{name: "AcknowledgeTypes", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 1, memory: 1},
-				}, memory: 48},
-			}, memory: 48},
-		}, memory: 48},
+				}, memory: 64},
+			}, memory: 64},
+		}, memory: 64},
 		{name: "ForgottenTopicsData", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 79, name: "ShareAcknowledge", max: 2, flexible: 0, fields: []field{
+	{key: 79, name: "ShareAcknowledge", min: 1, max: 2, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "MemberId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "ShareSessionEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -612,11 +612,11 @@ var schemas = []schema{
 					{name: "FirstOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 					{name: "LastOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 					{name: "AcknowledgeTypes", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 1, memory: 1},
-				}, memory: 48},
-			}, memory: 40},
-		}, memory: 48},
+				}, memory: 64},
+			}, memory: 56},
+		}, memory: 64},
 	}},
-	{key: 80, name: "AddRaftVoter", max: 1, flexible: 0, fields: []field{
+	{key: 80, name: "AddRaftVoter", min: 0, max: 1, flexible: 0, fields: []field{
 		{name: "ClusterId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "TimeoutMs", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "VoterId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -625,15 +625,15 @@ var schemas = []schema{
 			{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Host", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Port", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "AckWhenCommitted", versions: versions{1, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 81, name: "RemoveRaftVoter", max: 0, flexible: 0, fields: []field{
+	{key: 81, name: "RemoveRaftVoter", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "ClusterId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "VoterId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 		{name: "VoterDirectoryId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 	}},
-	{key: 83, name: "InitializeShareGroupState", max: 0, flexible: 0, fields: []field{
+	{key: 83, name: "InitializeShareGroupState", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
@@ -641,20 +641,20 @@ var schemas = []schema{
 				{name: "Partition", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "StateEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "StartOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
-			}, memory: 32},
-		}, memory: 48},
+			}, memory: 48},
+		}, memory: 64},
 	}},
-	{key: 84, name: "ReadShareGroupState", max: 0, flexible: 0, fields: []field{
+	{key: 84, name: "ReadShareGroupState", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Partition", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "LeaderEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
-			}, memory: 24},
-		}, memory: 48},
+			}, memory: 40},
+		}, memory: 64},
 	}},
-	{key: 85, name: "WriteShareGroupState", max: 1, flexible: 0, fields: []field{
+	{key: 85, name: "WriteShareGroupState", min: 0, max: 1, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
@@ -669,30 +669,30 @@ var schemas = []schema{
 					{name: "LastOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
 					{name: "DeliveryState", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 					{name: "DeliveryCount", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
-				}, memory: 40},
-			}, memory: 72},
-		}, memory: 48},
+				}, memory: 56},
+			}, memory: 88},
+		}, memory: 64},
 	}},
-	{key: 86, name: "DeleteShareGroupState", max: 0, flexible: 0, fields: []field{
+	{key: 86, name: "DeleteShareGroupState", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Partition", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
-			}, memory: 16},
-		}, memory: 48},
+			}, memory: 32},
+		}, memory: 64},
 	}},
-	{key: 87, name: "ReadShareGroupStateSummary", max: 1, flexible: 0, fields: []field{
+	{key: 87, name: "ReadShareGroupStateSummary", min: 0, max: 1, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 16, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "Partition", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "LeaderEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
-			}, memory: 24},
-		}, memory: 48},
+			}, memory: 40},
+		}, memory: 64},
 	}},
-	{key: 88, name: "StreamsGroupHeartbeat", max: 0, flexible: 0, fields: []field{
+	{key: 88, name: "StreamsGroupHeartbeat", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "MemberId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "MemberEpoch", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
@@ -713,8 +713,8 @@ var schemas = []schema{
 					{name: "TopicConfigs", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 						{name: "Key", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 						{name: "Value", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
-					}, memory: 40},
-				}, memory: 64},
+					}, memory: 56},
+				}, memory: 80},
 				{name: "RepartitionSinkTopics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 				{name: "RepartitionSourceTopics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 					{name: "Name", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
@@ -723,75 +723,75 @@ var schemas = []schema{
 					{name: "TopicConfigs", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 						{name: "Key", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 						{name: "Value", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
-					}, memory: 40},
-				}, memory: 64},
+					}, memory: 56},
+				}, memory: 80},
 				{name: "CopartitionGroups", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 					{name: "SourceTopics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 2, memory: 2},
 					{name: "SourceTopicRegex", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 2, memory: 2},
 					{name: "RepartitionSourceTopics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 2, memory: 2},
-				}, memory: 80},
-			}, memory: 168},
-		}, memory: 40},
+				}, memory: 96},
+			}, memory: 184},
+		}, memory: 56},
 		{name: "ActiveTasks", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "SubtopologyId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "StandbyTasks", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "SubtopologyId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "WarmupTasks", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "SubtopologyId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-		}, memory: 48},
+		}, memory: 64},
 		{name: "ProcessId", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindString, memory: 24},
 		{name: "UserEndpoint", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, kind: kindStruct, fields: []field{
 			{name: "Host", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Port", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 2, memory: 8},
-		}, memory: 32},
+		}, memory: 48},
 		{name: "ClientTags", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "Key", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Value", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
-		}, memory: 40},
+		}, memory: 56},
 		{name: "TaskOffsets", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "SubtopologyId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partition", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 			{name: "Offset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
-		}, memory: 40},
+		}, memory: 56},
 		{name: "TaskEndOffsets", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "SubtopologyId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partition", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 			{name: "Offset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
-		}, memory: 40},
+		}, memory: 56},
 		{name: "ShutdownApplication", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 89, name: "StreamsGroupDescribe", max: 0, flexible: 0, fields: []field{
+	{key: 89, name: "StreamsGroupDescribe", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "GroupIds", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindString, memory: 16},
 		{name: "IncludeAuthorizedOperations", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 1, memory: 8},
 	}},
-	{key: 90, name: "DescribeShareGroupOffsets", max: 1, flexible: 0, fields: []field{
+	{key: 90, name: "DescribeShareGroupOffsets", min: 0, max: 1, flexible: 0, fields: []field{
 		{name: "Groups", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Topics", versions: versions{0, never}, nullable: versions{0, never}, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "TopicName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 				{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindFixed, width: 4, memory: 4},
-			}, memory: 48},
-		}, memory: 48},
+			}, memory: 64},
+		}, memory: 64},
 	}},
-	{key: 91, name: "AlterShareGroupOffsets", max: 0, flexible: 0, fields: []field{
+	{key: 91, name: "AlterShareGroupOffsets", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 			{name: "Partitions", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 				{name: "PartitionIndex", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 4, memory: 8},
 				{name: "StartOffset", versions: versions{0, never}, nullable: none, tagged: none, kind: kindFixed, width: 8, memory: 8},
-			}, memory: 24},
-		}, memory: 48},
+			}, memory: 40},
+		}, memory: 64},
 	}},
-	{key: 92, name: "DeleteShareGroupOffsets", max: 0, flexible: 0, fields: []field{
+	{key: 92, name: "DeleteShareGroupOffsets", min: 0, max: 0, flexible: 0, fields: []field{
 		{name: "GroupId", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
 		{name: "Topics", versions: versions{0, never}, nullable: none, tagged: none, array: true, kind: kindStruct, fields: []field{
 			{name: "TopicName", versions: versions{0, never}, nullable: none, tagged: none, kind: kindString, memory: 16},
-		}, memory: 24},
+		}, memory: 40},
 	}},
 }

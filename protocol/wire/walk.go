@@ -10,7 +10,6 @@ const (
 	stringOverhead  = 16  // rounding of a small allocation
 	tagMapMemory    = 400 // kmsg keeps unknown tags in a map: its first group of slots,
 	tagEntryMemory  = 160 // and its growth, what was thrown away on the way included
-	structPresent   = 1
 	structNull      = -1
 	stringLengthMax = 1<<15 - 1
 )
@@ -30,7 +29,7 @@ func Check(key, version int16, body []byte) error {
 // are the request.
 func measure(key, version int16, body []byte) (walked, error) {
 	s := schemaFor(key)
-	if s == nil || version < 0 || version > s.max {
+	if s == nil || version < s.min || version > s.max {
 		return walked{}, fmt.Errorf("%w: key %d version %d has no message definition", ErrUnsupportedVersion, key, version)
 	}
 	w := walker{
@@ -41,6 +40,9 @@ func measure(key, version int16, body []byte) (walked, error) {
 	}
 	if err := w.walk(s.fields); err != nil {
 		return walked{}, fmt.Errorf("%w: %s version %d: %w", ErrMalformed, s.name, version, err)
+	}
+	if w.bad { // every step above reports it; a step that forgets to must not let the request through
+		return walked{}, fmt.Errorf("%w: %s version %d: ends early", ErrMalformed, s.name, version)
 	}
 	return walked{memory: w.memory, bytes: len(body) - len(w.src)}, nil
 }
@@ -133,14 +135,13 @@ func (w *walker) value(f *field, nullable bool) error {
 		w.span(max(length, 0))
 	case kindStruct:
 		if nullable {
-			switch int8(w.uint8()) {
-			case structPresent:
-				w.charge(int64(f.memory))
-			case structNull:
+			switch mark := int8(w.uint8()); {
+			case mark == structNull:
 				return nil
-			default:
+			case mark < structNull:
 				return w.errorf(f, "neither present nor null")
 			}
+			w.charge(int64(f.memory))
 		}
 		return w.walk(f.fields)
 	}
@@ -182,18 +183,17 @@ func (w *walker) tags(fields []field) error {
 		if w.bad {
 			break
 		}
-		f := findTag(fields, tag, w.version)
-		if f == nil {
-			if !unknown {
-				unknown = true
-				w.charge(tagMapMemory)
+		if f := findTag(fields, tag); f != nil {
+			if err := w.tagged(f, content); err != nil {
+				return err
 			}
-			w.charge(tagEntryMemory)
 			continue
 		}
-		if err := w.tagged(f, content); err != nil {
-			return err
+		if !unknown {
+			unknown = true
+			w.charge(tagMapMemory)
 		}
+		w.charge(tagEntryMemory)
 	}
 	if w.bad {
 		return &fieldError{"tag section", "does not end, or takes too much memory"}
@@ -201,24 +201,25 @@ func (w *walker) tags(fields []field) error {
 	return nil
 }
 
-// tagged checks the content of a known tag. Kafka reads the field and does not look at the size; kmsg reads within the size.
-// Only content where the two agree is let through.
+// tagged checks the content of a known tag. Kafka reads the field and does not look at the size; kmsg reads within the size,
+// and in all versions, older ones than the tag's too. Only what both read alike is let through.
 func (w *walker) tagged(f *field, content []byte) error {
-	rest := w.src
-	w.src = content
-	if err := w.field(f); err != nil {
+	inner := *w
+	inner.src = content
+	inner.version = max(w.version, f.tagged.from)
+	if err := inner.field(f); err != nil {
 		return err
 	}
-	if len(w.src) > 0 {
+	if len(inner.src) > 0 {
 		return w.errorf(f, "tag longer than its field")
 	}
-	w.src = rest
+	w.memory = inner.memory
 	return nil
 }
 
-func findTag(fields []field, tag uint32, version int16) *field {
+func findTag(fields []field, tag uint32) *field {
 	for i := range fields {
-		if f := &fields[i]; f.tag == tag && f.tagged.has(version) && f.versions.has(version) {
+		if f := &fields[i]; f.tag == tag && f.tagged != none {
 			return f
 		}
 	}

@@ -1,0 +1,297 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestCheckAgreesWithKmsg: whatever kmsg encodes passes the walk to its last byte, in every API and version, and none of its
+// prefixes does.
+func TestCheckAgreesWithKmsg(t *testing.T) {
+	rng := newRand(t)
+	for _, v := range everyVersion() {
+		t.Run(v.String(), func(t *testing.T) {
+			for range 50 {
+				body := randomRequest(rng, v).AppendTo(nil)
+				got, err := measure(v.key, v.version, body)
+				if err != nil {
+					t.Fatalf("%v\n%x", err, body)
+				}
+				if got.bytes != len(body) {
+					t.Fatalf("walked %d of %d bytes\n%x", got.bytes, len(body), body)
+				}
+				for n := range body {
+					if err := Check(v.key, v.version, body[:n]); !errors.Is(err, ErrMalformed) {
+						t.Fatalf("prefix of %d of %d bytes: %v\n%x", n, len(body), err, body)
+					}
+				}
+				req, err := Decode(RequestHeader{Key: v.key, Version: v.version, Body: body})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if again := req.AppendTo(nil); !bytes.Equal(again, body) {
+					t.Fatalf("encoded again:\n%x\nwas\n%x", again, body)
+				}
+			}
+		})
+	}
+}
+
+// TestCheckIgnoresTrailingBytes: Kafka's AbstractRequest.parseRequest leaves them unread (run against kafka-clients 4.3.1).
+func TestCheckIgnoresTrailingBytes(t *testing.T) {
+	body := append(kmsg.NewPtrMetadataRequest().AppendTo(nil), 0xff, 0xff)
+	if err := Check(3, 0, body); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGarbageIsHarmless damages good requests. What the walk lets through must decode without a panic or error, and within
+// the memory promised.
+func TestGarbageIsHarmless(t *testing.T) {
+	rng := newRand(t)
+	passed := 0
+	for _, v := range everyVersion() {
+		for range 100 {
+			body := damage(rng, randomRequest(rng, v).AppendTo(nil))
+			if Check(v.key, v.version, body) == nil {
+				passed++
+				decodeWithin(t, v, body)
+			}
+		}
+	}
+	if passed == 0 {
+		t.Fatal("no damaged request passed: nothing was tried")
+	}
+	t.Logf("%d damaged requests passed", passed)
+}
+
+func damage(rng *rand.Rand, b []byte) []byte {
+	for range 1 + rng.IntN(3) {
+		if len(b) == 0 {
+			return b
+		}
+		i := rng.IntN(len(b))
+		switch rng.IntN(4) {
+		case 0:
+			b[i] ^= 1 << rng.IntN(8)
+		case 1:
+			b[i] = byte(rng.Uint32())
+		case 2:
+			b = append(b[:i:i], b[min(len(b), i+1+rng.IntN(8)):]...)
+		case 3:
+			b = append(b[:i:i], append([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, b[i:]...)...)
+		}
+	}
+	return b
+}
+
+// decodeWithin decodes a body that Check passed and fails when that takes more memory than was promised.
+func decodeWithin(t *testing.T, v requestVersion, body []byte) {
+	t.Helper()
+	var err error
+	took := allocated(func() { _, err = Decode(RequestHeader{Key: v.key, Version: v.version, Body: body}) })
+	if err != nil {
+		t.Fatalf("%s passed the walk, then: %v\n%x", v, err, body)
+	}
+	if most := uint64(decodeFactor*len(body) + decodeSlack); took > most {
+		t.Fatalf("%s: decoding %d bytes took %d bytes of memory, over %d", v, len(body), took, most)
+	}
+}
+
+// allocated returns how many bytes f allocates, garbage included.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestFloodsStayInBudget fills one array after the other, in every API and version, with as many of its smallest elements as
+// fit: the inputs with the most memory per byte (hazard K2). The walk must refuse what would take too much, and its estimate
+// must not be below what decoding really takes.
+func TestFloodsStayInBudget(t *testing.T) {
+	const slack = 64 << 10 // small objects, and what the runtime allocates meanwhile
+	passed, refused := 0, 0
+	for _, v := range everyVersion() {
+		for array := range countArrays(schemaFor(v.key).fields) {
+			for _, size := range []int{100 << 10, 1 << 20} {
+				body := flood(v, array, size)
+				if body == nil {
+					continue
+				}
+				got, err := measure(v.key, v.version, body)
+				if err != nil {
+					refused++
+					continue
+				}
+				passed++
+				took := allocated(func() {
+					if _, err := Decode(RequestHeader{Key: v.key, Version: v.version, Body: body}); err != nil {
+						t.Errorf("%s: %v", v, err)
+					}
+				})
+				if took > uint64(got.memory)+slack {
+					t.Errorf("%s, array %d: decoding %d bytes took %d bytes of memory, estimate %d", v, array, len(body), took, got.memory)
+				}
+			}
+		}
+	}
+	t.Logf("%d floods passed, %d refused", passed, refused)
+	if passed == 0 || refused == 0 {
+		t.Fatal("one side was not tried")
+	}
+}
+
+func countArrays(fields []field) int {
+	n := 0
+	for i := range fields {
+		if fields[i].array {
+			n++
+		}
+		n += countArrays(fields[i].fields)
+	}
+	return n
+}
+
+// flood returns a request of about size bytes whose n-th array, counted depth first, is as long as that allows; its
+// parents have one element, all else is as short as it can be. nil when the version does not have that array.
+func flood(v requestVersion, n, size int) []byte {
+	f := flooder{target: n, size: size, version: v.version}
+	f.flexible = v.version >= schemaFor(v.key).flexible
+	f.structure(schemaFor(v.key).fields)
+	if !f.hit {
+		return nil
+	}
+	return f.dst
+}
+
+type flooder struct {
+	encoder
+	target, size int
+	version      int16
+	hit          bool
+}
+
+// structure writes a struct; numbers of arrays in it are relative to it.
+func (f *flooder) structure(fields []field) {
+	var tagged []*field
+	for i := range fields {
+		d := &fields[i]
+		inside := countArrays(fields[i : i+1])
+		switch {
+		case !d.versions.has(f.version):
+		case d.tagged.has(f.version):
+			if f.target >= 0 && f.target < inside {
+				tagged = append(tagged, d)
+				continue // after the others
+			}
+		default:
+			f.field(d)
+		}
+		f.target -= inside
+	}
+	if !f.flexible {
+		return
+	}
+	f.uvarint(uint32(len(tagged)))
+	for _, d := range tagged {
+		outer := f.dst
+		f.dst = nil
+		f.field(d)
+		content := f.dst
+		f.dst = outer
+		f.uvarint(d.tag)
+		f.uvarint(uint32(len(content)))
+		f.dst = append(f.dst, content...)
+	}
+}
+
+func (f *flooder) field(d *field) {
+	target := f.target
+	switch {
+	case d.array && target == 0:
+		f.hit = true
+		f.target = -1
+		var one flooder
+		one.flexible, one.version, one.target = f.flexible, f.version, -1
+		one.value(d)
+		count := f.size / len(one.dst)
+		f.arrayLen(count)
+		f.dst = append(f.dst, bytes.Repeat(one.dst, count)...)
+	case d.array && target > 0 && target <= countArrays(d.fields):
+		f.target--
+		f.arrayLen(1)
+		f.value(d)
+	case d.array:
+		f.arrayLen(0)
+	default:
+		f.value(d)
+	}
+	f.target = target
+}
+
+func (f *flooder) value(d *field) {
+	switch d.kind {
+	case kindFixed:
+		f.dst = append(f.dst, make([]byte, d.width)...)
+	case kindString:
+		f.string("")
+	case kindBytes:
+		f.bytesLen(0)
+	case kindStruct:
+		if !d.array && d.nullable.has(f.version) {
+			f.dst = append(f.dst, 1)
+		}
+		f.structure(d.fields)
+	}
+}
+
+// TestUnknownTagsStayInBudget floods the tag sections, which kmsg keeps in maps.
+func TestUnknownTagsStayInBudget(t *testing.T) {
+	for _, count := range []int{1, 8, 100, 5000, 50000} {
+		e := encoder{flexible: true}
+		e.string("client")
+		e.string("1")
+		e.uvarint(uint32(count))
+		for i := range count {
+			e.uvarint(uint32(i + 10))
+			e.uvarint(0)
+		}
+		v := requestVersion{keyAPIVersions, 3}
+		if err := Check(v.key, v.version, e.dst); err != nil {
+			if count < 5000 {
+				t.Errorf("%d tags: %v", count, err)
+			}
+			continue
+		}
+		decodeWithin(t, v, e.dst)
+	}
+}
+
+// TestElementsHaveBytes: an element of an array takes at least one byte in every version. Otherwise a short request could
+// hold any number of them, and the walk would not be linear.
+func TestElementsHaveBytes(t *testing.T) {
+	for _, v := range everyVersion() {
+		var visit func(fields []field)
+		visit = func(fields []field) {
+			for i := range fields {
+				d := &fields[i]
+				visit(d.fields)
+				if d.array && d.versions.has(v.version) {
+					f := flooder{target: -1, version: v.version}
+					f.flexible = v.version >= schemaFor(v.key).flexible
+					if f.value(d); len(f.dst) == 0 {
+						t.Errorf("%s: an element of %s takes no bytes", v, d.name)
+					}
+				}
+			}
+		}
+		visit(schemaFor(v.key).fields)
+	}
+}
