@@ -34,7 +34,9 @@ type RecordError struct {
 }
 
 // Error implements error.
-func (e *RecordError) Error() string { return fmt.Sprintf("%v: record %d: %s", e.Err, e.Index, e.Reason) }
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("%v: record %d: %s", e.Err, e.Index, e.Reason)
+}
 
 // Unwrap returns the sentinel.
 func (e *RecordError) Unwrap() error { return e.Err }

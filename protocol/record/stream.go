@@ -82,20 +82,20 @@ func (s *stream) start(src []byte) (err error) {
 	return err
 }
 
-// startLZ4 takes LZ4 frames, as Kafka does; the legacy frame, which the library would also read, has 8 MiB blocks.
+// startLZ4 takes LZ4 frames of independent blocks, as Kafka does. The legacy frame, which the library would also read, has
+// 8 MiB blocks. The reader is not pooled: Reset of the library's keeps the dictionary of dependent blocks, so that a later frame
+// behind the first could unpack to bytes of another client's batch.
 func (s *stream) startLZ4(src []byte) error {
-	if !bytes.HasPrefix(src, []byte{0x04, 0x22, 0x4d, 0x18}) {
+	const flagsPos, independent = 4, 1 << 5
+	if len(src) <= flagsPos || !bytes.HasPrefix(src, []byte{0x04, 0x22, 0x4d, 0x18}) {
 		return errors.New("no frame magic")
 	}
-	if s.lz4 == nil {
-		s.lz4 = lz4.NewReader(nil)
-		if err := s.lz4.Apply(lz4.ConcurrencyOption(1)); err != nil {
-			return err
-		}
+	if src[flagsPos]&independent == 0 {
+		return errors.New("dependent blocks")
 	}
-	s.lz4.Reset(&s.in)
+	s.lz4 = lz4.NewReader(&s.in)
 	s.src = s.lz4
-	return nil
+	return s.lz4.Apply(lz4.ConcurrencyOption(1))
 }
 
 // close gives the stream and its buffers back; the bytes of the last record are invalid from here on.
@@ -105,7 +105,8 @@ func (s *stream) close() {
 	s.patched = zstdSource{}
 	s.src = nil
 	if s.lz4 != nil {
-		s.lz4.Reset(nil)
+		s.lz4.Reset(nil) // gives its block buffer back
+		s.lz4 = nil
 	}
 	if s.zstd != nil {
 		_ = s.zstd.Reset(nil) // lets go of the input; the error says that there is none
