@@ -1,0 +1,169 @@
+// Command interop runs stock Kafka clients against a broker and compares by hash what they wrote with what they read: kcat and
+// franz-go with every codec, and Apache Kafka's own tools. Against a Tandem that it starts itself it also reads the segment
+// files with Kafka's DumpLogSegments, sends millions of lines of real text through a restart, and kills the broker under load.
+//
+//	go run ./bench/interop -tandem .bin/tandem            everything (make interop)
+//	go run ./bench/interop -tandem .bin/tandem -short     what CI runs
+//	go run ./bench/interop -bootstrap host:9092           the client steps against any broker, Apache Kafka itself included
+//
+// It needs kcat, Java 17 and Maven, and says so when one is missing. It imports nothing of Tandem: it knows the broker only as
+// clients do.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	tandem    string
+	bootstrap string
+	only      string
+	records   int
+	lines     int
+	kills     int
+	seed      uint64
+	keep      bool
+	dir       string
+}
+
+// suite is what the steps share.
+type suite struct {
+	options
+	dir     string
+	broker  *tandem // nil when the broker is somebody else's
+	address string
+	java    *java
+	prefix  string // of topic names, different in every run
+}
+
+// step is one named part; it fails by returning an error.
+type step struct {
+	name string
+	ours bool // needs a Tandem of our own
+	run  func(*suite, context.Context) error
+}
+
+var steps = []step{
+	{"versions", false, (*suite).versions},
+	{"franz-go", false, (*suite).franz},
+	{"kcat", false, (*suite).kcat},
+	{"kafka-topics", false, (*suite).kafkaTopics},
+	{"kafka-console", false, (*suite).kafkaConsole},
+	{"kafka-perf", false, (*suite).kafkaPerf},
+	{"kafka-dump-log", true, (*suite).kafkaDumpLog},
+	{"millions", true, (*suite).millions},
+	{"kills", true, (*suite).killLoop},
+}
+
+func (f *options) parse() {
+	short := false
+	flag.StringVar(&f.tandem, "tandem", "", "path of the tandem binary to start")
+	flag.StringVar(&f.bootstrap, "bootstrap", "", "host:port of a broker that runs already; steps that need Tandem's files are left out")
+	flag.StringVar(&f.only, "run", "", "only the steps whose name matches this regular expression")
+	flag.IntVar(&f.records, "records", 5_000_000, "records of the millions step")
+	flag.IntVar(&f.lines, "lines", 20_000, "lines that each client writes with each codec")
+	flag.IntVar(&f.kills, "kills", 300, "how often the kills step kills the broker")
+	flag.Uint64Var(&f.seed, "seed", uint64(time.Now().UnixNano()), "seed of the kills step")
+	flag.BoolVar(&f.keep, "keep", false, "keep the data directory")
+	flag.StringVar(&f.dir, "dir", "", "folder for data, a temporary one when empty")
+	flag.BoolVar(&short, "short", false, "small numbers, for CI: 300,000 records, 5,000 lines, 30 kills")
+	flag.Parse()
+	if short {
+		set := map[string]bool{}
+		flag.Visit(func(f *flag.Flag) { set[f.Name] = true })
+		for name, small := range map[string]struct {
+			target *int
+			value  int
+		}{"records": {&f.records, 300_000}, "lines": {&f.lines, 5_000}, "kills": {&f.kills, 30}} {
+			if !set[name] {
+				*small.target = small.value
+			}
+		}
+	}
+}
+
+func main() {
+	var f options
+	f.parse()
+	if (f.tandem == "") == (f.bootstrap == "") {
+		fmt.Fprintln(os.Stderr, "interop: give either -tandem or -bootstrap")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, f); err != nil {
+		fmt.Fprintf(os.Stderr, "interop: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, f options) error {
+	only, err := regexp.Compile(f.only)
+	if err != nil {
+		return err
+	}
+	s := &suite{options: f, address: f.bootstrap, prefix: fmt.Sprintf("interop-%x-", time.Now().UnixMilli()), dir: f.dir}
+	if s.dir == "" {
+		if s.dir, err = os.MkdirTemp("", "tandem-interop-"); err != nil {
+			return err
+		}
+		if !f.keep {
+			defer os.RemoveAll(s.dir)
+		}
+	}
+	if f.tandem != "" {
+		if s.broker, err = newTandem(f.tandem, filepath.Join(s.dir, "data")); err != nil {
+			return err
+		}
+		if err := s.broker.start(ctx); err != nil {
+			return err
+		}
+		defer s.broker.kill()
+		s.address = s.broker.address
+	}
+	passed, failed, skipped := 0, 0, 0
+	for _, step := range steps {
+		switch {
+		case !only.MatchString(step.name):
+			continue
+		case step.ours && s.broker == nil:
+			fmt.Printf("--- SKIP: %s (needs a Tandem of its own)\n", step.name)
+			skipped++
+			continue
+		}
+		began := time.Now()
+		fmt.Printf("=== RUN   %s\n", step.name)
+		if err := step.run(s, ctx); err != nil {
+			fmt.Printf("--- FAIL: %s (%.1fs)\n%v\n", step.name, time.Since(began).Seconds(), err)
+			failed++
+			continue
+		}
+		fmt.Printf("--- PASS: %s (%.1fs)\n", step.name, time.Since(began).Seconds())
+		passed++
+	}
+	if s.broker != nil {
+		if err := s.broker.stop(); err != nil {
+			fmt.Println(err)
+			failed++
+		}
+	}
+	fmt.Printf("interop: %d passed, %d failed, %d skipped\n", passed, failed, skipped)
+	if failed > 0 {
+		if s.broker != nil {
+			fmt.Printf("last lines of the broker's log:\n%s\n", s.broker.logTail())
+		}
+		return fmt.Errorf("%d steps failed", failed)
+	}
+	if passed == 0 {
+		return fmt.Errorf("no step is named like %q", f.only)
+	}
+	return nil
+}
