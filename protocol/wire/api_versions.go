@@ -20,7 +20,7 @@ var softwareName = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9]
 // resp.GetVersion(): 0 in that case (KIP-511).
 func NewAPIVersionsResponse(version int16, req *kmsg.ApiVersionsRequest) *kmsg.ApiVersionsResponse {
 	resp := kmsg.NewPtrApiVersionsResponse()
-	if own, ok := Lookup(keyAPIVersions); !ok || !own.Serves(version) {
+	if own, _ := Lookup(keyAPIVersions); !own.Serves(version) {
 		resp.SetVersion(0)
 		resp.ErrorCode = errorUnsupportedVersion
 		resp.ApiKeys = append(resp.ApiKeys, versionRange(own))

@@ -114,3 +114,28 @@ func BenchmarkDecodeProduce(b *testing.B) {
 		}
 	}
 }
+
+func TestDecodeWithinReserves(t *testing.T) {
+	m := NewMemory(1 << 20)
+	h := RequestHeader{Version: 9, Body: produceBody(9, 1<<20)}
+	_, reserved, err := DecodeWithin(t.Context(), m, h)
+	if err != nil || reserved == 0 || reserved > 1000 || m.Used() != reserved {
+		t.Fatalf("reserved %d, used %d, %v", reserved, m.Used(), err)
+	}
+	h.Body = h.Body[:100]
+	if _, _, err := DecodeWithin(t.Context(), m, h); !errors.Is(err, ErrMalformed) || m.Used() != reserved {
+		t.Fatalf("malformed: used %d, %v", m.Used(), err)
+	}
+	m.Release(reserved)
+	if m.Used() != 0 {
+		t.Fatalf("%d bytes used in the end", m.Used())
+	}
+}
+
+// TestLargeProduceOfTinyPartitions: a frame that socket.request.max.bytes lets through may not decode into hundreds of MiB.
+func TestLargeProduceOfTinyPartitions(t *testing.T) {
+	body := flood(requestVersion{0, 9}, 1, 30<<20)
+	if err := Check(0, 9, body); !errors.Is(err, ErrMalformed) {
+		t.Fatal(err)
+	}
+}

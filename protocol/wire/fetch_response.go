@@ -95,6 +95,8 @@ type FetchFrame struct {
 type Splice struct {
 	Topic, Partition int // indexes into FetchResponse.Topics and FetchTopic.Partitions
 	Bytes            int64
+
+	position int // where the records go among the bytes around them
 }
 
 // Encode gives the frame of a version from 4 to 18. The memory taken does not depend on the records. It fails on a version
@@ -142,7 +144,6 @@ type fetchEncoder struct {
 	encoder
 	version int16
 	splices []Splice
-	cuts    []int // position in dst of each splice
 	records int64 // bytes of all splices
 }
 
@@ -161,8 +162,7 @@ func (e *fetchEncoder) topic(index int, t *FetchTopic) error {
 		}
 		e.bytesLen(int(p.RecordsBytes))
 		if p.RecordsBytes > 0 {
-			e.splices = append(e.splices, Splice{Topic: index, Partition: i, Bytes: p.RecordsBytes})
-			e.cuts = append(e.cuts, len(e.dst))
+			e.splices = append(e.splices, Splice{Topic: index, Partition: i, Bytes: p.RecordsBytes, position: len(e.dst)})
 			e.records += p.RecordsBytes
 		}
 		e.partitionTags(p)
@@ -255,11 +255,11 @@ func (e *fetchEncoder) frame() (*FetchFrame, error) {
 		return nil, fmt.Errorf("fetch response of %d bytes: %w", f.Size, ErrFrameSize)
 	}
 	binary.BigEndian.PutUint32(e.dst, uint32(f.Size-framePrefix))
-	f.Chunks = make([][]byte, 0, len(e.cuts)+1)
+	f.Chunks = make([][]byte, 0, len(e.splices)+1)
 	start := 0
-	for _, cut := range e.cuts {
-		f.Chunks = append(f.Chunks, e.dst[start:cut:cut])
-		start = cut
+	for _, s := range e.splices {
+		f.Chunks = append(f.Chunks, e.dst[start:s.position:s.position])
+		start = s.position
 	}
 	f.Chunks = append(f.Chunks, e.dst[start:])
 	return f, nil

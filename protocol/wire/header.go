@@ -2,7 +2,8 @@ package wire
 
 import "fmt"
 
-// RequestHeader is a request's header, versions 0 to 2, and its undecoded body.
+// RequestHeader is a request's header and its undecoded body. Header version 2, with tags, belongs to flexible versions, 1 to
+// all others; 0, without a client id, only to the ControlledShutdown 0 of old brokers, which nobody serves.
 type RequestHeader struct {
 	Key           int16
 	Version       int16

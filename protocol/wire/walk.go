@@ -1,10 +1,15 @@
 package wire
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 const (
-	// A request may take decodeFactor times its body plus decodeSlack bytes of memory when it is decoded.
+	// When it is decoded, a request may take decodeFactor times its body in bytes of memory, but no more than decodeMax, plus
+	// decodeSlack. Only a Produce can be large enough for decodeMax to count, and its records take nothing.
 	decodeFactor = 8
+	decodeMax    = 64 << 20
 	decodeSlack  = 1 << 20
 
 	stringOverhead  = 16  // rounding of a small allocation
@@ -15,7 +20,7 @@ const (
 )
 
 // Check walks a request body by its message definition and reports whether every count, length, null and tag section in it is
-// true, and whether its decoded form stays within 8 times the body plus 1 MiB. Time is linear in the body, which is borrowed
+// true, and whether its decoded form stays within 8 times the body, at most 64 MiB, plus 1 MiB. Time is linear in the body, which is borrowed
 // until return. Versions are those of the definition; which of them are served is the API table's business (ParseHeader).
 //
 // Bytes behind the last field are ignored, as Kafka does (AbstractRequest.parseRequest leaves them unread).
@@ -36,7 +41,7 @@ func measure(key, version int16, body []byte) (walked, error) {
 		reader:   reader{src: body},
 		version:  version,
 		flexible: version >= s.flexible,
-		budget:   decodeFactor*int64(len(body)) + decodeSlack,
+		budget:   decodeBudget(len(body)),
 	}
 	if err := w.walk(s.fields); err != nil {
 		return walked{}, fmt.Errorf("%w: %s version %d: %w", ErrMalformed, s.name, version, err)
@@ -52,6 +57,9 @@ type walked struct {
 	bytes  int
 }
 
+// decodeBudget is the most memory, in bytes, that a body of n bytes may take when it is decoded.
+func decodeBudget(n int) int64 { return min(decodeFactor*int64(n), decodeMax) + decodeSlack }
+
 // walker checks one request body.
 type walker struct {
 	reader
@@ -60,11 +68,6 @@ type walker struct {
 	memory   int64 // bytes that decoding what was passed takes
 	budget   int64 // the most that memory may be
 }
-
-// fieldError says which field is wrong, and why.
-type fieldError struct{ field, reason string }
-
-func (e *fieldError) Error() string { return e.field + ": " + e.reason }
 
 // charge adds n bytes of decoded memory, and makes the walker bad when that is over the budget.
 func (w *walker) charge(n int64) {
@@ -99,9 +102,9 @@ func (w *walker) field(f *field) error {
 	count := w.length(false)
 	switch {
 	case w.bad || count < 0 && !f.nullable.has(w.version):
-		return w.errorf(f, "array length missing, malformed or null")
+		return wrong(f, "array length missing, malformed or null")
 	case count > len(w.src):
-		return w.errorf(f, "array longer than the request")
+		return wrong(f, "array longer than the request")
 	case count < 0:
 		return nil
 	}
@@ -112,7 +115,7 @@ func (w *walker) field(f *field) error {
 		}
 	}
 	if w.bad {
-		return w.errorf(f, "array does not end, or takes too much memory")
+		return wrong(f, "array does not end, or takes too much memory")
 	}
 	return nil
 }
@@ -126,9 +129,9 @@ func (w *walker) value(f *field, nullable bool) error {
 		length := w.length(f.kind == kindString)
 		switch {
 		case length < 0 && !nullable:
-			return w.errorf(f, "length missing, malformed or null")
+			return wrong(f, "length missing, malformed or null")
 		case f.kind == kindString && length > stringLengthMax:
-			return w.errorf(f, "string too long")
+			return wrong(f, "string too long")
 		case length > 0 && f.kind == kindString:
 			w.charge(int64(length) + stringOverhead)
 		}
@@ -139,14 +142,14 @@ func (w *walker) value(f *field, nullable bool) error {
 			case mark == structNull:
 				return nil
 			case mark < structNull:
-				return w.errorf(f, "neither present nor null")
+				return wrong(f, "neither present nor null")
 			}
 			w.charge(int64(f.memory))
 		}
 		return w.walk(f.fields)
 	}
 	if w.bad {
-		return w.errorf(f, "ends early, or takes too much memory")
+		return wrong(f, "ends early, or takes too much memory")
 	}
 	return nil
 }
@@ -196,7 +199,7 @@ func (w *walker) tags(fields []field) error {
 		w.charge(tagEntryMemory)
 	}
 	if w.bad {
-		return &fieldError{"tag section", "does not end, or takes too much memory"}
+		return errors.New("tag section does not end, or takes too much memory")
 	}
 	return nil
 }
@@ -211,7 +214,7 @@ func (w *walker) tagged(f *field, content []byte) error {
 		return err
 	}
 	if len(inner.src) > 0 {
-		return w.errorf(f, "tag longer than its field")
+		return wrong(f, "tag longer than its field")
 	}
 	w.memory = inner.memory
 	return nil
@@ -226,4 +229,5 @@ func findTag(fields []field, tag uint32) *field {
 	return nil
 }
 
-func (w *walker) errorf(f *field, reason string) error { return &fieldError{f.name, reason} }
+// wrong says which field is wrong, and why.
+func wrong(f *field, reason string) error { return fmt.Errorf("%s: %s", f.name, reason) }
