@@ -1,0 +1,62 @@
+# Nothing here needs a C compiler except `make race`.
+
+BIN          := $(CURDIR)/.bin
+GOLANGCI     := v2.15.0
+GOVULNCHECK  := v1.9.0
+FUZZTIME     ?= 30s
+INTEROP      ?=
+VERSION      ?=
+
+export CGO_ENABLED = 0
+
+.PHONY: build test race fuzz lint vuln interop bench mutants keys
+
+build: ## one static binary in .bin/
+	go build -trimpath -ldflags "-s -w $(if $(VERSION),-X main.version=$(VERSION))" -o $(BIN)/tandem ./cmd/tandem
+
+test:
+	go test ./...
+
+race:
+	CGO_ENABLED=1 go test -race -short ./...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; grep -rlE --include='*_test.go' '^func Fuzz' . | sort | while read -r file; do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' "$$file"); do \
+			echo "== $$(dirname "$$file") $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done
+
+$(BIN)/golangci-lint-$(GOLANGCI):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI)
+	mv $(BIN)/golangci-lint $@
+
+$(BIN)/govulncheck-$(GOVULNCHECK):
+	GOBIN=$(BIN) go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
+	mv $(BIN)/govulncheck $@
+
+lint: $(BIN)/golangci-lint-$(GOLANGCI)
+	$(BIN)/golangci-lint-$(GOLANGCI) run ./...
+
+# A machine that cannot reach the vulnerability database says so and goes on; a vulnerability that is found fails.
+vuln: $(BIN)/govulncheck-$(GOVULNCHECK)
+	@out=$$($(BIN)/govulncheck-$(GOVULNCHECK) ./... 2>&1); status=$$?; echo "$$out"; \
+	if [ $$status -ne 0 ] && echo "$$out" | grep -q 'fetching vulnerabilities'; then \
+		echo "vuln: NOT CHECKED: the vulnerability database cannot be reached from here"; exit 0; \
+	fi; exit $$status
+
+interop: build ## stock clients against the binary; INTEROP=-short for small numbers. Needs kcat, Java 17, Maven
+	go run ./bench/interop -tandem $(BIN)/tandem $(INTEROP)
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+mutants: ## every seeded bug must be caught by its test
+	go run ./bench/mutants
+
+# Writes the table of Kafka's configuration keys anew, from the release that bench/interop/pom.xml names.
+keys:
+	mvn -q -B -f bench/interop/pom.xml dependency:build-classpath -Dmdep.outputFile=$(BIN)/class-path
+	java -cp "$$(cat $(BIN)/class-path)" broker/config/gen/KafkaKeys.java > $(BIN)/keys_kafka.go
+	gofmt $(BIN)/keys_kafka.go > broker/config/keys_kafka.go
