@@ -1,0 +1,407 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime/debug"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/tandembroker/tandem/protocol/wire"
+)
+
+const (
+	readBufferBytes = 16 << 10
+	prefixBytes     = 4               // the size in front of a frame
+	peekedBytes     = prefixBytes + 2 // what PeekFrame looks at: size and API key
+
+	// What decoding a request may take (wire.Decode): at most decodeFactor times its size, or for large ones
+	// decodeFactorLarge times plus decodeConst.
+	decodeFactor      = 160
+	decodeFactorLarge = 8
+	decodeConst       = 1 << 20
+)
+
+var (
+	errIdle     = errors.New("idle")
+	errDraining = errors.New("server is stopping")
+	errSlow     = errors.New("frame did not arrive in time")
+)
+
+// conn is one client.
+type conn struct {
+	server   *Server
+	nc       net.Conn
+	listener string
+	ip       string
+	reader   *bufio.Reader
+	out      *Writer // the reader's while the queue is idle, else the writer's
+	ctx      context.Context
+	cancel   context.CancelFunc
+	queue    *pipeline     // nil before the first pipelined request
+	written  chan struct{} // closed when the writer has ended
+	decoded  int64         // bytes that the request in work has reserved of the decode budget
+
+	mu struct {
+		sync.Mutex
+		cause error // why the connection ends, the first reason
+	}
+}
+
+func newConn(s *Server, listener, ip string, nc net.Conn) *conn {
+	c := &conn{
+		server: s, nc: nc, listener: listener, ip: ip,
+		reader: bufio.NewReaderSize(nc, readBufferBytes),
+		out:    newWriter(nc, s.opts.Pool, s.opts.WriteTimeout, s.opts.Now),
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// run serves the client until one of the two is done with the other.
+func (c *conn) run() {
+	defer c.server.unregister(c)
+	defer c.cancel()
+	err := c.guard(c.serve)
+	if errors.Is(err, ErrClose) || errors.Is(err, errPanicked) {
+		c.setCause(err) // answers in front of it still go out
+	}
+	if c.queue != nil {
+		c.queue.close()
+		<-c.written
+	}
+	c.setCause(err)
+	_ = c.nc.Close()
+	c.report()
+}
+
+var errPanicked = errors.New("panic while handling a request")
+
+// guard turns a panic into an error that ends this connection only.
+func (c *conn) guard(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v\n%s", errPanicked, p, debug.Stack())
+		}
+	}()
+	return fn()
+}
+
+func (c *conn) serve() error {
+	for {
+		if err := c.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// next reads one request and answers or starts it.
+func (c *conn) next() error {
+	size, err := c.awaitFrame()
+	if err != nil {
+		return err
+	}
+	reserved := int64(size)
+	if err := c.server.frames.acquire(c.ctx, reserved); err != nil {
+		return err
+	}
+	kept := false // a pipelined request holds its reservation until it is answered
+	defer func() {
+		c.releaseDecoded()
+		if !kept {
+			c.server.frames.release(reserved)
+		}
+	}()
+	frame, err := c.readFrame(size)
+	if err != nil {
+		return err
+	}
+	defer frame.Release()
+	r, err := c.header(frame)
+	if err != nil {
+		return err
+	}
+	pipelined := c.server.handler.Pipelined(r.Header.Key)
+	if err := c.await(pipelined, reserved); err != nil {
+		return err
+	}
+	if err := c.decode(r); err != nil {
+		return err
+	}
+	if !pipelined {
+		return c.answer(r)
+	}
+	c.start(r, reserved)
+	kept = true
+	return nil
+}
+
+// awaitFrame waits for the next frame's size.
+func (c *conn) awaitFrame() (int, error) {
+	if c.reader.Buffered() < peekedBytes { // else PeekFrame reads nothing
+		if err := c.nc.SetReadDeadline(c.server.opts.Now().Add(c.server.opts.Limits.IdleMax)); err != nil {
+			return 0, err
+		}
+	}
+	if c.server.draining.Load() {
+		return 0, errDraining
+	}
+	size, err := wire.PeekFrame(c.reader, c.server.opts.Limits.RequestBytesMax)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if c.server.draining.Load() {
+			return 0, errDraining
+		}
+		return 0, errIdle
+	}
+	return size, err
+}
+
+// readFrame reads the frame whose size awaitFrame told.
+func (c *conn) readFrame(size int) (*wire.Buffer, error) {
+	if c.reader.Buffered() < prefixBytes+size {
+		allowed := c.server.opts.FrameTimeout + time.Duration(size>>20)*time.Second
+		if err := c.nc.SetReadDeadline(c.server.opts.Now().Add(allowed)); err != nil {
+			return nil, err
+		}
+		if c.server.draining.Load() {
+			return nil, errDraining
+		}
+	}
+	frame, err := wire.ReadFrame(c.reader, c.server.opts.Limits.RequestBytesMax, c.server.opts.Pool)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if c.server.draining.Load() {
+			return nil, errDraining
+		}
+		return nil, fmt.Errorf("%w: %w", errSlow, err)
+	}
+	return frame, err
+}
+
+// header makes a Request of a frame, without its body.
+func (c *conn) header(frame *wire.Buffer) (*Request, error) {
+	r := &Request{Frame: frame, Listener: c.listener, Arrived: c.server.opts.Now(), conn: c}
+	h, err := wire.ParseHeader(frame.Bytes())
+	r.Header = h
+	if errors.Is(err, wire.ErrUnsupportedVersion) && h.Key == keyAPIVersions {
+		r.unserved = true
+		return r, nil
+	}
+	return r, err
+}
+
+// await waits until a request may be handled: a pipelined one needs room in the queue, any other an empty queue. It comes
+// before decode, so that nothing is reserved for decoding meanwhile.
+func (c *conn) await(pipelined bool, reserved int64) error {
+	if c.queue == nil {
+		if !pipelined {
+			return nil
+		}
+		c.queue = newPipeline(c.server.opts.PipelineMax, c.server.opts.PipelineBytesMax)
+		c.written = make(chan struct{})
+		go c.write() // ended by queue.close, awaited in run
+	}
+	if pipelined && !c.queue.waitRoom(reserved) || !pipelined && !c.queue.waitIdle() {
+		return errFailed
+	}
+	return nil
+}
+
+// decode reserves memory for the body and decodes it.
+func (c *conn) decode(r *Request) error {
+	if r.unserved {
+		r.Header.Body = nil
+		return nil
+	}
+	n := int64(len(r.Header.Body))
+	n = min(n*decodeFactor, n*decodeFactorLarge+decodeConst)
+	if err := c.server.decoded.acquire(c.ctx, n); err != nil {
+		return err
+	}
+	c.decoded = n
+	body, err := wire.Decode(r.Header)
+	if err != nil {
+		return fmt.Errorf("client id %q: %w", truncated(r.Header.ClientID), err)
+	}
+	r.Header.Body = nil // decoded: nobody has business with the bytes any more
+	r.Body = body
+	return nil
+}
+
+const keyAPIVersions = 18
+
+// errFailed says that the writer has already said why.
+var errFailed = errors.New("connection failed")
+
+// start handles a pipelined request; its answer, now queued, takes over the reservation.
+func (c *conn) start(r *Request, reserved int64) {
+	reply := c.server.handler.Handle(c.ctx, r)
+	c.queue.put(pending{reply: reply, api: apiName(r.Header.Key), arrived: r.Arrived, reserved: reserved})
+}
+
+// answer handles a request that is served strictly after all earlier ones, and sends its answer.
+func (c *conn) answer(r *Request) error {
+	reply := c.server.handler.Handle(c.ctx, r)
+	defer reply.Done()
+	reply.Wait(c.ctx)
+	if err := reply.Send(c.out); err != nil {
+		return errors.Join(err, c.out.Flush())
+	}
+	if err := c.out.Flush(); err != nil {
+		return err
+	}
+	c.server.opts.Metrics.Request(apiName(r.Header.Key), c.server.opts.Now().Sub(r.Arrived))
+	return nil
+}
+
+// write sends the answers of pipelined requests in order. After a failure it only lets go of what the rest holds.
+func (c *conn) write() {
+	defer close(c.written)
+	for {
+		p, ok := c.queue.take()
+		if !ok {
+			return
+		}
+		if !c.queue.hasFailed() {
+			if err := c.guard(func() error { return c.send(p) }); err != nil {
+				c.abort(err)
+				c.queue.fail()
+			}
+		}
+		p.reply.Done()
+		c.server.frames.release(p.reserved)
+		c.queue.answered(p)
+	}
+}
+
+func (c *conn) send(p pending) error {
+	if !p.reply.Ready() {
+		if err := c.out.Flush(); err != nil {
+			return err
+		}
+		p.reply.Wait(c.ctx)
+	}
+	if err := p.reply.Send(c.out); err != nil {
+		return errors.Join(err, c.out.Flush())
+	}
+	if !c.queue.more() {
+		if err := c.out.Flush(); err != nil {
+			return err
+		}
+	}
+	c.server.opts.Metrics.Request(p.api, c.server.opts.Now().Sub(p.arrived))
+	return nil
+}
+
+// park implements Request.Park.
+func (c *conn) park(ctx context.Context) (context.Context, func()) {
+	c.releaseDecoded()
+	watched, cancel := context.WithCancel(ctx)
+	unlink := context.AfterFunc(c.server.ctx, cancel) // a drain ends long polls
+	if c.reader.Buffered() > 0 {
+		return watched, func() { unlink(); cancel() } // the client has sent its next request: it is there
+	}
+	_ = c.nc.SetReadDeadline(c.server.opts.Now().Add(c.server.opts.Limits.IdleMax))
+	watching := make(chan struct{})
+	go func() { // ended by stop, which interrupts the read and waits
+		defer close(watching)
+		if _, err := c.reader.Peek(1); err != nil {
+			cancel()
+		}
+	}()
+	return watched, func() {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		<-watching
+		unlink()
+		cancel()
+	}
+}
+
+func (c *conn) releaseDecoded() {
+	if c.decoded > 0 {
+		c.server.decoded.release(c.decoded)
+		c.decoded = 0
+	}
+}
+
+// drain lets the requests that have arrived be answered and stops the reader.
+func (c *conn) drain() { _ = c.nc.SetReadDeadline(time.Unix(1, 0)) }
+
+// abort closes the connection at once.
+func (c *conn) abort(cause error) {
+	c.setCause(cause)
+	c.cancel()
+	_ = c.nc.Close()
+}
+
+func (c *conn) setCause(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.cause == nil {
+		c.mu.cause = err
+	}
+}
+
+// report writes the one line about a connection that was closed for cause.
+func (c *conn) report() {
+	c.mu.Lock()
+	cause := c.mu.cause
+	c.mu.Unlock()
+	reason := rejection(cause)
+	if reason == "" {
+		c.server.logger.Debug("connection closed", "listener", c.listener, "client", c.nc.RemoteAddr().String(), "cause", cause)
+		return
+	}
+	c.server.opts.Metrics.Rejected(reason)
+	if reason == "panic" {
+		c.server.logger.Error("connection closed", "client", c.nc.RemoteAddr().String(), "cause", cause)
+		return
+	}
+	c.server.limited.Warn("connection closed", "listener", c.listener, "client", c.nc.RemoteAddr().String(), "cause", cause)
+}
+
+// rejection names the kind of misbehaviour that ended a connection; "" for what clients do every day.
+func rejection(cause error) string {
+	var timeout net.Error
+	switch {
+	case errors.Is(cause, errPanicked):
+		return "panic"
+	case errors.Is(cause, ErrClose):
+		return "refused"
+	case errors.Is(cause, wire.ErrFrameSize):
+		return "frame size"
+	case errors.Is(cause, wire.ErrUnknownAPI):
+		return "unknown api"
+	case errors.Is(cause, wire.ErrUnsupportedVersion):
+		return "version"
+	case errors.Is(cause, wire.ErrMalformed):
+		return "malformed"
+	case errors.Is(cause, errSlow):
+		return "slow"
+	case errors.Is(cause, syscall.ECONNRESET), errors.Is(cause, syscall.EPIPE), errors.Is(cause, net.ErrClosed):
+		return ""
+	case errors.Is(cause, io.ErrUnexpectedEOF):
+		return "truncated"
+	case errors.As(cause, &timeout) && timeout.Timeout():
+		return "unread" // the only deadline that is left is the writer's
+	}
+	return ""
+}
+
+func apiName(key int16) string {
+	api, _ := wire.Lookup(key)
+	return api.Name
+}
+
+func truncated(s string) string {
+	const charsMax = 64
+	if len(s) > charsMax {
+		return s[:charsMax] + "..."
+	}
+	return s
+}
