@@ -104,7 +104,7 @@ func (s *suite) versions(ctx context.Context) error {
 	}
 	out, err := command(ctx, nil, "kcat", "-V")
 	if err != nil {
-		return fmt.Errorf("kcat is needed (Debian package kcat): %w", err)
+		return fmt.Errorf("is kcat installed? %w", err)
 	}
 	for line := range strings.Lines(out) {
 		if strings.HasPrefix(line, "Version") {
