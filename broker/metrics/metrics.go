@@ -105,14 +105,19 @@ const (
 	Gauge
 )
 
-// Watch adds a metric that is asked for at each scrape. read must be fast and safe for concurrent use. A name that is there
-// already is an error of the program, and panics.
-func (m *Metrics) Watch(kind Kind, name, help string, read func() float64) {
+// Watch adds a metric that is asked for at each scrape. label and value tell apart metrics of one name, which must have the
+// same help; both are empty where there is only one. read must be fast and safe for concurrent use. A name and label that are
+// there already are an error of the program, and panic.
+func (m *Metrics) Watch(kind Kind, name, help, label, value string, read func() float64) {
+	var labels prometheus.Labels
+	if label != "" {
+		labels = prometheus.Labels{label: value}
+	}
 	if kind == Counter {
-		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, read))
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, read))
 		return
 	}
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels}, read))
 }
 
 // Partition is what a scrape shows of one partition.

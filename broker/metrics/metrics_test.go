@@ -31,7 +31,9 @@ func get(t *testing.T, url string) (int, string) {
 
 func TestAdmin(t *testing.T) {
 	m := New("v-test", 7)
-	m.Watch(Counter, "tandem_fsync_total", "Syncs.", func() float64 { return 42 })
+	m.Watch(Counter, "tandem_fsync_total", "Syncs.", "what", "journal", func() float64 { return 42 })
+	m.Watch(Counter, "tandem_fsync_total", "Syncs.", "what", "segments", func() float64 { return 43 })
+	m.Watch(Gauge, "tandem_connections", "Open.", "", "", func() float64 { return 9 })
 	m.WatchPartitions(func() iter.Seq[Partition] {
 		return slices.Values([]Partition{
 			{Topic: "a", ID: 0, LogStart: 1, HighWatermark: 2, LastStable: 2, LogEnd: 3, Bytes: 400, LeaderEpoch: 5, Ready: true},
@@ -74,7 +76,7 @@ func TestAdmin(t *testing.T) {
 	_, body := get(t, base+"/metrics")
 	for _, want := range []string{
 		"go_memstats_mallocs_total ", "go_goroutines ", "process_resident_memory_bytes ", `tandem_info{node_id="7",version="v-test"} 1`,
-		"tandem_fsync_total 42", `tandem_partition_high_watermark{partition="0",topic="a"} 2`, "tandem_partitions 2",
+		`tandem_fsync_total{what="journal"} 42`, `tandem_fsync_total{what="segments"} 43`, "tandem_connections 9", `tandem_partition_high_watermark{partition="0",topic="a"} 2`, "tandem_partitions 2",
 		"tandem_partitions_ready 1", "tandem_produce_records_total 3", "tandem_produce_bytes_total 100", "tandem_fetch_bytes_total 50",
 		`tandem_request_errors_total{api="Produce",code="6"} 1`, `tandem_request_seconds_count{api="Produce"} 1`,
 		`tandem_connections_rejected_total{reason="limit"} 1`,
