@@ -73,6 +73,9 @@ func TestCheckAllocatesNothing(t *testing.T) {
 	}
 }
 
+// emptyFetch is a Fetch body of version 12 without topics, up to its tag section.
+const emptyFetch = "ffffffff 00000000 00000000 00000000 00 00000000 00000000 01 01 01"
+
 func TestDecodeRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -86,9 +89,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{"count above the body", RequestHeader{Key: 3, Version: 0, Body: unhex(t, "7fffffff 0001 61")}, ErrMalformed},
 		{"length of -2", RequestHeader{Key: 3, Version: 1, Body: unhex(t, "fffffffe")}, ErrMalformed},
 		{"count that lies within the body", RequestHeader{Key: 3, Version: 0, Body: unhex(t, "00000003 0001 61 0001 62")}, ErrMalformed},
-		{"compact length of 2^32-2", RequestHeader{Key: 3, Version: 9, Body: unhex(t, "ffffffff0f 00 00 00 00")}, ErrMalformed},
-		{"varint of six bytes", RequestHeader{Key: 3, Version: 9, Body: unhex(t, "818080808000 00 00 00 00")}, ErrMalformed},
-		{"tag shorter than its field", RequestHeader{Key: 1, Version: 12, Body: unhex(t, "ffffffff 00000000 00000000 00000000 00 00000000 00000000 01 01 01 01 00 01 02 78")}, ErrMalformed},
+		{"compact length of 2^32-2", RequestHeader{Key: 3, Version: 9, Body: unhex(t, "ffffffff0f 00000000")}, ErrMalformed},
+		{"varint of six bytes", RequestHeader{Key: 3, Version: 9, Body: unhex(t, "818080808000 00000000")}, ErrMalformed},
+		{"tag shorter than its field", RequestHeader{Key: 1, Version: 12, Body: unhex(t, emptyFetch+"01 00 01 02 78")}, ErrMalformed},
+		{"tag longer than its field", RequestHeader{Key: 1, Version: 12, Body: unhex(t, emptyFetch+"01 00 03 02 78 00")}, ErrMalformed},
 	} {
 		if _, err := Decode(c.h); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)

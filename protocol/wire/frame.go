@@ -48,8 +48,8 @@ func ReadFrame(r *bufio.Reader, limit int, pool *Pool) (*Buffer, error) {
 }
 
 // PeekFrame waits for the next frame's size and API key and returns its size in bytes, without the prefix, after the checks
-// of ReadFrame and with its errors. It consumes nothing: a ReadFrame follows. It is there for callers that reserve memory (Memory) or
-// set a deadline for the rest of a frame before they read it.
+// of ReadFrame and with its errors. It consumes nothing: a ReadFrame follows. It is there for callers that reserve memory
+// (Memory) or set a deadline for the rest of a frame before they read it.
 func PeekFrame(r *bufio.Reader, limit int) (int, error) {
 	prefix, err := peek(r, framePrefix)
 	if err != nil {

@@ -27,9 +27,12 @@ func ParseHeader(b []byte) (RequestHeader, error) {
 	if !ok {
 		return h, fmt.Errorf("%w: key %d version %d", ErrUnknownAPI, h.Key, h.Version)
 	}
-	served := api.Serves(h.Version)
-	if !served && h.Key != keyAPIVersions {
-		return h, fmt.Errorf("%w: %s version %d, served are %d to %d", ErrUnsupportedVersion, api.Name, h.Version, api.AcceptMin, api.Max)
+	var unserved error
+	if !api.Serves(h.Version) {
+		unserved = fmt.Errorf("%w: %s version %d, served are %d to %d", ErrUnsupportedVersion, api.Name, h.Version, api.AcceptMin, api.Max)
+		if h.Key != keyAPIVersions {
+			return h, unserved
+		}
 	}
 	// The client id keeps its int16 length in flexible versions too, so that a broker can read the header of an ApiVersions
 	// request that is newer than itself (KIP-482).
@@ -45,8 +48,5 @@ func ParseHeader(b []byte) (RequestHeader, error) {
 		return h, fmt.Errorf("%w: header of %s version %d, %d bytes", ErrMalformed, api.Name, h.Version, len(b))
 	}
 	h.Body = r.src
-	if !served {
-		return h, fmt.Errorf("%w: %s version %d, served are %d to %d", ErrUnsupportedVersion, api.Name, h.Version, api.AcceptMin, api.Max)
-	}
-	return h, nil
+	return h, unserved
 }

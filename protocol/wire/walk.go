@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 const (
@@ -12,16 +13,17 @@ const (
 	decodeMax    = 64 << 20
 	decodeSlack  = 1 << 20
 
-	stringOverhead  = 16  // rounding of a small allocation
-	tagMapMemory    = 400 // kmsg keeps unknown tags in a map: its first group of slots,
-	tagEntryMemory  = 160 // and its growth, what was thrown away on the way included
-	structNull      = -1
-	stringLengthMax = 1<<15 - 1
+	stringOverhead = 16  // rounding of a small allocation
+	tagMapMemory   = 400 // kmsg keeps unknown tags in a map: its first group of slots,
+	tagEntryMemory = 160 // and its growth, what was thrown away on the way included
+
+	stringLengthMax = math.MaxInt16
 )
 
 // Check walks a request body by its message definition and reports whether every count, length, null and tag section in it is
-// true, and whether its decoded form stays within 8 times the body, at most 64 MiB, plus 1 MiB. Time is linear in the body, which is borrowed
-// until return. Versions are those of the definition; which of them are served is the API table's business (ParseHeader).
+// true, and whether its decoded form stays within 8 times the body, at most 64 MiB, plus 1 MiB. Time is linear in the body,
+// which is borrowed until return. Versions are those of the definition; which of them are served is the API table's business
+// (ParseHeader).
 //
 // Bytes behind the last field are ignored, as Kafka does (AbstractRequest.parseRequest leaves them unread).
 // Errors: ErrMalformed, ErrUnsupportedVersion.
@@ -100,15 +102,10 @@ func (w *walker) field(f *field) error {
 		return w.value(f, f.nullable.has(w.version))
 	}
 	count := w.length(false)
-	switch {
-	case w.bad || count < 0 && !f.nullable.has(w.version):
+	if w.bad || count < 0 && !f.nullable.has(w.version) {
 		return wrong(f, "array length missing, malformed or null")
-	case count > len(w.src):
-		return wrong(f, "array longer than the request")
-	case count < 0:
-		return nil
 	}
-	w.charge(int64(count) * int64(f.memory))
+	w.charge(int64(max(count, 0)) * int64(f.memory))
 	for ; count > 0 && !w.bad; count-- {
 		if err := w.value(f, false); err != nil {
 			return err
@@ -139,9 +136,9 @@ func (w *walker) value(f *field, nullable bool) error {
 	case kindStruct:
 		if nullable {
 			switch mark := int8(w.uint8()); {
-			case mark == structNull:
+			case mark == -1:
 				return nil
-			case mark < structNull:
+			case mark < -1:
 				return wrong(f, "neither present nor null")
 			}
 			w.charge(int64(f.memory))
@@ -165,7 +162,7 @@ func (w *walker) length(short bool) int {
 	default:
 		n = int(w.int32())
 	}
-	if n < -1 || n > maxLength {
+	if n < -1 || n > math.MaxInt32 {
 		w.fail()
 	}
 	if w.bad {
@@ -173,8 +170,6 @@ func (w *walker) length(short bool) int {
 	}
 	return n
 }
-
-const maxLength = 1<<31 - 1
 
 // tags passes over a tag section: the tagged fields of this version, and unknown ones in whatever order.
 func (w *walker) tags(fields []field) error {
@@ -210,6 +205,7 @@ func (w *walker) tagged(f *field, content []byte) error {
 	inner := *w
 	inner.src = content
 	inner.version = max(w.version, f.tagged.from)
+	inner.charge(int64(f.memory)) // a tag may come more than once, and each time it is decoded anew
 	if err := inner.field(f); err != nil {
 		return err
 	}

@@ -119,7 +119,6 @@ func TestFloodsStayInBudget(t *testing.T) {
 	if raceBuild {
 		t.Skip("measures memory")
 	}
-	const slack = 64 << 10 // small objects, and what the runtime allocates meanwhile
 	passed, refused := 0, 0
 	for _, v := range everyVersion() {
 		for array := range countArrays(schemaFor(v.key).fields) {
@@ -128,19 +127,10 @@ func TestFloodsStayInBudget(t *testing.T) {
 				if body == nil {
 					continue
 				}
-				got, err := measure(v.key, v.version, body)
-				if err != nil {
+				if takesWhatIsEstimated(t, v, body) {
+					passed++
+				} else {
 					refused++
-					continue
-				}
-				passed++
-				took := allocated(func() {
-					if _, err := Decode(RequestHeader{Key: v.key, Version: v.version, Body: body}); err != nil {
-						t.Errorf("%s: %v", v, err)
-					}
-				})
-				if took > uint64(got.memory)+slack {
-					t.Errorf("%s, array %d: decoding %d bytes took %d bytes of memory, estimate %d", v, array, len(body), took, got.memory)
 				}
 			}
 		}
@@ -266,22 +256,43 @@ func TestUnknownTagsStayInBudget(t *testing.T) {
 			e.uvarint(uint32(i + 10))
 			e.uvarint(0)
 		}
-		h := RequestHeader{Key: keyAPIVersions, Version: 3, Body: e.dst}
-		got, err := measure(h.Key, h.Version, h.Body)
-		if refused := err != nil; refused != (count > 5000) {
-			t.Fatalf("%d tags: %v", count, err)
-		} else if refused {
-			continue
-		}
-		took := allocated(func() {
-			if _, err := Decode(h); err != nil {
-				t.Error(err)
-			}
-		})
-		if took > uint64(got.memory)+1024 && !raceBuild {
-			t.Errorf("%d tags took %d bytes of memory, estimate %d", count, took, got.memory)
+		if passed := takesWhatIsEstimated(t, requestVersion{keyAPIVersions, 3}, e.dst); passed != (count <= 5000) {
+			t.Errorf("%d tags: passed is %v", count, passed)
 		}
 	}
+}
+
+// TestRepeatedTagsStayInBudget sends a known tag, Fetch's cluster id, over and over: each one is decoded, the last one counts.
+func TestRepeatedTagsStayInBudget(t *testing.T) {
+	for _, count := range []int{1, 100, 100_000} {
+		e := encoder{dst: unhex(t, emptyFetch), flexible: true}
+		e.uvarint(uint32(count))
+		for range count {
+			e.dst = append(e.dst, 0, 4, 4, 'a', 'b', 'c')
+		}
+		if passed := takesWhatIsEstimated(t, requestVersion{1, 12}, e.dst); !passed {
+			t.Errorf("%d tags were refused", count)
+		}
+	}
+}
+
+// takesWhatIsEstimated reports whether the walk lets a body pass, and fails when decoding then takes more than its estimate.
+func takesWhatIsEstimated(t *testing.T, v requestVersion, body []byte) bool {
+	t.Helper()
+	const slack = 64 << 10 // small objects, and what the runtime allocates meanwhile
+	got, err := measure(v.key, v.version, body)
+	if err != nil {
+		return false
+	}
+	took := allocated(func() {
+		if _, err := Decode(RequestHeader{Key: v.key, Version: v.version, Body: body}); err != nil {
+			t.Errorf("%s: %v", v, err)
+		}
+	})
+	if took > uint64(got.memory)+slack && !raceBuild {
+		t.Errorf("%s: decoding %d bytes took %d bytes of memory, estimate %d", v, len(body), took, got.memory)
+	}
+	return true
 }
 
 // TestElementsHaveBytes: an element of an array takes at least one byte in every version. Otherwise a short request could
