@@ -1,0 +1,240 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	readyMax = 60 * time.Second // for a broker to serve
+	stopMax  = 60 * time.Second // for a drain, before it is killed
+)
+
+// broker is a running tandem process, ours to stop.
+type broker struct {
+	addr  string // Kafka listener, host:port
+	admin string // host:port of /metrics
+	dir   string
+	cmd   *exec.Cmd
+	done  chan error
+	log   *os.File
+}
+
+// freePort asks the kernel for a loopback port; somebody else could take it before the broker does, which then fails to start.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// launch starts the binary on dir and returns at once; the broker is not ready yet.
+func launch(o options, dir string) (*broker, error) {
+	addr, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	admin, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	logPath := o.broker
+	if logPath == "" {
+		logPath = filepath.Join(o.dir, "broker.log")
+	}
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"serve", "--set", "log.dirs=" + dir, "--set", "listeners=PLAINTEXT://" + addr, "--set", "admin.listener=" + admin}
+	for _, s := range o.sets {
+		args = append(args, "--set", s)
+	}
+	b := &broker{addr: addr, admin: admin, dir: dir, cmd: exec.Command(o.bin, args...), done: make(chan error, 1), log: log}
+	b.cmd.Stdout, b.cmd.Stderr = log, log
+	if err := b.cmd.Start(); err != nil {
+		log.Close()
+		return nil, err
+	}
+	go func() { b.done <- b.cmd.Wait() }() // ends with the process, which stop or kill awaits
+	return b, nil
+}
+
+// startBroker launches the binary on an empty folder below o.dir and waits until it answers Metadata.
+func startBroker(ctx context.Context, o options) (*broker, error) {
+	dir, err := os.MkdirTemp(o.dir, "data-")
+	if err != nil {
+		return nil, err
+	}
+	b, err := launch(o, dir)
+	if err != nil {
+		return nil, err
+	}
+	c, err := b.dial(ctx)
+	if err != nil {
+		b.kill()
+		return nil, err
+	}
+	defer c.close()
+	if err := c.await(ctx, c.metadata); err != nil {
+		b.kill()
+		return nil, err
+	}
+	return b, nil
+}
+
+// dial connects, trying again while the broker starts.
+func (b *broker) dial(ctx context.Context) (*conn, error) {
+	deadline := time.Now().Add(readyMax)
+	for {
+		c, err := dialConn(b.addr)
+		if err == nil {
+			return c, nil
+		}
+		select {
+		case e := <-b.done:
+			b.done <- e
+			return nil, fmt.Errorf("broker ended at start: %w; its output: %s", e, b.tail())
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Millisecond): // polling is all that a client can do
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("broker does not listen after %v: %w; its output: %s", readyMax, err, b.tail())
+		}
+	}
+}
+
+// tail is the end of the broker's output, for error messages.
+func (b *broker) tail() string {
+	text, err := os.ReadFile(b.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-2000):])
+}
+
+// stop drains the broker by SIGTERM; a broker that does not end in time is killed and reported.
+func (b *broker) stop() error {
+	defer b.log.Close()
+	_ = b.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-b.done:
+		return err
+	case <-time.After(stopMax):
+		_ = b.cmd.Process.Kill()
+		<-b.done
+		return errors.New("broker did not end after SIGTERM")
+	}
+}
+
+// kill ends the broker as a crash would.
+func (b *broker) kill() {
+	_ = b.cmd.Process.Kill()
+	<-b.done
+	b.log.Close()
+}
+
+// discard stops the broker and deletes its data; for the end of a case, whose figures stand in any case.
+func (b *broker) discard() {
+	if err := errors.Join(b.stop(), os.RemoveAll(b.dir)); err != nil {
+		slog.Warn("broker did not stop cleanly", "error", err, "output", b.tail())
+	}
+}
+
+// scrape reads /metrics and sums every name over its labels.
+func (b *broker) scrape(ctx context.Context) (map[string]float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.admin+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("/metrics: %s", resp.Status)
+	}
+	return parseMetrics(resp.Body)
+}
+
+// parseMetrics reads Prometheus' text format.
+func parseMetrics(in io.Reader) (map[string]float64, error) {
+	sums := map[string]float64{}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		line := lines.Text()
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, rest, value := line, "", ""
+		if open := strings.IndexByte(line, '{'); open >= 0 {
+			end := strings.LastIndexByte(line, '}')
+			if end < open {
+				return nil, fmt.Errorf("metrics line %q", line)
+			}
+			name, rest = line[:open], line[end+1:]
+		} else {
+			name, rest, _ = strings.Cut(line, " ")
+		}
+		value, _, _ = strings.Cut(strings.TrimSpace(rest), " ") // a timestamp may follow
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return nil, fmt.Errorf("metrics line %q: %w", line, err)
+		}
+		sums[name] += v
+	}
+	return sums, lines.Err()
+}
+
+// written is what the broker has put on disk.
+type written struct{ syncs, bytes float64 }
+
+func (b *broker) written(ctx context.Context) (written, error) {
+	m, err := b.scrape(ctx)
+	if err != nil {
+		return written{}, err
+	}
+	for _, name := range []string{"tandem_fsync_total", "tandem_journal_bytes_total", "tandem_segment_bytes_total"} {
+		if _, ok := m[name]; !ok {
+			return written{}, fmt.Errorf("the broker's /metrics has no %s", name)
+		}
+	}
+	return written{m["tandem_fsync_total"], m["tandem_journal_bytes_total"] + m["tandem_segment_bytes_total"]}, nil
+}
+
+func (w written) minus(before written) written {
+	return written{w.syncs - before.syncs, w.bytes - before.bytes}
+}
+
+// residentBytes is the process's resident set size.
+func (b *broker) residentBytes() (float64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			return kb * 1024, err
+		}
+	}
+	return 0, errors.New("no VmRSS")
+}
