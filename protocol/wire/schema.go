@@ -14,9 +14,10 @@ type schema struct {
 // never is a version that no request has.
 const never = 1<<15 - 1
 
-// span of versions, both ends included; the zero value holds version 0 alone, none holds no version.
+// versions is a span of versions, both ends included; the zero value holds version 0 alone.
 type versions struct{ from, to int16 }
 
+// none holds no version.
 var none = versions{never, -1}
 
 func (v versions) has(version int16) bool { return version >= v.from && version <= v.to }
