@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -14,28 +13,6 @@ func Decode(h RequestHeader) (kmsg.Request, error) {
 	if err := Check(h.Key, h.Version, h.Body); err != nil {
 		return nil, err
 	}
-	return decode(h)
-}
-
-// DecodeWithin is Decode after reserving in m what the decoded request takes; it waits until that is free. The caller owes
-// m.Release(reserved) once it is done with the request. On an error, ctx's among them, nothing is reserved.
-func DecodeWithin(ctx context.Context, m *Memory, h RequestHeader) (req kmsg.Request, reserved int64, err error) {
-	walked, err := measure(h.Key, h.Version, h.Body)
-	if err != nil {
-		return nil, 0, err
-	}
-	if err := m.Acquire(ctx, walked.memory); err != nil {
-		return nil, 0, err
-	}
-	if req, err = decode(h); err != nil {
-		m.Release(walked.memory)
-		return nil, 0, err
-	}
-	return req, walked.memory, nil
-}
-
-// decode decodes a body that was checked.
-func decode(h RequestHeader) (kmsg.Request, error) {
 	req := kmsg.RequestForKey(h.Key)
 	if req == nil {
 		return nil, fmt.Errorf("%w: key %d", ErrUnknownAPI, h.Key)
@@ -47,3 +24,13 @@ func decode(h RequestHeader) (kmsg.Request, error) {
 	}
 	return req, nil
 }
+
+// DecodeMemory is Check, and returns at most how many bytes of memory Decode will take: a few hundred for a Produce of any
+// size. It is what to reserve (Memory) before decoding.
+func DecodeMemory(h RequestHeader) (int64, error) {
+	got, err := measure(h.Key, h.Version, h.Body)
+	return got.memory + requestMemory, err
+}
+
+// requestMemory is what the request struct itself takes, in bytes.
+const requestMemory = 512

@@ -5,8 +5,8 @@
 //
 //	ReadFrame    size and API key are judged before a buffer is taken; the bytes land in a pooled, reference-counted Buffer
 //	ParseHeader  key, version, correlation id, client id, header tags
-//	Decode       Check walks the body by Kafka's own message definitions (schema_table.go), then kmsg decodes it; DecodeWithin
-//	             also reserves what that takes
+//	Decode       Check walks the body by Kafka's own message definitions (schema_table.go), then kmsg decodes it;
+//	             DecodeMemory says beforehand what that takes
 //	AppendResponse, FetchResponse.Encode
 //
 // Why the walk: kmsg believes array lengths up to the number of bytes left and allocates whole structs for them, up to 152

@@ -7,7 +7,7 @@ import (
 
 // Memory bounds the bytes of requests in flight in the whole process (hazard K2). There are two uses, each with a Memory of its
 // own so that holders of the one never wait for the other's: frames, reserved by size (PeekFrame) before they are read; and
-// decoded requests (DecodeWithin). Both are given back when the request is answered. Waiters are served in order of arrival,
+// decoded requests (DecodeMemory), reserved before they are decoded. Both are given back when the request is answered. Waiters are served in order of arrival,
 // so that a large request is not passed by small ones for ever. Safe for concurrent use.
 type Memory struct {
 	bytesMax int64
