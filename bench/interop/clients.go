@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -41,6 +42,28 @@ func command(ctx context.Context, input *os.File, name string, args ...string) (
 func tail(text string) string {
 	const bytesMax = 4000
 	return text[max(0, len(text)-bytesMax):]
+}
+
+// firstError keeps the first error that a record was answered with.
+type firstError struct {
+	mu struct {
+		sync.Mutex
+		err error
+	}
+}
+
+func (f *firstError) add(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.mu.err == nil {
+		f.mu.err = err
+	}
+}
+
+func (f *firstError) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.err
 }
 
 // client makes a franz-go client.

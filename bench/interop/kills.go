@@ -17,8 +17,10 @@ import (
 const (
 	killPartitions = 4
 	killValueBytes = 2000 // at most; some records ride in the journal, batches of many do not
-	// killPauseMax is how long the broker serves before it is killed again.
-	killPauseMax = 400 * time.Millisecond
+	// killPauseMax is how long the broker serves at most before it is killed again, once it has acknowledged something.
+	killPauseMax = 300 * time.Millisecond
+	// killBackoff is how long clients wait before they try again; their defaults are made for gentler brokers.
+	killBackoff = 20 * time.Millisecond
 	// killLimit bounds the wait for the last acknowledgements and for the final reading.
 	killLimit = 3 * time.Minute
 )
@@ -56,7 +58,7 @@ func (s *suite) killLoop(ctx context.Context) error {
 		workers.Go(func() { failures <- s.killProducer(load, ctx, topic, int32(i), h) })
 		workers.Go(func() { failures <- s.killReader(load, topic, int32(i), h) })
 	}
-	worst, err := s.killAgain(ctx, random)
+	worst, err := s.killAgain(ctx, random, histories)
 	stopLoad()
 	workers.Wait()
 	close(failures)
@@ -78,9 +80,44 @@ func (s *suite) killLoop(ctx context.Context) error {
 	return nil
 }
 
+// progress counts what was acknowledged and read so far.
+func progress(histories []*history) (acked, seen int) {
+	for _, h := range histories {
+		h.mu.Lock()
+		acked, seen = acked+len(h.mu.acked), seen+len(h.mu.seen)
+		h.mu.Unlock()
+	}
+	return acked, seen
+}
+
+// awaitProgress waits until something was acknowledged and something read since the last restart, so that every kill hits a
+// broker at work.
+func awaitProgress(ctx context.Context, histories []*history) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	ackedBefore, seenBefore := progress(histories)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			acked, seen := progress(histories)
+			return fmt.Errorf("no progress since the start: %d records acknowledged, %d read, then %d and %d: %w",
+				ackedBefore, seenBefore, acked, seen, ctx.Err())
+		}
+		if acked, seen := progress(histories); acked > ackedBefore && seen > seenBefore {
+			return nil
+		}
+	}
+}
+
 // killAgain kills and restarts the broker and returns the longest time a start took.
-func (s *suite) killAgain(ctx context.Context, random *rand.Rand) (worst time.Duration, err error) {
+func (s *suite) killAgain(ctx context.Context, random *rand.Rand, histories []*history) (worst time.Duration, err error) {
 	for n := range s.kills {
+		if err := awaitProgress(ctx, histories); err != nil {
+			return worst, fmt.Errorf("before kill %d: %w", n+1, err)
+		}
 		select {
 		case <-time.After(time.Duration(random.Int64N(int64(killPauseMax)))):
 		case <-ctx.Done():
@@ -96,9 +133,14 @@ func (s *suite) killAgain(ctx context.Context, random *rand.Rand) (worst time.Du
 	return worst, nil
 }
 
+// impatient makes a client that finds a restarted broker at once.
+func (s *suite) impatient(options ...kgo.Opt) (*kgo.Client, error) {
+	return s.client(append(options, kgo.MetadataMinAge(killBackoff), kgo.RetryBackoffFn(func(int) time.Duration { return killBackoff }))...)
+}
+
 // killProducer sends numbered records until load is done, and waits for the answers to all of them.
 func (s *suite) killProducer(load, ctx context.Context, topic string, partition int32, h *history) error {
-	client, err := s.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2000),
+	client, err := s.impatient(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2000),
 		kgo.ProducerBatchMaxBytes(64<<10), kgo.RequestRetries(1<<30), kgo.RetryTimeout(killLimit))
 	if err != nil {
 		return err
@@ -106,8 +148,7 @@ func (s *suite) killProducer(load, ctx context.Context, topic string, partition 
 	defer client.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var failed kgo.FirstErrPromise
-	promise := failed.Promise()
+	var failed firstError
 	random := rand.New(rand.NewPCG(s.seed, 100+uint64(partition)))
 	for load.Err() == nil {
 		number := h.sent
@@ -118,7 +159,7 @@ func (s *suite) killProducer(load, ctx context.Context, topic string, partition 
 				h.mu.acked[number] = r.Offset
 				h.mu.Unlock()
 			}
-			promise(r, err)
+			failed.add(err)
 		})
 	}
 	flush, cancelFlush := context.WithTimeout(ctx, killLimit)
@@ -126,7 +167,7 @@ func (s *suite) killProducer(load, ctx context.Context, topic string, partition 
 	if err := client.Flush(flush); err != nil {
 		return fmt.Errorf("producer of partition %d: waiting for the last acknowledgements: %w", partition, err)
 	}
-	return failed.Err()
+	return failed.get()
 }
 
 func killValue(random *rand.Rand, number int) []byte {
@@ -146,7 +187,7 @@ func killNumber(value []byte) (int, error) {
 
 // killReader follows the partition while the broker is being killed: what a consumer has seen once must never change.
 func (s *suite) killReader(load context.Context, topic string, partition int32, h *history) error {
-	client, err := s.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}),
+	client, err := s.impatient(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
 		return err

@@ -120,6 +120,9 @@ func run(ctx context.Context, f options) error {
 			defer os.RemoveAll(s.dir)
 		}
 	}
+	if err := os.MkdirAll(s.dir, 0o755); err != nil {
+		return err
+	}
 	if f.tandem != "" {
 		if s.broker, err = newTandem(f.tandem, filepath.Join(s.dir, "data")); err != nil {
 			return err

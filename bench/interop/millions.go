@@ -47,7 +47,7 @@ func (s *suite) sendMillions(ctx context.Context, topic string, want *digest) er
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, millionsLimit)
 	defer cancel()
-	var failed kgo.FirstErrPromise
+	var failed firstError
 	var disorder atomic.Int64
 	half := make(chan struct{})
 	restarted := make(chan error, 1)
@@ -59,7 +59,6 @@ func (s *suite) sendMillions(ctx context.Context, topic string, want *digest) er
 			restarted <- ctx.Err()
 		}
 	}()
-	promise := failed.Promise()
 	n := int64(0)
 	for line, err := range lines(0, s.records) {
 		if err != nil {
@@ -75,10 +74,10 @@ func (s *suite) sendMillions(ctx context.Context, topic string, want *digest) er
 			if err == nil && at == int64(s.records/2) {
 				close(half)
 			}
-			promise(r, err)
+			failed.add(err)
 		})
 	}
-	if err := failed.Err(); err != nil {
+	if err := errors.Join(client.Flush(ctx), failed.get()); err != nil {
 		cancel()
 		return errors.Join(err, <-restarted)
 	}
