@@ -64,17 +64,16 @@ func (b Batch) ValidateProduce(l Limits) error {
 	if err := b.validateHeader(l); err != nil {
 		return err
 	}
+	var err error
 	if b.Codec() == None || l.mustOpen(b) {
-		return b.validateRecords(l)
+		err = b.validateRecords(l)
+	} else if err = l.checkTimestamp(b.RecordCount()-1, b.MaxTimestamp(), b.IsLogAppendTime()); err == nil && !l.LogAppendTime {
+		b.setTimestamp(0, b.MaxTimestamp())
 	}
-	if l.LogAppendTime || b.MaxTimestamp() == NoTimestamp {
-		return b.validateTimestampType()
+	if err == nil && b.IsTransactional() && !b.HasProducerID() {
+		return fmt.Errorf("%w: transactional batch without a producer id", ErrInvalid)
 	}
-	if !l.timestampOK(b.MaxTimestamp()) {
-		return l.badTimestamp(b.RecordCount()-1, b.MaxTimestamp())
-	}
-	b.setTimestamp(0, b.MaxTimestamp())
-	return nil
+	return err
 }
 
 // validateHeader checks in Kafka's order, so that a batch with two faults gets Kafka's error.
@@ -107,8 +106,6 @@ func (b Batch) validateHeader(l Limits) error {
 		return fmt.Errorf("%w: control batch from a client", ErrInvalid)
 	case b.HasProducerID() && b.BaseSequence() < 0:
 		return fmt.Errorf("%w: base sequence %d of producer id %d", ErrInvalid, b.BaseSequence(), b.ProducerID())
-	case b.IsTransactional() && !b.HasProducerID():
-		return fmt.Errorf("%w: transactional batch without a producer id", ErrInvalid)
 	}
 	return nil
 }
@@ -122,12 +119,26 @@ func (l Limits) mustOpen(b Batch) bool {
 		recordLenMin*int64(b.RecordCount()) > usualRatio*int64(len(b.Records()))+slack
 }
 
+// faults keeps the first record that breaks each rule. Kafka walks a batch to its end before it reports one, so that a batch
+// that does not parse is INVALID_RECORD whatever its timestamps say, and a timestamp comes before a key.
+type faults struct{ timestamp, key, order error }
+
+func (f *faults) first() error {
+	for _, err := range [...]error{f.timestamp, f.key, f.order} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (b Batch) validateRecords(l Limits) error {
 	var w walker
 	if err := w.open(b, l.DecompressMax); err != nil {
 		return err
 	}
 	defer w.close()
+	var found faults
 	first, appendTime, stamped := b.FirstTimestamp(), b.MaxTimestamp(), b.IsLogAppendTime()
 	maxTimestamp := int64(NoTimestamp)
 	for i := range b.RecordCount() {
@@ -139,26 +150,27 @@ func (b Batch) validateRecords(l Limits) error {
 		if !ok {
 			return invalid(i, "malformed")
 		}
-		if s.offsetDelta != i {
-			return invalid(i, "offset delta is not the record's index")
-		}
-		if l.KeysRequired && s.keyNull {
-			return invalid(i, "a compacted topic needs keys")
-		}
 		timestamp := first + s.timestampDelta
 		if stamped {
 			timestamp = appendTime
 		}
-		if !l.LogAppendTime && timestamp != NoTimestamp {
-			if !l.timestampOK(timestamp) {
-				return l.badTimestamp(i, timestamp)
-			}
-		} else if stamped {
-			return errStampedByClient(i)
-		}
 		maxTimestamp = max(maxTimestamp, timestamp)
+		switch {
+		case l.KeysRequired && s.keyNull:
+			if found.key == nil {
+				found.key = invalid(i, "a compacted topic needs keys")
+			}
+		case found.timestamp == nil:
+			found.timestamp = l.checkTimestamp(i, timestamp, stamped)
+		}
+		if s.offsetDelta != i && found.order == nil {
+			found.order = invalid(i, "offset delta is not the record's index")
+		}
 	}
 	if err := w.end(); err != nil {
+		return err
+	}
+	if err := found.first(); err != nil {
 		return err
 	}
 	if !l.LogAppendTime {
@@ -167,16 +179,18 @@ func (b Batch) validateRecords(l Limits) error {
 	return nil
 }
 
-// validateTimestampType is for batches whose timestamps are not compared with the limits.
-func (b Batch) validateTimestampType() error {
-	if b.IsLogAppendTime() {
-		return errStampedByClient(0)
+// checkTimestamp holds one timestamp to the limits. stamped: the client claims log append time, which is taken (and cleared)
+// only where there is a timestamp to compare.
+func (l Limits) checkTimestamp(index int32, timestamp int64, stamped bool) error {
+	switch {
+	case !l.LogAppendTime && timestamp != NoTimestamp:
+		if !l.timestampOK(timestamp) {
+			return l.badTimestamp(index, timestamp)
+		}
+	case stamped:
+		return &RecordError{Index: index, Reason: "a producer must not set log append time", Err: ErrTimestamp}
 	}
 	return nil
-}
-
-func errStampedByClient(index int32) error {
-	return &RecordError{Index: index, Reason: "a producer must not set log append time", Err: ErrTimestamp}
 }
 
 func (l Limits) badTimestamp(index int32, timestamp int64) error {
@@ -184,10 +198,11 @@ func (l Limits) badTimestamp(index int32, timestamp int64) error {
 		l.BeforeMaxMs, l.AfterMaxMs, l.NowMs), Err: ErrTimestamp}
 }
 
-// timestampOK compares without overflow, which Kafka's arithmetic does not.
+// timestampOK compares without overflow, which Kafka's arithmetic does not. A limit of MaxInt64 is none.
 func (l Limits) timestampOK(timestamp int64) bool {
+	limit, distance := l.AfterMaxMs, uint64(timestamp)-uint64(l.NowMs)
 	if timestamp <= l.NowMs {
-		return uint64(l.NowMs)-uint64(timestamp) <= uint64(max(l.BeforeMaxMs, 0))
+		limit, distance = l.BeforeMaxMs, uint64(l.NowMs)-uint64(timestamp)
 	}
-	return uint64(timestamp)-uint64(l.NowMs) <= uint64(max(l.AfterMaxMs, 0))
+	return limit == math.MaxInt64 || distance <= uint64(max(limit, 0))
 }

@@ -136,6 +136,7 @@ func TestValidateTimestamps(t *testing.T) {
 		"limit 0 is a limit":         {h: with(testNow, testNow+1, 0), l: func(l *Limits) { l.AfterMaxMs = 0 }, want: ErrTimestamp},
 		"no timestamp is never late": {h: with(NoTimestamp, NoTimestamp, 0), l: func(l *Limits) { l.BeforeMaxMs = 0 }},
 		"the largest timestamp":      {h: with(math.MaxInt64, math.MaxInt64, 0), want: ErrTimestamp},
+		"the smallest, no limit":     {h: with(math.MinInt64, math.MinInt64, 0)},
 		"the smallest timestamp":     {h: with(math.MinInt64, math.MinInt64, 0), l: func(l *Limits) { l.BeforeMaxMs = 1 << 62 }, want: ErrTimestamp},
 		"log append time from a client, in range (Kafka clears it)": {h: with(testNow, testNow, attrLogAppendTime)},
 		"log append time from a client without a timestamp":         {h: with(NoTimestamp, NoTimestamp, attrLogAppendTime), want: ErrTimestamp},
@@ -149,7 +150,7 @@ func TestValidateTimestamps(t *testing.T) {
 		b := c.h.batch()
 		if err := b.ValidateProduce(l); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
-		} else if err == nil && !l.LogAppendTime && (b.IsLogAppendTime() || b.MaxTimestamp() != max(c.h.max, c.h.first)) {
+		} else if err == nil && !l.LogAppendTime && (b.IsLogAppendTime() || b.MaxTimestamp() != max(c.h.max, c.h.first, NoTimestamp)) {
 			t.Errorf("%s: type or max timestamp %d not put right", name, b.MaxTimestamp())
 		}
 		if err := b.CheckCRC(); err != nil {
