@@ -177,7 +177,7 @@ func TestBombsAreRefusedInLittleMemory(t *testing.T) {
 		if !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if n := allocated(func() { _, err = Decompress(nil, bomb.codec, bomb.b, budget) }); n > 2*memoryMax {
+		if n := allocated(func() { _, err = Decompress(nil, bomb.codec, bomb.b, budget) }); n > 4*memoryMax { // a sum over a buffer that doubles, twice as much under the race detector
 			t.Errorf("%s: %d bytes allocated by Decompress", name, n)
 		}
 		// "record length" alone is honest gzip.
