@@ -1,0 +1,375 @@
+package log
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/vfs"
+)
+
+// Options configures a Log; the zero value is valid. Names and defaults as in Kafka's topic configuration.
+type Options struct {
+	SegmentBytes       int64            // segment.bytes; 0 = 1 GiB, at most 2^31 - 1
+	SegmentMs          int64            // segment.ms; 0 = 7 days
+	IndexIntervalBytes int              // index.interval.bytes; 0 = 4096
+	IndexBytesMax      int              // segment.index.bytes; 0 = 10 MiB
+	Now                func() time.Time // nil = time.Now
+	Logger             *slog.Logger     // nil = none
+	Counters           *Counters        // shared by many logs; nil = of its own
+}
+
+func (o Options) withDefaults() Options {
+	o.SegmentBytes = min(cmp.Or(max(o.SegmentBytes, 0), 1<<30), posMax)
+	o.SegmentMs = cmp.Or(max(o.SegmentMs, 0), 7*24*3600*1000)
+	o.IndexIntervalBytes = cmp.Or(max(o.IndexIntervalBytes, 0), 4096)
+	o.IndexBytesMax = cmp.Or(max(o.IndexBytesMax, 0), 10<<20)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Counters == nil {
+		o.Counters = new(Counters)
+	}
+	return o
+}
+
+// Counters counts what metrics show. Safe for concurrent use.
+type Counters struct {
+	Syncs    atomic.Int64 // fdatasync of segments
+	DirSyncs atomic.Int64 // fsync of folders
+	Bytes    atomic.Int64 // written to segments
+	Appends  atomic.Int64
+	Rolls    atomic.Int64
+}
+
+// Position is a place in the log: a byte of a segment.
+type Position struct {
+	Segment int64 // its base offset
+	Pos     int64 // byte
+}
+
+// Before orders positions.
+func (p Position) Before(q Position) bool {
+	return p.Segment < q.Segment || p.Segment == q.Segment && p.Pos < q.Pos
+}
+
+func (p Position) String() string { return fmt.Sprintf("%020d.log, byte %d", p.Segment, p.Pos) }
+
+// Checkpoint says what of the files is synced and true: everything below End, which holds the offsets below LogEnd.
+type Checkpoint struct {
+	LogStart, LogEnd int64
+	End              Position
+}
+
+// Log is one partition's segments. Safe for concurrent use; see the package comment for locks.
+type Log struct {
+	fsys    vfs.FS
+	dir     string
+	topicID uuid.UUID
+	opts    atomic.Pointer[Options]
+
+	write   sync.Mutex // orders what changes segments: Append, Truncate, retention; held across I/O
+	files   sync.Mutex // orders what changes the files beside them; held across I/O
+	syncing sync.Mutex // one Sync at a time; held across I/O
+
+	recovery *recovery // between Open and Recover, under write
+
+	mu struct {
+		sync.RWMutex
+		segments    []*segment // by base; the last one is appended to. Never empty once recovered
+		start       int64      // log start offset
+		end         int64      // log end offset
+		epochs      epochs
+		epochsSaved bool       // the file holds epochs as they are
+		recent      recent     // of the last segment
+		seal        bool       // the next append begins a new segment
+		moved       uint64     // rises when bytes below end stop being true
+		unsynced    []*segment // those with dirty set
+		dirDirty    bool       // names of the folder are not synced
+		open        bool       // recovered
+		closed      bool
+		err         error // first failure, as ErrFailed
+	}
+}
+
+func newLog(fsys vfs.FS, dir string, o Options) *Log {
+	l := &Log{fsys: fsys, dir: dir}
+	l.SetOptions(o)
+	return l
+}
+
+// Create makes the folder of a partition whose first offset is start, durably, ready for appends. A folder that a crash left
+// half made is completed. Errors: fs.ErrExist when the folder holds records, or is another topic's.
+func Create(fsys vfs.FS, dir string, topicID uuid.UUID, start int64, o Options) (*Log, error) {
+	l := newLog(fsys, dir, o)
+	l.topicID = topicID
+	if err := l.create(start); err != nil {
+		return nil, fmt.Errorf("log: create %s: %w", dir, err)
+	}
+	return l, nil
+}
+
+func (l *Log) create(start int64) error {
+	if err := l.fsys.MkdirAll(l.dir, dirPerm); err != nil {
+		return err
+	}
+	if err := l.clearHalfMade(); err != nil {
+		return err
+	}
+	s, err := l.newFile(start)
+	if err != nil {
+		return err
+	}
+	l.mu.segments, l.mu.start, l.mu.end, l.mu.open = []*segment{s}, start, start, true
+	err = writeFile(l.fsys, path.Join(l.dir, nameMetadata), encodeMetadata(l.topicID)) // syncs the folder too
+	if err == nil {
+		err = l.fsys.SyncDir(path.Dir(l.dir))
+	}
+	if err != nil {
+		_ = s.file.release()
+	}
+	return err
+}
+
+// clearHalfMade removes what an interrupted Create left.
+func (l *Log) clearHalfMade() error {
+	files, err := l.fsys.ReadDir(l.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range files {
+		if e.Name() == nameMetadata {
+			b, err := readSmall(l.fsys, path.Join(l.dir, nameMetadata))
+			if err != nil {
+				return err
+			}
+			if id, err := decodeMetadata(b); err == nil && id != l.topicID {
+				return fmt.Errorf("%w: it belongs to topic id %s", fs.ErrExist, id)
+			}
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if _, suffix, ok := parseName(e.Name()); ok && suffix == suffixLog && info.Size() > 0 {
+			return fmt.Errorf("%w: %s has %d bytes", fs.ErrExist, e.Name(), info.Size())
+		}
+	}
+	for _, e := range files {
+		if _, _, ok := parseName(e.Name()); ok {
+			if err := l.fsys.Remove(path.Join(l.dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// newFile makes an empty segment file. Its name is not durable yet.
+func (l *Log) newFile(base int64) (*segment, error) {
+	f, err := l.fsys.OpenFile(fileName(l.dir, base, suffixLog), os.O_CREATE|os.O_TRUNC|os.O_RDWR, filePerm)
+	if err != nil {
+		return nil, err
+	}
+	s := newSegment(base)
+	s.file, s.created = share(f), l.options().Now()
+	s.modTime = s.created
+	s.ready.Store(true)
+	return s, nil
+}
+
+// SetOptions replaces the options; Logger, Now and Counters stay where the new ones have none.
+func (l *Log) SetOptions(o Options) {
+	if old := l.opts.Load(); old != nil {
+		o.Counters = cmp.Or(o.Counters, old.Counters)
+		o.Logger = cmp.Or(o.Logger, old.Logger)
+		if o.Now == nil {
+			o.Now = old.Now
+		}
+	}
+	o = o.withDefaults()
+	l.opts.Store(&o)
+}
+
+func (l *Log) options() *Options { return l.opts.Load() }
+
+// Dir is the partition's folder.
+func (l *Log) Dir() string { return l.dir }
+
+// TopicID is what partition.metadata says; the zero id where that file is missing.
+func (l *Log) TopicID() uuid.UUID { return l.topicID }
+
+// Counters are those of the options.
+func (l *Log) Counters() *Counters { return l.options().Counters }
+
+// LogStart is the log start offset: the first offset that may be read.
+func (l *Log) LogStart() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.mu.start
+}
+
+// LogEnd is the log end offset: the offset behind the last record.
+func (l *Log) LogEnd() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.mu.end
+}
+
+// EndPosition is where the next append would go if it does not roll.
+func (l *Log) EndPosition() Position {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if len(l.mu.segments) == 0 {
+		return Position{}
+	}
+	s := l.lastLocked()
+	return Position{s.base, s.size}
+}
+
+// Err is the failure that stopped all writes, as ErrFailed, or nil.
+func (l *Log) Err() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.mu.err
+}
+
+func (l *Log) lastLocked() *segment { return l.mu.segments[len(l.mu.segments)-1] }
+
+// writable says why nothing may be written, or nil.
+func (l *Log) writable() error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	switch {
+	case l.mu.err != nil:
+		return l.mu.err
+	case l.mu.closed:
+		return ErrClosed
+	case !l.mu.open:
+		return ErrNotRecovered
+	}
+	return nil
+}
+
+// fail makes err final. The first one is kept and returned by every later write.
+func (l *Log) fail(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.err == nil {
+		l.mu.err = fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	return l.mu.err
+}
+
+// Close writes what is only in memory (Flush) and closes the files; extents in flight keep theirs. A second Close returns nil.
+func (l *Log) Close() error {
+	var err error
+	if l.writable() == nil {
+		err = l.flush(0)
+	}
+	l.shut()
+	return err
+}
+
+func (l *Log) shut() {
+	l.write.Lock()
+	defer l.write.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.closed = true
+	for _, s := range l.mu.segments {
+		if !s.gone {
+			s.dropLocked()
+		}
+	}
+}
+
+// Delete closes the log without flushing, renames its folder to <name>.<32 hex>-delete and removes that. Once the rename is
+// durable the partition is gone; RemoveDeleted finishes what a crash leaves.
+func (l *Log) Delete() error {
+	l.shut()
+	l.files.Lock()
+	defer l.files.Unlock()
+	id := uuid.New()
+	parent, gone := path.Dir(l.dir), l.dir+"."+hex.EncodeToString(id[:])+suffixDelete
+	if err := l.fsys.Rename(l.dir, gone); err != nil {
+		return fmt.Errorf("log: delete %s: %w", l.dir, err)
+	}
+	if err := l.fsys.SyncDir(parent); err != nil {
+		return fmt.Errorf("log: delete %s: %w", l.dir, err)
+	}
+	if err := l.fsys.RemoveAll(gone); err != nil {
+		return fmt.Errorf("log: remove %s: %w", gone, err)
+	}
+	return nil
+}
+
+// RemoveDeleted removes the folders in parent that an interrupted Delete left behind, and returns their names.
+func RemoveDeleted(fsys vfs.FS, parent string) ([]string, error) {
+	list, err := fsys.ReadDir(parent)
+	if err != nil {
+		return nil, err
+	}
+	var removed []string
+	for _, e := range list {
+		name, isDeleted := strings.CutSuffix(e.Name(), suffixDelete)
+		dot := strings.LastIndexByte(name, '.')
+		if !isDeleted || dot < 0 || !e.IsDir() {
+			continue
+		}
+		if id, err := hex.DecodeString(name[dot+1:]); err != nil || len(id) != 16 {
+			continue
+		}
+		if err := fsys.RemoveAll(path.Join(parent, e.Name())); err != nil {
+			return removed, err
+		}
+		removed = append(removed, e.Name())
+	}
+	return removed, nil
+}
+
+// checkRows refuses an append that contradicts itself or the log, before anything is written.
+func checkRows(payload []byte, rows []entry.Row, end int64) error {
+	if len(rows) == 0 || len(payload) == 0 {
+		return fmt.Errorf("%w: %d rows, %d bytes", ErrInvalid, len(rows), len(payload))
+	}
+	if len(payload) > posMax {
+		return fmt.Errorf("%w: %d bytes", ErrInvalid, len(payload))
+	}
+	pos := int64(0)
+	for i := range rows {
+		r := &rows[i]
+		switch {
+		case int64(r.Pos) != pos || r.Length < headerMin || pos+int64(r.Length) > int64(len(payload)):
+			return fmt.Errorf("%w: row %d covers %d bytes at %d of %d", ErrInvalid, i, r.Length, r.Pos, len(payload))
+		case r.BaseOffset < end || r.LastOffset < r.BaseOffset:
+			return fmt.Errorf("%w: row %d has offsets %d to %d, the log ends at %d", ErrInvalid, i, r.BaseOffset, r.LastOffset, end)
+		case baseOffsetOf(payload[pos:]) != r.BaseOffset:
+			return fmt.Errorf("%w: row %d has base offset %d, its batch %d", ErrInvalid, i, r.BaseOffset, baseOffsetOf(payload[pos:]))
+		}
+		pos += int64(r.Length)
+		end = r.LastOffset + 1
+	}
+	if pos != int64(len(payload)) {
+		return fmt.Errorf("%w: rows cover %d of %d bytes", ErrInvalid, pos, len(payload))
+	}
+	if end-1-rows[0].BaseOffset > math.MaxInt32 {
+		return fmt.Errorf("%w: offsets %d to %d are too many for one segment", ErrInvalid, rows[0].BaseOffset, end-1)
+	}
+	return nil
+}
