@@ -1,0 +1,205 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tandembroker/tandem/protocol/record"
+	"github.com/tandembroker/tandem/replication/raft"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// Appended is where a batch went.
+type Appended struct {
+	BaseOffset      int64
+	LogAppendTimeMs int64 // -1 on topics with CreateTime
+	LogStartOffset  int64
+}
+
+// Append is a batch on its way into the log. Safe for concurrent use.
+type Append struct {
+	partition *Partition
+	future    *raft.Future // nil when it was answered at once
+	header    entry.Header
+	row       [1]entry.Row
+
+	producerID                  int64 // none = not idempotent
+	producerEpoch               int16
+	firstSequence, lastSequence int32
+	appendTimeMs                int64
+
+	answer Appended // without a future
+	err    error
+}
+
+var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// Done is closed when the batch is committed and readable, or has failed: acks=all.
+func (a *Append) Done() <-chan struct{} {
+	if a.future == nil {
+		return closedChannel
+	}
+	return a.future.Done()
+}
+
+// Stored is closed when the leader has stored the batch, or it has failed: acks=1.
+func (a *Append) Stored() <-chan struct{} {
+	if a.future == nil {
+		return closedChannel
+	}
+	return a.future.Stored()
+}
+
+// Result is where the batch went, or why it did not. Valid once Done or Stored is closed; what was only stored can still be
+// undone by a failover.
+func (a *Append) Result() (Appended, error) {
+	if a.future == nil {
+		return a.answer, a.err
+	}
+	select {
+	case <-a.future.Done():
+		if err := a.future.Err(); err != nil {
+			return Appended{BaseOffset: none, LogAppendTimeMs: none, LogStartOffset: none}, translate(err)
+		}
+	default:
+	}
+	return Appended{BaseOffset: a.row[0].BaseOffset, LogAppendTimeMs: a.appendTimeMs, LogStartOffset: a.partition.logStart.Load()}, nil
+}
+
+// Append proposes batch, which ValidateProduce has passed with this partition's Limits, and returns at once, unless very many
+// are in flight. batch is the partition's from now on (timestamp, offset and epoch are written into it) until release is
+// called, exactly once. A duplicate of a batch in flight is answered with it; one of the last five committed batches of its
+// producer is answered with the offset that it got then. Errors come from Result.
+func (p *Partition) Append(batch record.Batch, release func()) *Append {
+	a := &Append{partition: p, producerID: none, appendTimeMs: none}
+	if err := p.writable(); err != nil {
+		return a.refuse(err, release)
+	}
+	c := p.config.Load()
+	if c.LogAppendTime {
+		a.appendTimeMs = p.manager.options.Now().UnixMilli()
+		batch.SetLogAppendTime(a.appendTimeMs)
+	}
+	if err := a.describe(batch, class(c)); err != nil {
+		return a.refuse(err, release)
+	}
+	p.append.Lock()
+	defer p.append.Unlock()
+	if p.group.Draining() {
+		return a.refuse(errDraining, release)
+	}
+	if a.producerID != none {
+		if answer, err := p.admit(a); answer != nil || err != nil {
+			if err != nil && p.group.Draining() {
+				err = errDraining // its predecessor was lost while it was checked
+			}
+			if answer == nil {
+				return a.refuse(err, release)
+			}
+			release()
+			return answer
+		}
+	}
+	a.future = p.group.ProposeFor(&a.header, batch, release, a)
+	return a
+}
+
+var errDraining = fmt.Errorf("%w: an earlier batch was lost", ErrRetriable)
+
+func (a *Append) refuse(err error, release func()) *Append {
+	a.err = err
+	a.answer = Appended{BaseOffset: none, LogAppendTimeMs: none, LogStartOffset: none}
+	release()
+	return a
+}
+
+// describe fills in header and row of a proposal.
+func (a *Append) describe(b record.Batch, class entry.Class) error {
+	r := &a.row[0]
+	*r = entry.Row{
+		Length: uint32(b.Length()), BaseOffset: none, LastOffset: none, LeaderEpoch: none, CoordinatorEpoch: none,
+		ProducerID: none, MaxTimestamp: b.MaxTimestamp(), BaseSequence: none, ProducerEpoch: none, Attributes: b.Attributes(),
+		ControlType: none, LastOffsetDelta: b.LastOffsetDelta(),
+	}
+	if b.HasProducerID() {
+		r.ProducerID, r.ProducerEpoch, r.BaseSequence = b.ProducerID(), b.ProducerEpoch(), b.BaseSequence()
+	}
+	if b.IsControl() {
+		c, err := b.ReadControl()
+		if err != nil {
+			return err
+		}
+		r.ControlType, r.CoordinatorEpoch = int8(c.Type), c.CoordinatorEpoch
+	} else if b.HasProducerID() {
+		a.producerID, a.producerEpoch = r.ProducerID, r.ProducerEpoch
+		a.firstSequence, a.lastSequence = b.BaseSequence(), b.LastSequence()
+	}
+	a.header = entry.Header{Kind: entry.Data, Class: class, PayloadLength: r.Length, Rows: a.row[:]}
+	return nil
+}
+
+// admit checks an idempotent batch and notes it as in flight; or answers it as a duplicate. Called under the append lock.
+func (p *Partition) admit(a *Append) (*Append, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d, err := p.mu.producers.check(&a.row[0])
+	switch {
+	case err != nil:
+		return nil, err
+	case d == nil:
+		p.mu.producers.begin(a.producerID, a)
+		return nil, nil
+	case d.pending != nil:
+		return d.pending, nil
+	}
+	a.answer = Appended{
+		BaseOffset: d.committed.lastOffset - int64(d.committed.offsetDelta), LogAppendTimeMs: none,
+		LogStartOffset: p.logStart.Load(),
+	}
+	if a.appendTimeMs != none {
+		a.answer.LogAppendTimeMs = d.committed.timestamp
+	}
+	return a, nil
+}
+
+// ProposalStored implements raft.Observer.
+func (a *Append) ProposalStored() {}
+
+// ProposalDone implements raft.Observer: what was not committed must not count for the next batch of the producer.
+func (a *Append) ProposalDone(err error) {
+	if err == nil || a.producerID == none {
+		return
+	}
+	p := a.partition
+	p.mu.Lock()
+	p.mu.producers.end(a.producerID, a)
+	p.mu.Unlock()
+}
+
+// writable says why nothing may be proposed, before anything is.
+func (p *Partition) writable() error {
+	if err := p.usable(); err != nil {
+		return err
+	}
+	if !p.group.Ready() {
+		return ErrNotLeader
+	}
+	if err := p.manager.host.Store().Writable(); err != nil {
+		return translate(err)
+	}
+	return nil
+}
+
+// usable says why the partition's data can not be used.
+func (p *Partition) usable() error {
+	if p.opened != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, p.opened)
+	}
+	if p.closed.Load() {
+		return errors.Join(ErrNotLeader, ErrUnknown)
+	}
+	if err := p.group.Offline(); err != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	return nil
+}

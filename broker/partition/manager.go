@@ -1,0 +1,296 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/replication/raft"
+	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// openersMax bounds how many partitions are opened at once: enough that their elections share the journal's syncs.
+const openersMax = 64
+
+// Spec says what a partition is.
+type Spec struct {
+	Topic       string
+	TopicID     uuid.UUID
+	Partition   int32
+	Incarnation uint32
+	EpochFloor  int32 // the first leader epoch; above those of a deleted topic of the same name
+	Start       int64 // offset of the first record; 0 but for partitions added after a promotion
+	Config      Config
+}
+
+func (s *Spec) groupID() storage.GroupID {
+	return storage.GroupID{Topic: s.TopicID, Partition: s.Partition, Incarnation: s.Incarnation}
+}
+
+func (s *Spec) folder() string { return s.Topic + "-" + strconv.Itoa(int(s.Partition)) }
+
+type name struct {
+	topic     string
+	partition int32
+}
+
+// Manager holds the partitions of this broker. Safe for concurrent use.
+type Manager struct {
+	host    *raft.Host
+	options Options
+	stop    context.CancelFunc
+	done    chan struct{}
+
+	mu struct {
+		sync.RWMutex
+		byName map[name]*Partition
+		closed bool
+	}
+}
+
+// Open opens all partitions that the Host's Store has. One whose data is not usable is there as well: it answers ErrStorage
+// with the reason. Open does not wait for elections; see WaitReady. Errors: a group whose folder is not a partition's.
+func Open(host *raft.Host, o Options) (*Manager, error) {
+	m := &Manager{host: host, options: o.withDefaults(), done: make(chan struct{})}
+	m.mu.byName = map[name]*Partition{}
+	var (
+		wg    sync.WaitGroup
+		slots = make(chan struct{}, openersMax)
+	)
+	for _, g := range host.Store().Groups() {
+		if g.ID() == entry.MetadataGroup {
+			continue
+		}
+		topic, number, ok := splitFolder(g.Folder())
+		if !ok || number != g.ID().Partition {
+			return nil, fmt.Errorf("partition: %s has folder %q", g.ID(), g.Folder())
+		}
+		spec := m.options.Topic(Spec{Topic: topic, TopicID: g.ID().Topic, Partition: number})
+		spec.Topic, spec.TopicID, spec.Partition, spec.Incarnation = topic, g.ID().Topic, number, g.ID().Incarnation
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			p := m.newPartition(&spec)
+			if err := p.open(&spec, g); err != nil {
+				p.opened = err
+				m.options.Logger.Error("partition offline", "topic", topic, "partition", number, "err", err)
+			}
+			m.mu.Lock()
+			m.mu.byName[name{topic, number}] = p
+			m.mu.Unlock()
+		})
+	}
+	wg.Wait()
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop = cancel
+	go m.maintain(ctx) // stopped and awaited in Close
+	return m, nil
+}
+
+// splitFolder is the reverse of Spec.folder.
+func splitFolder(folder string) (topic string, partition int32, ok bool) {
+	i := strings.LastIndexByte(folder, '-')
+	if i <= 0 {
+		return "", 0, false
+	}
+	n, err := strconv.ParseInt(folder[i+1:], 10, 32)
+	return folder[:i], int32(n), err == nil && n >= 0
+}
+
+func (m *Manager) newPartition(s *Spec) *Partition {
+	p := &Partition{manager: m, topic: s.Topic, id: s.groupID()}
+	p.mu.producers, p.mu.savedOffset = newProducers(), none
+	c := s.Config
+	p.config.Store(&c)
+	return p
+}
+
+// open starts the Raft group of p over what storage has of it.
+func (p *Partition) open(s *Spec, sg *storage.Group) error {
+	if err := sg.Offline(); err != nil {
+		return err
+	}
+	p.log = sg.Log()
+	p.log.SetOptions(p.manager.options.logOptions(p.config.Load()))
+	if _, ok := sg.Snapshot(); !ok {
+		p.mu.Lock()
+		p.setOffsetsLocked(p.log.LogStart()) // until the entries are applied again
+		p.mu.Unlock()
+	}
+	g, err := p.manager.host.Open(p.id, machine{p}, raft.Boot{EpochFloor: s.EpochFloor})
+	if err != nil {
+		return err
+	}
+	p.group = g
+	return nil
+}
+
+// Create makes a partition; it exists for good when Create returns, and serves once Ready says so (a few syncs later). A
+// partition that exists with the same topic id is returned as it is. Errors: ErrExists for another topic's, storage's.
+func (m *Manager) Create(ctx context.Context, s Spec) (*Partition, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.RLock()
+	p, ok := m.mu.byName[name{s.Topic, s.Partition}]
+	closed := m.mu.closed
+	m.mu.RUnlock()
+	switch {
+	case closed:
+		return nil, raft.ErrClosed
+	case ok && p.id == s.groupID():
+		return p, nil
+	case ok:
+		return nil, fmt.Errorf("%w: %s-%d has topic id %s", ErrExists, s.Topic, s.Partition, p.id.Topic)
+	}
+	sg, err := m.host.Store().CreateGroup(s.groupID(), s.folder(), s.Start, m.options.logOptions(&s.Config))
+	if errors.Is(err, storage.ErrExists) {
+		return nil, fmt.Errorf("%w: %w", ErrExists, err)
+	}
+	if err != nil {
+		return nil, translate(err)
+	}
+	p = m.newPartition(&s)
+	if err := p.open(&s, sg); err != nil {
+		return nil, translate(err)
+	}
+	m.mu.Lock()
+	m.mu.byName[name{s.Topic, s.Partition}] = p
+	m.mu.Unlock()
+	return p, nil
+}
+
+// Get finds a partition.
+func (m *Manager) Get(topic string, partition int32) (*Partition, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	p, ok := m.mu.byName[name{topic, partition}]
+	return p, ok
+}
+
+// All lists the partitions, in no order.
+func (m *Manager) All() []*Partition {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	all := make([]*Partition, 0, len(m.mu.byName))
+	for _, p := range m.mu.byName {
+		all = append(all, p)
+	}
+	return all
+}
+
+// WaitReady waits until every partition serves or is offline. Errors: ctx's.
+func (m *Manager) WaitReady(ctx context.Context) error {
+	for _, p := range m.All() {
+		if err := p.WaitReady(ctx); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitReady waits until this broker serves the partition. Errors: ctx's, ErrStorage, ErrNotLeader when it is closed.
+func (p *Partition) WaitReady(ctx context.Context) error {
+	if err := p.usable(); err != nil {
+		return err
+	}
+	err := p.group.WaitReady(ctx)
+	if err != nil && ctx.Err() == nil {
+		return translate(err)
+	}
+	return err
+}
+
+// Delete removes a partition and its data, for good on return. What is in flight fails with ErrNotLeader. Errors: ErrUnknown,
+// storage's.
+func (m *Manager) Delete(_ context.Context, topicID uuid.UUID, partition int32) error {
+	p := m.byID(topicID, partition)
+	if p == nil {
+		return fmt.Errorf("%w: topic id %s, partition %d", ErrUnknown, topicID, partition)
+	}
+	p.closed.Store(true)
+	p.notify()
+	if err := m.host.Remove(p.id); err != nil {
+		return translate(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mu.byName[name{p.topic, partition}] == p {
+		delete(m.mu.byName, name{p.topic, partition})
+	}
+	return nil
+}
+
+func (m *Manager) byID(topicID uuid.UUID, partition int32) *Partition {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, p := range m.mu.byName {
+		if p.id.Topic == topicID && p.id.Partition == partition {
+			return p
+		}
+	}
+	return nil
+}
+
+// producerCheckInterval is how often producer ids are looked at for expiry. Source: Kafka
+// producer.id.expiration.check.interval.ms.
+const producerCheckInterval = 10 * time.Minute
+
+// maintain runs retention and forgets producers until ctx ends.
+func (m *Manager) maintain(ctx context.Context) {
+	defer close(m.done)
+	retention := time.NewTicker(m.options.RetentionInterval)
+	defer retention.Stop()
+	expiry := time.NewTicker(min(producerCheckInterval, m.options.ProducerExpiration))
+	defer expiry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-retention.C:
+			m.retain(ctx)
+		case <-expiry.C:
+			for _, p := range m.All() {
+				p.expireProducers(m.options.Now(), m.options.ProducerExpiration)
+			}
+		}
+	}
+}
+
+// retain takes a step of retention in every partition that this broker leads.
+func (m *Manager) retain(ctx context.Context) {
+	for _, p := range m.All() {
+		if ctx.Err() != nil {
+			return
+		}
+		if !p.Ready() {
+			continue
+		}
+		n, err := p.Retain(ctx, m.options.Now())
+		switch {
+		case err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrRetriable):
+			m.options.Logger.Warn("retention failed", "topic", p.topic, "partition", p.id.Partition, "err", err)
+		case n > 0:
+			m.options.Logger.Info("segments deleted", "topic", p.topic, "partition", p.id.Partition, "segments", n)
+		}
+	}
+}
+
+// Close ends retention. The Raft groups are ended by their Host. The second Close does nothing.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	closed := m.mu.closed
+	m.mu.closed = true
+	m.mu.Unlock()
+	if !closed {
+		m.stop()
+	}
+	<-m.done
+}

@@ -1,0 +1,202 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/log"
+)
+
+// Isolation is a fetch's isolation level, numbered as on the wire.
+type Isolation int8
+
+const (
+	ReadUncommitted Isolation = 0
+	ReadCommitted   Isolation = 1
+)
+
+// Special timestamps of ListOffsets. Source: Kafka ListOffsetsRequest.
+const (
+	LatestTimestamp                = -1
+	EarliestTimestamp              = -2
+	MaxTimestamp                   = -3
+	EarliestLocalTimestamp         = -4
+	LatestTieredTimestamp          = -5
+	EarliestPendingUploadTimestamp = -6
+)
+
+// AbortedTxn is an aborted transaction that a read_committed consumer must skip.
+type AbortedTxn struct {
+	ProducerID  int64
+	FirstOffset int64
+}
+
+// Read is the answer to a fetch of one partition.
+type Read struct {
+	Extent            *log.Extent // nil = no records; the receiver calls Release
+	HW, LSO, LogStart int64
+	Epoch             int32        // current leader epoch
+	Aborted           []AbortedTxn // of read_committed only, nil otherwise
+}
+
+// Len is the size of the records in bytes.
+func (r *Read) Len() int64 {
+	if r.Extent == nil {
+		return 0
+	}
+	return r.Extent.Len()
+}
+
+// Read returns whole batches from the one that holds offset on, up to bytesMax bytes, below the high watermark, or the last
+// stable offset for ReadCommitted. atLeastOne gives the first batch even where it is larger than bytesMax. currentEpoch is the
+// leader epoch that the client knows, -1 = it does not say. On an error the offsets of Read are set as far as known. Errors:
+// ErrOffsetOutOfRange, ErrNotLeader, ErrFencedEpoch, ErrUnknownEpoch, ErrStorage.
+func (p *Partition) Read(offset, bytesMax int64, isolation Isolation, currentEpoch int32, atLeastOne bool) (Read, error) {
+	r := Read{HW: none, LSO: none, LogStart: none, Epoch: none}
+	epoch, err := p.checkEpoch(currentEpoch)
+	r.Epoch = epoch
+	if err != nil {
+		return r, err
+	}
+	var end int64
+	r.LogStart, r.HW, r.LSO, end = p.Offsets()
+	if offset < r.LogStart || offset > end {
+		return r, fmt.Errorf("%w: %d, the log is %d to %d", ErrOffsetOutOfRange, offset, r.LogStart, end)
+	}
+	limit := r.HW
+	if isolation == ReadCommitted {
+		limit = r.LSO
+		r.Aborted = []AbortedTxn{}
+	}
+	if offset >= limit || bytesMax <= 0 && !atLeastOne {
+		return r, nil
+	}
+	extent, err := p.log.Read(offset, bytesMax, limit, atLeastOne)
+	if err != nil {
+		return r, p.readError(err)
+	}
+	if extent.Len() == 0 {
+		extent.Release()
+		return r, nil
+	}
+	r.Extent = &extent
+	if isolation == ReadCommitted {
+		r.Aborted = p.abortedIn(offset, r.Extent)
+	}
+	return r, nil
+}
+
+// readError notes a damaged file once, and translates.
+func (p *Partition) readError(err error) error {
+	if errors.Is(err, log.ErrCorrupt) {
+		p.manager.options.Logger.Error("partition is damaged", "topic", p.topic, "partition", p.id.Partition, "err", err)
+	}
+	return translate(err)
+}
+
+// ListOffset answers ListOffsets for a time in ms or one of the special timestamps: offset and timestamp are -1 where there
+// is none, epoch is that of the record at the offset. Errors: as Read, and ErrOffsetNotAvailable.
+// Source: Kafka Partition.fetchOffsetForTimestamp.
+func (p *Partition) ListOffset(ts int64, isolation Isolation, currentEpoch int32) (offset, timestamp int64, epoch int32, err error) {
+	current, err := p.checkEpoch(currentEpoch)
+	if err != nil {
+		return none, none, none, err
+	}
+	start, hw, lso, _ := p.Offsets()
+	limit := hw
+	if isolation == ReadCommitted {
+		limit = lso
+	}
+	switch ts {
+	case LatestTimestamp:
+		return limit, none, current, nil
+	case EarliestTimestamp, EarliestLocalTimestamp: // the same without tiered storage
+		return start, none, p.epochAt(start, hw, current), nil
+	case LatestTieredTimestamp, EarliestPendingUploadTimestamp: // nothing is tiered
+		return none, none, none, nil
+	}
+	var found bool
+	if ts == MaxTimestamp {
+		offset, timestamp, epoch, found, err = p.log.MaxTimestamp(limit)
+	} else {
+		offset, timestamp, epoch, found, err = p.log.OffsetForTimestamp(ts, limit)
+	}
+	if err != nil {
+		return none, none, none, p.readError(err)
+	}
+	if !found {
+		return none, none, none, nil
+	}
+	return offset, timestamp, epoch, nil
+}
+
+// epochAt is the leader epoch of the record at offset, or of the next one that will be written.
+func (p *Partition) epochAt(offset, hw int64, current int32) int32 {
+	if offset >= hw {
+		return current
+	}
+	return p.log.EpochAt(offset)
+}
+
+// EpochEnd answers OffsetForLeaderEpoch: the largest epoch at or below the requested one, and where it ended; -1, -1 for one
+// that is unknown. Errors: as Read. Source: Kafka Partition.lastOffsetForLeaderEpoch.
+func (p *Partition) EpochEnd(currentEpoch, epoch int32) (int32, int64, error) {
+	current, err := p.checkEpoch(currentEpoch)
+	if err != nil {
+		return none, none, err
+	}
+	if epoch < 0 || epoch > current {
+		return none, none, nil
+	}
+	end := p.log.LogEnd()
+	if epoch == current { // it may have no record yet, so that the log does not know it
+		return current, end, nil
+	}
+	found, offset := p.log.EndOffsetForEpoch(epoch, end)
+	return found, offset, nil
+}
+
+// DeleteRecords makes offset the log start offset (-1 = the high watermark) and returns the log start offset then. It
+// returns when that is committed. Errors: ErrOffsetOutOfRange above the high watermark, ErrPolicy, ErrNotLeader, ErrStorage.
+func (p *Partition) DeleteRecords(ctx context.Context, offset int64) (int64, error) {
+	if _, err := p.checkEpoch(none); err != nil {
+		return none, err
+	}
+	if !p.config.Load().Delete {
+		return none, ErrPolicy
+	}
+	hw := p.hw.Load()
+	if offset == none {
+		offset = hw
+	}
+	if offset < 0 || offset > hw {
+		return none, fmt.Errorf("%w: %d, the high watermark is %d", ErrOffsetOutOfRange, offset, hw)
+	}
+	if offset > p.logStart.Load() {
+		if err := p.proposeLogStart(ctx, offset); err != nil {
+			return none, err
+		}
+	}
+	return p.logStart.Load(), nil
+}
+
+// proposeLogStart writes a log-start entry and waits until it is applied.
+func (p *Partition) proposeLogStart(ctx context.Context, offset int64) error {
+	h := &entry.Header{Kind: entry.LogStart, Body: entry.LogStartBody(offset)}
+	p.append.Lock()
+	f := p.group.Propose(h, nil, nil)
+	p.append.Unlock()
+	result, err := f.Wait(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return translate(err)
+	}
+	if err, ok := result.(error); ok {
+		return err
+	}
+	return nil
+}

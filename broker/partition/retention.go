@@ -1,0 +1,46 @@
+package partition
+
+import (
+	"context"
+	"time"
+)
+
+// Retain takes one step of retention by time and size: it moves the log start offset by a log-start entry, so that every
+// replica and every restart sees it at the same place, and removes whole segments that nothing needs any more. It returns how
+// many segments went. Errors: ErrNotLeader, ErrStorage.
+func (p *Partition) Retain(ctx context.Context, now time.Time) (segments int, err error) {
+	if _, err := p.checkEpoch(none); err != nil {
+		return 0, err
+	}
+	if c := p.config.Load(); c.Delete {
+		start, ok := p.log.Expired(now.UnixMilli(), c.RetentionMs, c.RetentionBytes, p.hw.Load())
+		if ok && start > p.logStart.Load() {
+			if err := p.proposeLogStart(ctx, start); err != nil {
+				return 0, err
+			}
+		}
+	}
+	// A restart applies the entries above the durable snapshot again, and verifies their payloads: only what lies below both
+	// that snapshot's end and its log start offset is needed by nothing.
+	snap, _ := p.group.Storage().Snapshot()
+	segments, err = p.log.DeleteBelow(min(snap.LogStart, p.group.Storage().RetainFrom()))
+	if err != nil {
+		return segments, translate(err)
+	}
+	return segments, nil
+}
+
+// expireProducers forgets producers that have not written for long.
+func (p *Partition) expireProducers(now time.Time, after time.Duration) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.producers.expire(now, after)
+}
+
+// Size is what the partition's segments take, bytes.
+func (p *Partition) Size() int64 {
+	if p.log == nil {
+		return 0
+	}
+	return p.log.Size()
+}
