@@ -1,0 +1,335 @@
+package journal
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tidwall/wal"
+
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// owner is the state of the one goroutine that frames, writes and syncs.
+type owner struct {
+	lib   Library
+	batch wal.Batch
+	frame []byte    // one record, reused
+	spare []request // the queue's other array
+
+	before    header // of the record before; crc 0 = unknown or none
+	groups    map[entry.GroupID]groupTail
+	written   uint64 // last sequence handed to the library
+	fileBytes int64  // of the last file
+
+	carried       uint64    // newest mark that a synced record carries
+	framedMark    uint64    // newest mark that a written record carries
+	newest        uint64    // last record that is not a mark: an idle journal's mark has to reach it
+	unsyncedSince time.Time // of the first record behind the last sync; valid while written > synced
+	synced        uint64    // = marks.synced, without the lock
+}
+
+// groupTail is the newest record of a Raft group.
+type groupTail struct {
+	sequence uint64
+	index    uint64 // last index of the Raft group behind it
+}
+
+// run is the owner goroutine. It ends after Close or a failure, when nothing is queued any more.
+func (j *Journal) run() {
+	defer close(j.done)
+	timer := time.NewTimer(j.opts.MarkInterval)
+	defer timer.Stop()
+	for {
+		batch, closed := j.take()
+		if j.Err() != nil {
+			j.failTaken(batch)
+			return // the library is not closed: that would sync
+		}
+		if len(batch) > 0 {
+			j.store(batch)
+			continue
+		}
+		if closed {
+			j.finish()
+			return
+		}
+		if j.owner.newest > j.owner.carried || j.owner.written > j.owner.synced {
+			timer.Reset(j.opts.MarkInterval / 2)
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-j.wake:
+		case <-timer.C:
+			j.idle()
+		}
+	}
+}
+
+// take moves the next batch out of the queue.
+func (j *Journal) take() (batch []request, closed bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.mu.queue) == 0 {
+		return nil, j.mu.closed
+	}
+	o := &j.owner
+	n, bytes, records := 0, 0, 0
+	for ; n < len(j.mu.queue); n++ {
+		r := &j.mu.queue[n]
+		if n > 0 && (bytes+r.bytes > batchBytesMax || records+len(r.records) > batchRecordsMax) {
+			break
+		}
+		bytes += r.bytes
+		records += len(r.records)
+	}
+	if n == len(j.mu.queue) {
+		batch, j.mu.queue = j.mu.queue, o.spare[:0]
+		o.spare = batch // the queue gets it back at the next take, when this batch is done
+	} else {
+		batch = append([]request(nil), j.mu.queue[:n]...)
+		m := copy(j.mu.queue, j.mu.queue[n:])
+		clear(j.mu.queue[m:])
+		j.mu.queue = j.mu.queue[:m]
+	}
+	j.mu.queueBytes -= bytes
+	j.mu.queueRecords -= records
+	j.mu.notFull.Broadcast()
+	return batch, j.mu.closed
+}
+
+func (j *Journal) failTaken(batch []request) {
+	for i := range batch {
+		batch[i].ticket.complete(0, j.Err())
+	}
+}
+
+// store writes a batch, syncs it where a ticket waits for that, and completes the tickets.
+func (j *Journal) store(batch []request) {
+	first := j.owner.written + 1
+	wantSync, err := j.write(batch)
+	if err == nil && (wantSync || j.overdue()) {
+		// Who waits for the write only does not wait for the sync.
+		next := first
+		for i := range batch {
+			if !batch[i].sync {
+				batch[i].ticket.complete(next, nil)
+				batch[i].ticket = nil
+			}
+			next += uint64(len(batch[i].records))
+		}
+		err = j.sync()
+	}
+	if err != nil {
+		err = j.fail(err)
+	}
+	next := first
+	for i := range batch {
+		if batch[i].ticket != nil {
+			batch[i].ticket.complete(next, err)
+		}
+		next += uint64(len(batch[i].records))
+	}
+	clear(batch) // let go of borrowed buffers
+}
+
+// overdue says whether the oldest unsynced record has waited long enough.
+func (j *Journal) overdue() bool {
+	o := &j.owner
+	return o.written > o.synced && j.opts.Now().Sub(o.unsyncedSince) >= j.opts.MarkInterval
+}
+
+// write frames a batch and hands it to the library.
+func (j *Journal) write(batch []request) (wantSync bool, err error) {
+	o := &j.owner
+	if o.fileBytes >= int64(j.opts.SegmentBytes) {
+		if err := j.roll(); err != nil {
+			return false, err
+		}
+	}
+	mark, bytes, sequence := j.Mark(), 0, o.written
+	for i := range batch {
+		wantSync = wantSync || batch[i].sync
+		for k := range batch[i].records {
+			sequence++
+			bytes += j.put(&batch[i].records[k], sequence, mark)
+		}
+	}
+	if sequence == o.written {
+		return wantSync, nil
+	}
+	j.next.Store(sequence + 1)
+	err = o.lib.WriteBatch(&o.batch)
+	if err != nil {
+		return false, fmt.Errorf("write records %d to %d: %w", o.written+1, sequence, err)
+	}
+	if bytes > 2*batchBytesMax {
+		o.batch = wal.Batch{} // an outsized one must not keep its memory
+	}
+	if o.written == o.synced {
+		o.unsyncedSince = j.opts.Now()
+	}
+	j.count.bytes.Add(uint64(bytes))
+	j.count.records.Add(sequence - o.written)
+	j.count.batches.Add(1)
+	o.fileBytes += int64(bytes)
+	o.written, o.framedMark = sequence, mark
+	j.files.Lock()
+	j.files.list[len(j.files.list)-1].bytes = o.fileBytes
+	j.files.Unlock()
+	return wantSync, nil
+}
+
+// put frames one record into the library's batch and returns its size in the file.
+func (j *Journal) put(r *Record, sequence, mark uint64) int {
+	o := &j.owner
+	h := header{sequence: sequence, mark: mark, crcBefore: o.before.crc}
+	if h.crcBefore != 0 {
+		h.groupBefore, h.indexBefore = o.before.group, o.before.index
+	}
+	if r.Group != (entry.GroupID{}) {
+		t := o.groups[r.Group]
+		h.prevIndex, h.prevSequence = t.index, t.sequence
+		o.groups[r.Group] = groupTail{sequence, lastIndex(r.Kind, r.Index, t.index)}
+	}
+	if r.Placement == ByReference && r.Class == entry.Synced && r.Kind == Entry {
+		j.hold(sequence)
+	}
+	o.frame = appendRecord(o.frame[:0], r, &h)
+	o.batch.Write(sequence, o.frame)
+	o.before = h
+	if r.Kind != Mark {
+		o.newest = sequence
+	}
+	n := len(o.frame)
+	if cap(o.frame) > batchBytesMax {
+		o.frame = nil
+	}
+	return prefixLen(uint32(n)) + n
+}
+
+// sync makes everything written durable.
+func (j *Journal) sync() error {
+	o := &j.owner
+	if o.synced == o.written {
+		return nil
+	}
+	if err := o.lib.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", j.lastFile(), err)
+	}
+	j.count.syncs.Add(1)
+	j.noteSynced()
+	return nil
+}
+
+// noteSynced moves the mark behind a sync.
+func (j *Journal) noteSynced() {
+	o := &j.owner
+	o.synced, o.carried = o.written, o.framedMark
+	j.marks.Lock()
+	j.marks.synced = o.synced
+	j.marks.Unlock()
+}
+
+// roll ends the last file and begins the next. Nothing in the new file counts before the folder is synced.
+func (j *Journal) roll() error {
+	o := &j.owner
+	if err := o.lib.Close(); err != nil { // syncs
+		return fmt.Errorf("close %s: %w", j.lastFile(), err)
+	}
+	j.count.syncs.Add(1)
+	j.noteSynced()
+	if err := j.begin(o.written + 1); err != nil {
+		return err
+	}
+	j.count.rolls.Add(1)
+	return nil
+}
+
+// begin makes the file whose first record has this sequence, and opens the library on it. An empty one is taken as it is.
+func (j *Journal) begin(first uint64) error {
+	name := filepath.Join(j.dir, fileName(first))
+	f, err := j.opts.FS.OpenFile(name, os.O_WRONLY|os.O_CREATE, fileMode)
+	if err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	size, err := f.Size()
+	if err == nil && size != 0 {
+		err = fmt.Errorf("%d bytes in a new file", size)
+	}
+	if errClose := f.Close(); err == nil {
+		err = errClose
+	}
+	if err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	if err := j.syncDir(); err != nil {
+		return err
+	}
+	lib, err := j.opts.OpenLibrary(j.dir)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", j.dir, err)
+	}
+	j.owner.lib, j.owner.fileBytes = lib, 0
+	j.files.Lock()
+	j.files.list = append(j.files.list, file{first: first})
+	j.files.Unlock()
+	return nil
+}
+
+func (j *Journal) syncDir() error {
+	if err := j.opts.FS.SyncDir(j.dir); err != nil {
+		return fmt.Errorf("sync folder %s: %w", j.dir, err)
+	}
+	j.count.dirSyncs.Add(1)
+	return nil
+}
+
+func (j *Journal) lastFile() string {
+	j.files.Lock()
+	defer j.files.Unlock()
+	return filepath.Join(j.dir, fileName(j.files.list[len(j.files.list)-1].first))
+}
+
+// idle runs when nothing came for half a MarkInterval: first what is unsynced, the next time the mark.
+func (j *Journal) idle() {
+	o := &j.owner
+	var err error
+	switch {
+	case o.written > o.synced:
+		err = j.sync()
+	case o.newest > o.carried && j.Mark() > o.carried:
+		err = j.writeMark()
+	}
+	if err != nil {
+		_ = j.fail(err)
+	}
+}
+
+// writeMark writes and syncs a mark record.
+func (j *Journal) writeMark() error {
+	if _, err := j.write([]request{{records: []Record{{Kind: Mark}}}}); err != nil {
+		return err
+	}
+	return j.sync()
+}
+
+// finish syncs, leaves a mark that covers everything, and closes the library.
+func (j *Journal) finish() {
+	o := &j.owner
+	err := j.sync()
+	if err == nil && o.newest > o.carried && j.Mark() > o.carried {
+		err = j.writeMark()
+	}
+	if err == nil {
+		err = o.lib.Close()
+	}
+	if err != nil {
+		_ = j.fail(err)
+	}
+}
+
+// fileName is the name of the file whose first record has this sequence; the library's own form.
+func fileName(first uint64) string { return fmt.Sprintf("%020d", first) }
