@@ -1,0 +1,148 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/meta"
+)
+
+const (
+	// checkpointWorkers bounds the snapshots under way: enough that few transactions of meta.db take them all.
+	checkpointWorkers = 64
+	// checkpointSyncs bounds the segment syncs under way, so that a checkpoint does not crowd out the journal's.
+	checkpointSyncs = 2
+)
+
+// CheckpointC fires when a checkpoint is due: by journal bytes, by payload bytes, or by time with anything to save.
+func (s *Store) CheckpointC() <-chan struct{} { return s.due }
+
+// Checkpoint calls snapshot, concurrently, for each Raft group with entries above its snapshot, which must end in
+// Group.SaveSnapshot; stores all votes and creations; then names in meta.db what is still needed of the journal and drops the
+// rest. A Raft group whose snapshot fails keeps its part of the journal, the others are saved; the errors are joined.
+// One at a time; later callers wait.
+func (s *Store) Checkpoint(ctx context.Context, snapshot func(context.Context, *Group) error) error {
+	s.checkpointing.Lock()
+	defer s.checkpointing.Unlock()
+	if err := s.Failed(); err != nil {
+		return err
+	}
+	s.journalBytes.Store(0)
+	s.payloadBytes.Store(0)
+	err := s.saveGroups(ctx, snapshot)
+	if ctx.Err() != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	return errors.Join(err, s.dropJournal())
+}
+
+// saveGroups brings every dirty Raft group into meta.db.
+func (s *Store) saveGroups(ctx context.Context, snapshot func(context.Context, *Group) error) error {
+	work := make(chan *Group)
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+	)
+	for range checkpointWorkers {
+		wg.Go(func() {
+			for g := range work {
+				if err := saveGroup(ctx, g, snapshot); err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for _, g := range s.Groups() {
+		if ctx.Err() != nil {
+			break
+		}
+		if save, _ := g.dirty(); save && g.Offline() == nil {
+			work <- g
+		}
+	}
+	close(work)
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func saveGroup(ctx context.Context, g *Group, snapshot func(context.Context, *Group) error) error {
+	var err error
+	if _, above := g.dirty(); above {
+		if err = snapshot(ctx, g); err != nil {
+			err = fmt.Errorf("storage: snapshot of %s: %w", g, err)
+		}
+	}
+	return errors.Join(err, g.saveRow())
+}
+
+// dropJournal commits what is needed of the journal and how far it is synced, then unlinks what lies below: in this order,
+// because unlinks reorder at power loss.
+func (s *Store) dropJournal() error {
+	// Records of class cached may not be synced yet, and nothing above the mark can be dropped.
+	if _, err := s.journal.Append(nil, true).Wait(); err != nil {
+		return s.fatal(err)
+	}
+	keep, removed := s.keep()
+	jc := meta.JournalCheckpoint{First: max(keep, s.meta.Journal().First), Mark: max(s.journal.Mark(), s.meta.Journal().Mark)}
+	if err := s.meta.Commit(meta.Commit{Removed: removed, Journal: &jc}); err != nil {
+		return s.fatal(err)
+	}
+	s.forget(removed)
+	if err := s.journal.TruncateFront(jc.First); err != nil {
+		return s.fatal(err)
+	}
+	return nil
+}
+
+// keep is the first journal sequence that recovery needs, and the deleted Raft groups that meta.db may forget with it.
+func (s *Store) keep() (first uint64, removed []GroupID) {
+	// Read before the groups: an append that begins later has a higher sequence. Nothing above the mark is dropped, so that
+	// the journal never ends below its own first record.
+	first = min(s.journal.NextSequence(), s.journal.Mark()+1)
+	s.mu.Lock()
+	for id, d := range s.mu.deleted {
+		if d.finished {
+			removed = append(removed, id)
+		} else if d.sequence != 0 {
+			first = min(first, d.sequence)
+		}
+	}
+	for _, at := range s.mu.creating {
+		first = min(first, at)
+	}
+	s.mu.Unlock()
+	for _, g := range s.Groups() {
+		if need := g.needs(); need != 0 {
+			first = min(first, need)
+		}
+	}
+	return first, removed
+}
+
+// flush makes l durable as a checkpoint needs it; only a few at a time.
+func (s *Store) flush(l *log.Log) error {
+	s.syncs <- struct{}{}
+	defer func() { <-s.syncs }()
+	return l.Flush()
+}
+
+// written counts towards the next checkpoint.
+func (s *Store) written(journalBytes, payloadBytes int64) {
+	j, p := s.journalBytes.Add(journalBytes), s.payloadBytes.Add(payloadBytes)
+	if j >= s.opts.CheckpointBytes || p >= s.opts.CheckpointPayloadBytes {
+		s.fireDue()
+	}
+}
+
+func (s *Store) fireDue() {
+	select {
+	case s.due <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,42 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/journal"
+)
+
+// note remembers up to where p's records in the journal are superfluous: at an entry that the checkpoint covers, all before it
+// are, votes included, since the checkpoint was taken later.
+func (p *replay) note(rec *journal.Record) {
+	if rec.Kind == journal.Entry && rec.Index <= p.snapshotIndex() {
+		p.covered = rec.Sequence
+	}
+}
+
+// mayHaveLost says whether the damage d of the journal can have hit p.
+func (p *replay) mayHaveLost(d *journal.Damage) bool {
+	return d.To >= d.From && p.bornAt <= d.To && p.covered <= d.To
+}
+
+// charge marks the Raft groups that damaged records of the journal belonged to: those named by the damage, and where nothing
+// names all of them, every one that is proven whole neither by a later record nor by its checkpoint.
+func (r *recovery) charge() {
+	for i := range r.journal.Damage {
+		d := &r.journal.Damage[i]
+		err := fmt.Errorf("%w: journal file %s, byte %d: records %d to %d are damaged", ErrCorrupt, d.File, d.Pos, d.From, d.To)
+		for id, p := range r.groups {
+			if (contains(d.Groups, id) || d.Unidentified && !contains(d.Whole, id)) && p.mayHaveLost(d) {
+				p.hurt = errors.Join(p.hurt, err)
+			}
+		}
+	}
+}
+
+func contains(ids []entry.GroupID, id entry.GroupID) bool {
+	_, ok := slices.BinarySearchFunc(ids, id, compareIDs)
+	return ok
+}

@@ -1,0 +1,184 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/journal"
+	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/meta"
+)
+
+// replay is what checkpoint and journal say about one Raft group. It is made from record headers alone, before any segment
+// is looked at: only what is in entries at the end exists, so a payload that was superseded is never written again.
+type replay struct {
+	id     GroupID
+	cp     *meta.GroupCheckpoint // nil = not in meta.db
+	exists bool                  // in meta.db, or created in the journal
+	bornAt uint64                // its created record; 0 = it is in meta.db
+	folder string
+	dir    uint16
+	start  int64
+
+	entries []journal.Record // Data is ours; sequences and indexes rise
+	vote    Vote
+	voteAt  uint64 // 0 = as in meta.db
+	first   uint64 // its first record in the journal
+	covered uint64 // record up to which the checkpoint makes its records superfluous
+	hurt    error  // why the group cannot be trusted
+}
+
+func newReplay(id GroupID, cp *meta.GroupCheckpoint) *replay {
+	r := &replay{id: id, cp: cp}
+	if cp != nil {
+		r.exists, r.folder, r.dir, r.start = true, cp.Folder, cp.LogDir, cp.LogStart
+		r.vote = Vote{Term: cp.CurrentTerm, VotedTerm: cp.VotedTerm, Candidate: cp.Candidate}
+	}
+	return r
+}
+
+// snapshotIndex is the index up to which the checkpoint covers everything.
+func (r *replay) snapshotIndex() uint64 {
+	if r.cp == nil {
+		return 0
+	}
+	return r.cp.SnapshotIndex
+}
+
+// add takes the next record of the group.
+func (r *replay) add(rec *journal.Record) error {
+	if r.first == 0 {
+		r.first = rec.Sequence
+	}
+	switch rec.Kind {
+	case journal.Created:
+		if r.exists { // the checkpoint is newer than the record
+			break
+		}
+		folder, dir, start, err := rec.Created()
+		if err != nil {
+			return err
+		}
+		if folder != "" && !validFolder(folder) {
+			return fmt.Errorf("%w: folder %q", ErrCorrupt, folder)
+		}
+		*r = replay{id: r.id, exists: true, bornAt: rec.Sequence, folder: folder, dir: dir, start: start, first: rec.Sequence}
+	case journal.Deleted:
+		*r = replay{id: r.id, folder: r.folder, dir: r.dir}
+	case journal.Entry:
+		r.addEntry(rec)
+	case journal.DeleteRange, journal.Dropped:
+		r.cut(rec.Index)
+	case journal.Reset:
+		r.entries = r.entries[:0]
+	case journal.Vote:
+		v, err := rec.Vote()
+		if err != nil {
+			return err
+		}
+		if v.Term > r.vote.Term || v.Term == r.vote.Term && v.VotedTerm > r.vote.VotedTerm {
+			r.vote, r.voteAt = Vote{Term: v.Term, VotedTerm: v.VotedTerm, Candidate: v.Candidate}, rec.Sequence
+		}
+	default:
+		if rec.Kind&journal.MaySkip == 0 {
+			return fmt.Errorf("%w: kind %d", journal.ErrKind, rec.Kind)
+		}
+	}
+	return nil
+}
+
+// addEntry keeps an entry above the snapshot. What does not follow is kept as well: the first records of a truncated journal
+// may belong to a suffix that a delete range takes away further on. finish judges what is left.
+func (r *replay) addEntry(rec *journal.Record) {
+	if rec.Index <= r.snapshotIndex() {
+		return
+	}
+	if n := len(r.entries); n > 0 && rec.Index <= r.entries[n-1].Index {
+		r.hurt = errors.Join(r.hurt, fmt.Errorf("%w: journal record %d stores index %d behind index %d",
+			ErrCorrupt, rec.Sequence, rec.Index, r.entries[n-1].Index))
+		return
+	}
+	r.entries = append(r.entries, *rec)
+}
+
+// cut removes the entries from index from on.
+func (r *replay) cut(from uint64) {
+	n := len(r.entries)
+	for n > 0 && r.entries[n-1].Index >= from {
+		n--
+	}
+	clear(r.entries[n:])
+	r.entries = r.entries[:n]
+}
+
+// finish checks that the surviving entries follow the checkpoint and each other.
+func (r *replay) finish() {
+	index, term := r.snapshotIndex(), uint64(0)
+	if r.cp != nil {
+		term = r.cp.SnapshotTerm
+	}
+	for i := range r.entries {
+		rec := &r.entries[i]
+		switch {
+		case rec.Index != index+1:
+			r.hurt = errors.Join(r.hurt, fmt.Errorf("%w: journal record %d stores index %d, index %d is missing",
+				ErrCorrupt, rec.Sequence, rec.Index, index+1))
+			return
+		case rec.Term < term:
+			r.hurt = errors.Join(r.hurt, fmt.Errorf("%w: journal record %d stores term %d behind term %d",
+				ErrCorrupt, rec.Sequence, rec.Term, term))
+			return
+		}
+		index, term = rec.Index, rec.Term
+	}
+}
+
+// base is the admission state behind the snapshot.
+func (r *replay) base() entry.State {
+	if r.cp == nil {
+		return entry.NewState(r.start)
+	}
+	return r.cp.AdmissionState()
+}
+
+// end is where the bytes up to the snapshot end.
+func (r *replay) end() log.Position {
+	if r.cp == nil {
+		return log.Position{Segment: r.start}
+	}
+	return log.Position{Segment: r.cp.EndSegment, Pos: r.cp.EndPosition}
+}
+
+// tail decodes the surviving entries: what the segments must hold behind the checkpoint, in payloads (with the number of the
+// entry in of), and the admission state behind each entry. Versions and kinds that this binary does not know stop the start.
+func (r *replay) tail() (payloads []log.Tail, of []int, states []entry.State, err error) {
+	state := r.base()
+	states = make([]entry.State, len(r.entries))
+	for i := range r.entries {
+		rec := &r.entries[i]
+		var h entry.Header
+		if rec.LogType == TypeCommand {
+			err := h.Decode(rec.Data)
+			if err == nil {
+				err = state.Advance(&h)
+			}
+			if err == nil && (h.PayloadLength != rec.PayloadLength || h.PayloadCRC != rec.PayloadCRC) {
+				err = fmt.Errorf("%w: payload of %d bytes and CRC %08x, the record says %d and %08x", ErrCorrupt,
+					h.PayloadLength, h.PayloadCRC, rec.PayloadLength, rec.PayloadCRC)
+			}
+			if err != nil {
+				return nil, nil, nil, fmt.Errorf("journal record %d, index %d: %w", rec.Sequence, rec.Index, err)
+			}
+		}
+		states[i] = state
+		if rec.Placement == journal.None {
+			continue
+		}
+		payloads = append(payloads, log.Tail{
+			Pos: log.Position{Segment: rec.Segment, Pos: rec.Pos}, Length: rec.PayloadLength, CRC: rec.PayloadCRC, Rows: h.Rows,
+		})
+		of = append(of, i)
+	}
+	return payloads, of, states, nil
+}

@@ -1,0 +1,183 @@
+package storage
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/meta"
+)
+
+// SaveSnapshot makes the segments durable, then stores snap and the newest vote in meta.db, in one transaction with whoever
+// calls at the same time. On nil it is durable. The byte slices of snap are the Group's from then on. A snapshot at the same
+// index as the last one replaces it. Errors: ErrCompacted for an older one, ErrGap for one above the last entry, ErrTerm when
+// the entry at its index has another term (nothing happened), else the Raft group or the store has failed.
+func (g *Group) SaveSnapshot(snap Snapshot) error {
+	g.save.Lock()
+	defer g.save.Unlock()
+	if err := g.store.Failed(); err != nil {
+		return err
+	}
+	if err := g.Offline(); err != nil {
+		return err
+	}
+	base, end, err := g.behind(snap.Index, snap.Term)
+	if err != nil {
+		return err
+	}
+	if g.log != nil {
+		if err := g.store.flush(g.log); err != nil {
+			return g.fail(err)
+		}
+	}
+	return g.commit(snap, base, end)
+}
+
+// saveRow stores g's row again with the newest vote and the snapshot as it is.
+func (g *Group) saveRow() error {
+	g.save.Lock()
+	defer g.save.Unlock()
+	g.mu.RLock()
+	snap, base, needed := g.mu.snapshot, g.mu.base, g.mu.voteAt != 0 || g.mu.bornAt != 0
+	g.mu.RUnlock()
+	if !needed || g.save.gone {
+		return nil
+	}
+	return g.commit(snap, base, g.save.end)
+}
+
+// commit is called with g.save held.
+func (g *Group) commit(snap Snapshot, base entry.State, end log.Position) error {
+	if g.save.gone {
+		return ErrClosed
+	}
+	cp, voteAt, bornAt := g.checkpoint(snap, base, end)
+	if err := g.store.commits.commit(g.id, cp); err != nil {
+		return g.store.fatal(err)
+	}
+	g.save.end = end
+	g.mu.Lock()
+	g.mu.snapshot, g.mu.base = snap, base
+	g.mu.Unlock()
+	g.saved(voteAt, bornAt)
+	return nil
+}
+
+// behind replays the entries between the durable snapshot and index: the admission state behind index, and where its bytes end.
+func (g *Group) behind(index, term uint64) (base entry.State, end log.Position, err error) {
+	end = g.save.end
+	g.mu.RLock()
+	old, last, first := g.mu.snapshot, g.mu.last, g.mu.first
+	base = g.mu.base
+	entries := g.mu.entries // elements above the snapshot change only under g.save
+	g.mu.RUnlock()
+	switch {
+	case index < old.Index:
+		return base, end, fmt.Errorf("%w: %s: snapshot at %d behind %d", ErrCompacted, g, index, old.Index)
+	case index > last:
+		return base, end, fmt.Errorf("%w: %s: snapshot at %d, last entry %d", ErrGap, g, index, last)
+	case index == old.Index:
+		if term != old.Term {
+			return base, end, fmt.Errorf("%w: %s: snapshot at %d of term %d, stored is %d", ErrTerm, g, index, term, old.Term)
+		}
+		return base, end, nil
+	}
+	var h entry.Header
+	for i := old.Index + 1; i <= index; i++ {
+		e := &entries[i-first]
+		if i == index && e.term != term {
+			return base, end, fmt.Errorf("%w: %s: snapshot at %d of term %d, entry has %d", ErrTerm, g, index, term, e.term)
+		}
+		if e.kind != TypeCommand {
+			continue
+		}
+		if err := h.Decode(e.data); err != nil {
+			return base, end, fmt.Errorf("%s: index %d: %w", g, i, err)
+		}
+		if err := base.Advance(&h); err != nil {
+			return base, end, fmt.Errorf("%s: index %d: %w", g, i, err)
+		}
+		if e.placeLength > 0 {
+			end = log.Position{Segment: e.place.Segment, Pos: e.place.Pos + int64(e.placeLength)}
+		}
+	}
+	return base, end, nil
+}
+
+// commitsMax bounds how many Raft groups one transaction of meta.db takes.
+const commitsMax = 4096
+
+// combiner turns many concurrent checkpoints into few transactions. Its goroutine is stopped and awaited by close.
+type combiner struct {
+	db       *meta.DB
+	requests chan *commitRequest
+	done     chan struct{}
+	mu       struct {
+		sync.RWMutex
+		closed bool
+	}
+}
+
+type commitRequest struct {
+	id   GroupID
+	cp   *meta.GroupCheckpoint
+	done chan error
+}
+
+func newCombiner(db *meta.DB) *combiner {
+	c := &combiner{db: db, requests: make(chan *commitRequest, commitsMax), done: make(chan struct{})}
+	go c.run() // stopped and awaited in close
+	return c
+}
+
+// commit returns when cp is durable.
+func (c *combiner) commit(id GroupID, cp *meta.GroupCheckpoint) error {
+	r := &commitRequest{id: id, cp: cp, done: make(chan error, 1)}
+	c.mu.RLock()
+	if c.mu.closed {
+		c.mu.RUnlock()
+		return ErrClosed
+	}
+	c.requests <- r
+	c.mu.RUnlock()
+	return <-r.done
+}
+
+func (c *combiner) run() {
+	defer close(c.done)
+	for r := range c.requests {
+		batch := []*commitRequest{r}
+	more:
+		for len(batch) < commitsMax {
+			select {
+			case r, ok := <-c.requests:
+				if !ok {
+					break more
+				}
+				batch = append(batch, r)
+			default:
+				break more
+			}
+		}
+		groups := make(map[GroupID]*meta.GroupCheckpoint, len(batch))
+		for _, r := range batch {
+			groups[r.id] = r.cp
+		}
+		err := c.db.Commit(meta.Commit{Groups: groups})
+		for _, r := range batch {
+			r.done <- err
+		}
+	}
+}
+
+func (c *combiner) close() {
+	c.mu.Lock()
+	closed := c.mu.closed
+	c.mu.closed = true
+	c.mu.Unlock()
+	if !closed {
+		close(c.requests)
+	}
+	<-c.done
+}
