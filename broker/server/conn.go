@@ -21,11 +21,8 @@ const (
 	prefixBytes     = 4               // the size in front of a frame
 	peekedBytes     = prefixBytes + 2 // what PeekFrame looks at: size and API key
 
-	// What decoding a request may take (wire.Decode): at most decodeFactor times its size, or for large ones
-	// decodeFactorLarge times plus decodeConst.
-	decodeFactor      = 160
-	decodeFactorLarge = 8
-	decodeConst       = 1 << 20
+	// heavyBytes is what a decoded request may take and still wait for long without a reservation.
+	heavyBytes = 1 << 20
 )
 
 var (
@@ -218,12 +215,14 @@ func (c *conn) decode(r *Request) error {
 		r.Header.Body = nil
 		return nil
 	}
-	n := int64(len(r.Header.Body))
-	n = min(n*decodeFactor, n*decodeFactorLarge+decodeConst)
+	n, err := wire.DecodeMemory(r.Header)
+	if err != nil {
+		return fmt.Errorf("client id %q: %w", truncated(r.Header.ClientID), err)
+	}
 	if err := c.server.decoded.acquire(c.ctx, n); err != nil {
 		return err
 	}
-	c.decoded = n
+	c.decoded, r.heavy = n, n > heavyBytes
 	body, err := wire.Decode(r.Header)
 	if err != nil {
 		return fmt.Errorf("client id %q: %w", truncated(r.Header.ClientID), err)
@@ -299,8 +298,10 @@ func (c *conn) send(p pending) error {
 }
 
 // park implements Request.Park.
-func (c *conn) park(ctx context.Context) (context.Context, func()) {
-	c.releaseDecoded()
+func (c *conn) park(ctx context.Context, heavy bool) (context.Context, func()) {
+	if !heavy {
+		c.releaseDecoded()
+	}
 	watched, cancel := context.WithCancel(ctx)
 	unlink := context.AfterFunc(c.server.ctx, cancel) // a drain ends long polls
 	if c.reader.Buffered() > 0 {

@@ -31,20 +31,25 @@ type Request struct {
 	Listener string             // name of the listener that the client used
 	Arrived  time.Time          // when its last byte was read
 
+	heavy    bool
 	unserved bool // an ApiVersions request of a version that is not served
 	conn     *conn
 }
 
 // Park tells the server that the answer now waits for something to happen (a long poll). It lets go of what the request
-// reserved of the memory for decoded requests, and returns a context that also ends when the client goes away, which nobody
-// would notice otherwise. stop ends the watch and must be called before the answer is sent. To be called once at most, from
+// reserved of the memory for decoded requests, unless it is Heavy, and returns a context that also ends when the client goes
+// away, which nobody would notice otherwise, or when the server stops. stop ends the watch and must be called before the answer is sent. To be called once at most, from
 // Handle or Reply.Wait of a request that is not pipelined.
 func (r *Request) Park(ctx context.Context) (watched context.Context, stop func()) {
 	if r.conn == nil {
 		return ctx, func() {}
 	}
-	return r.conn.park(ctx)
+	return r.conn.park(ctx, r.heavy)
 }
+
+// Heavy says that the decoded request takes much of the memory that all requests share. It keeps its reservation while it
+// waits, so it must not wait for long.
+func (r *Request) Heavy() bool { return r.conn != nil && r.heavy }
 
 // Reply is the answer to one request. The server calls Wait, then Send unless the connection has failed, then Done.
 type Reply interface {

@@ -1,0 +1,20 @@
+// Package controller keeps the cluster's metadata: topics, their partitions and configs, brokers, blocks of producer ids. It is
+// the machine of the metadata Raft group (docs/formats.md section 8), and it makes the partitions of this broker follow what
+// the machine says.
+//
+// A change travels: an operation (CreateTopics, ...) is checked against the image, proposed as a command, committed, applied by
+// the machine, which checks it once more (two operations may have raced), and only then acted on: partitions are created or
+// deleted, and the operation waits until they lead.
+//
+// The machine's state is in memory, as maps; readers get an immutable Image. It is written to meta.db behind that, in the
+// background and many changes to a transaction, always together with the index of the last change in it. That is safe because
+// the Raft log has every change until a snapshot drops it, and a snapshot is taken only after the state behind it was written:
+// after a crash the log repeats what meta.db misses, and the machine skips what it has.
+//
+// Data is deleted only by a committed deletion that names the topic id. Until the last partition of a deleted topic is gone
+// from this broker's disks its id stays in the bucket deleting, so that a deletion goes on after a crash. Partitions on disk
+// that no topic claims are kept and logged.
+//
+// Locks: Controller.mu (proposals), machine.mu, lifecycle.mu, never two at once except that the machine calls the lifecycle,
+// which does not call back under its lock.
+package controller

@@ -1,0 +1,94 @@
+package controller
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/broker/config"
+)
+
+// Topic is a topic as the metadata has it. Never changed once it is in an Image: a change makes a new one.
+type Topic struct {
+	Name       string
+	ID         uuid.UUID
+	Partitions []Partition       // by index
+	Configs    map[string]string // what was set for it
+	Config     config.Topic      // that over the broker's defaults
+	EpochFloor int32
+}
+
+// Partition is where one partition lives.
+type Partition struct {
+	Incarnation uint32
+	Servers     []string // ServerIDs
+	Replicas    []int32  // their node ids, preferred leader first
+}
+
+// Broker is a registered broker.
+type Broker struct {
+	Node int32
+	Rack string
+}
+
+// Image is the metadata at one moment. Immutable.
+type Image struct {
+	version uint64
+	byName  map[string]*Topic
+	byID    map[uuid.UUID]*Topic
+	brokers []Broker // by node id
+
+	sorted     func() []*Topic
+	collisions func() map[string]string
+}
+
+func newImage(version uint64, byName map[string]*Topic, byID map[uuid.UUID]*Topic, brokers map[int32]Broker) *Image {
+	i := &Image{version: version, byName: byName, byID: byID}
+	for _, node := range slices.Sorted(maps.Keys(brokers)) {
+		i.brokers = append(i.brokers, brokers[node])
+	}
+	i.sorted = sync.OnceValue(func() []*Topic {
+		return slices.SortedFunc(maps.Values(i.byName), func(a, b *Topic) int { return strings.Compare(a.Name, b.Name) })
+	})
+	i.collisions = sync.OnceValue(func() map[string]string {
+		names := map[string]string{}
+		for name := range i.byName {
+			if form := collisionForm(name); form != "" {
+				names[form] = name
+			}
+		}
+		return names
+	})
+	return i
+}
+
+// Topic finds a topic by name.
+func (i *Image) Topic(name string) (*Topic, bool) {
+	t, ok := i.byName[name]
+	return t, ok
+}
+
+// TopicByID finds a topic by id.
+func (i *Image) TopicByID(id uuid.UUID) (*Topic, bool) {
+	t, ok := i.byID[id]
+	return t, ok
+}
+
+// Topics lists all topics by name. The slice must not be changed.
+func (i *Image) Topics() []*Topic { return i.sorted() }
+
+// Brokers lists the registered brokers by node id. The slice must not be changed.
+func (i *Image) Brokers() []Broker { return i.brokers }
+
+// collides returns the topic whose name differs from name only in "." and "_".
+func (i *Image) collides(name string) (other string, ok bool) {
+	form := collisionForm(name)
+	if form == "" {
+		return "", false
+	}
+	other, ok = i.collisions()[form]
+	return other, ok && other != name
+}

@@ -1,0 +1,251 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/broker/partition"
+)
+
+const (
+	// workersMax is how many partitions are created or deleted at a time: enough to share syncs of the journal, few enough
+	// not to drown the disk.
+	workersMax = 128
+
+	retryMin = 200 * time.Millisecond
+	retryMax = 30 * time.Second
+)
+
+// Partitions is the part of partition.Manager that the controller needs.
+type Partitions interface {
+	Create(ctx context.Context, spec partition.Spec) (*partition.Partition, error)
+	Get(topic string, id int32) (*partition.Partition, bool)
+	Delete(ctx context.Context, topicID uuid.UUID, id int32) error
+	All() []*partition.Partition
+}
+
+// lifecycle makes the partitions of this broker what the metadata says: it creates and deletes them, and tries again what
+// fails, until it succeeds or is no longer wanted.
+type lifecycle struct {
+	partitions Partitions
+	serverID   string
+	image      func() *Image
+	gone       func(topicID uuid.UUID) // a deleted topic has no partition here any more
+	logger     *slog.Logger
+	workers    chan struct{} // holds one entry for each partition in work
+	ctx        context.Context
+	cancel     context.CancelFunc
+	wait       sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		tasks map[name]*task // the newest for each folder
+	}
+}
+
+// name is what a partition's folder is named by: a topic that was created anew has the name of the one before.
+type name struct {
+	topic string
+	id    int32
+}
+
+// task is the creation or deletion of one partition.
+type task struct {
+	topicID uuid.UUID
+	before  *task         // works on the same folder and must end first
+	tried   chan struct{} // closed after the first attempt
+	err     error         // of the first attempt
+	ended   chan struct{} // closed when it succeeded, or gave up
+}
+
+func newLifecycle(serverID string, logger *slog.Logger) *lifecycle {
+	l := &lifecycle{serverID: serverID, logger: logger, workers: make(chan struct{}, workersMax)}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.mu.tasks = map[name]*task{}
+	return l
+}
+
+// close gives up what is under way and waits for it.
+func (l *lifecycle) close() {
+	l.cancel()
+	l.wait.Wait()
+}
+
+// create brings the partitions of t from index first on into being where they are this broker's.
+func (l *lifecycle) create(t *Topic, first int) {
+	for i := first; i < len(t.Partitions); i++ {
+		if !l.mine(t.Partitions[i]) {
+			continue
+		}
+		spec := specOf(t, int32(i))
+		l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error { return l.createOne(ctx, spec) })
+	}
+}
+
+func (l *lifecycle) mine(p Partition) bool {
+	for _, s := range p.Servers {
+		if s == l.serverID {
+			return true
+		}
+	}
+	return false
+}
+
+func specOf(t *Topic, id int32) partition.Spec {
+	return partition.Spec{
+		Topic: t.Name, TopicID: t.ID, Partition: id, Incarnation: t.Partitions[id].Incarnation,
+		EpochFloor: t.EpochFloor, Config: t.Config,
+	}
+}
+
+// createOne creates a partition, or finds it, and waits until it leads: it is this broker's alone.
+func (l *lifecycle) createOne(ctx context.Context, spec partition.Spec) error {
+	if _, wanted := l.image().TopicByID(spec.TopicID); !wanted {
+		return nil // deleted meanwhile
+	}
+	p, ok := l.partitions.Get(spec.Topic, spec.Partition)
+	if ok && p.TopicID() == spec.TopicID {
+		p.SetConfig(spec.Config)
+	} else {
+		var err error
+		if p, err = l.partitions.Create(ctx, spec); err != nil {
+			return err
+		}
+	}
+	return p.WaitReady(ctx)
+}
+
+// remove deletes the partitions of a topic from this broker's disks.
+func (l *lifecycle) remove(t *Topic) {
+	var all sync.WaitGroup
+	for i, p := range t.Partitions {
+		if !l.mine(p) {
+			continue
+		}
+		all.Add(1)
+		ended := l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error {
+			err := l.partitions.Delete(ctx, t.ID, int32(i))
+			if errors.Is(err, partition.ErrUnknown) {
+				return nil
+			}
+			return err
+		})
+		l.wait.Go(func() { // ends with the task
+			<-ended
+			all.Done()
+		})
+	}
+	l.wait.Go(func() { // ends with the tasks
+		all.Wait()
+		if l.ctx.Err() == nil {
+			l.gone(t.ID)
+			l.logger.Info("topic deleted", "topic", t.Name, "id", t.ID.String(), "partitions", len(t.Partitions))
+		}
+	})
+}
+
+// begin starts work behind whatever is under way for the same folder; the result is closed when it has ended.
+func (l *lifecycle) begin(n name, topicID uuid.UUID, work func(context.Context) error) <-chan struct{} {
+	t := &task{topicID: topicID, tried: make(chan struct{}), ended: make(chan struct{})}
+	l.mu.Lock()
+	t.before = l.mu.tasks[n]
+	l.mu.tasks[n] = t
+	l.mu.Unlock()
+	l.wait.Go(func() { // ended by success or close, which waits
+		l.run(n, t, work)
+	})
+	return t.ended
+}
+
+func (l *lifecycle) run(n name, t *task, work func(context.Context) error) {
+	defer l.end(n, t)
+	if t.before != nil {
+		<-t.before.ended
+		t.before = nil
+	}
+	for pause := retryMin; ; pause = min(2*pause, retryMax) {
+		err := l.attempt(work)
+		select {
+		case <-t.tried:
+		default:
+			t.err = err
+			close(t.tried)
+		}
+		if err == nil || l.ctx.Err() != nil {
+			return
+		}
+		l.logger.Error("partition is not as the metadata wants it, trying again", "topic", n.topic, "partition", n.id, "error", err, "pause", pause)
+		select {
+		case <-time.After(pause):
+		case <-l.ctx.Done():
+			return
+		}
+	}
+}
+
+func (l *lifecycle) attempt(work func(context.Context) error) error {
+	select {
+	case l.workers <- struct{}{}:
+	case <-l.ctx.Done():
+		return l.ctx.Err()
+	}
+	defer func() { <-l.workers }()
+	return work(l.ctx)
+}
+
+func (l *lifecycle) end(n name, t *task) {
+	l.mu.Lock()
+	if l.mu.tasks[n] == t {
+		delete(l.mu.tasks, n)
+	}
+	l.mu.Unlock()
+	close(t.ended)
+}
+
+// await waits until the partitions of t from index first on have been created, or one could not be at the first attempt.
+func (l *lifecycle) await(ctx context.Context, t *Topic, first int) error {
+	for i := first; i < len(t.Partitions); i++ {
+		l.mu.Lock()
+		work := l.mu.tasks[name{t.Name, int32(i)}]
+		l.mu.Unlock()
+		if work == nil || work.topicID != t.ID {
+			continue // ended, or superseded
+		}
+		select {
+		case <-work.tried:
+			if work.err != nil {
+				return fmt.Errorf("partition %s-%d: %w", t.Name, i, work.err)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// reconcile brings everything to what the metadata says after a start: missing partitions are created, interrupted deletions
+// finished. What no topic claims is kept.
+func (l *lifecycle) reconcile(topics, deleting []*Topic) {
+	claimed := map[uuid.UUID]bool{}
+	for _, t := range deleting {
+		claimed[t.ID] = true
+		l.logger.Info("finishing the deletion of a topic", "topic", t.Name, "id", t.ID.String())
+		l.remove(t)
+	}
+	for _, t := range topics {
+		claimed[t.ID] = true
+		l.create(t, 0)
+	}
+	for _, p := range l.partitions.All() {
+		if !claimed[p.TopicID()] {
+			l.logger.Error("partition on disk that no topic claims; it is kept and not served", "topic", p.Topic(),
+				"id", p.TopicID().String(), "partition", p.ID())
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package controller
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/storage/meta"
+)
+
+// The metadata in meta.db (docs/formats.md section 8).
+const (
+	bucketTopics   = "cluster/topics"   // topic id -> topicRecord
+	bucketNames    = "cluster/names"    // name -> topic id
+	bucketConfigs  = "cluster/configs"  // resource -> changed keys
+	bucketBrokers  = "cluster/brokers"  // node id u32 -> registerBroker
+	bucketFloors   = "cluster/floors"   // name -> leader-epoch floor u32
+	bucketDeleting = "cluster/deleting" // topic id -> topicRecord
+	bucketVars     = "cluster/vars"
+)
+
+var (
+	keyApplied = []byte("applied")  // index u64, term u64
+	keyVersion = []byte("version")  // site epoch u32, n u64
+	keyNextPID = []byte("next.pid") // u64
+)
+
+const snapshotVersion = 1
+
+type topicRecord struct {
+	Name       string      `json:"name"`
+	Partitions []placement `json:"partitions"`
+	EpochFloor int32       `json:"epochFloor,omitempty"`
+}
+
+func recordOf(t *Topic) topicRecord {
+	r := topicRecord{Name: t.Name, EpochFloor: t.EpochFloor}
+	for _, p := range t.Partitions {
+		r.Partitions = append(r.Partitions, placement{Incarnation: p.Incarnation, Servers: p.Servers})
+	}
+	return r
+}
+
+func configKey(id uuid.UUID) []byte { return []byte("topic:" + id.String()) }
+
+func encodeUint32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+
+// write is one change of meta.db; a nil value deletes.
+type write struct {
+	bucket     string
+	key, value []byte
+}
+
+func (m *machine) writeLocked(bucket string, key, value []byte) {
+	m.mu.writes = append(m.mu.writes, write{bucket, key, value})
+}
+
+func (m *machine) writeJSONLocked(bucket string, key []byte, v any) {
+	text, err := json.Marshal(v)
+	if err != nil { // strings, numbers and maps of strings always encode
+		panic(fmt.Sprintf("controller: encode %T: %v", v, err))
+	}
+	m.writeLocked(bucket, key, text)
+}
+
+// save puts everything that was applied into meta.db, in one transaction with the index of the last of it.
+func (m *machine) save() error {
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	m.mu.Lock()
+	writes := m.mu.writes
+	m.mu.writes = nil
+	applied := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, m.mu.applied), m.mu.term)
+	version := binary.BigEndian.AppendUint64(encodeUint32(0), m.mu.version)
+	nextPID := binary.BigEndian.AppendUint64(nil, uint64(m.mu.nextPID))
+	m.mu.Unlock()
+
+	writes = append(writes, write{bucketVars, keyApplied, applied}, write{bucketVars, keyVersion, version},
+		write{bucketVars, keyNextPID, nextPID})
+	err := m.db.Update(func(tx meta.Tx) error {
+		for _, w := range writes {
+			if err := put(tx, w); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("controller: save metadata: %w", err)
+	}
+	return nil
+}
+
+func put(tx meta.Tx, w write) error {
+	if w.value == nil {
+		return tx.Delete(w.bucket, w.key)
+	}
+	return tx.Put(w.bucket, w.key, w.value)
+}
+
+// saver writes behind the commands until ctx ends.
+func (m *machine) saver(ctx context.Context) {
+	for {
+		select {
+		case <-m.wake:
+			if err := m.save(); err != nil {
+				m.onFatal(err)
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// SnapshotLater implements raft.LateSnapshotter: the state is in meta.db, which must have caught up before the log may drop
+// the commands; what the snapshot itself holds is only the index up to which it has.
+func (m *machine) SnapshotLater() (encode func() ([]byte, error), err error) {
+	m.mu.Lock()
+	applied := m.mu.applied
+	m.mu.Unlock()
+	return func() ([]byte, error) {
+		if err := m.save(); err != nil {
+			return nil, err
+		}
+		return binary.BigEndian.AppendUint64([]byte{snapshotVersion}, applied), nil
+	}, nil
+}
+
+// Snapshot implements raft.Machine.
+func (m *machine) Snapshot() ([]byte, error) {
+	encode, err := m.SnapshotLater()
+	if err != nil {
+		return nil, err
+	}
+	return encode()
+}
+
+// Restore implements raft.Machine: it makes sure that meta.db has what the log no longer repeats.
+func (m *machine) Restore(snapshot []byte) error {
+	if len(snapshot) != 9 || snapshot[0] != snapshotVersion {
+		return fmt.Errorf("controller: snapshot of %d bytes is not one of version %d", len(snapshot), snapshotVersion)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if index := binary.BigEndian.Uint64(snapshot[1:]); m.mu.applied < index {
+		return fmt.Errorf("controller: meta.db has the metadata up to index %d, the snapshot says %d", m.mu.applied, index)
+	}
+	return nil
+}
+
+// load reads meta.db; before Apply is first called.
+func (m *machine) load() error {
+	s := newState()
+	err := m.db.View(func(tx meta.Tx) error {
+		if err := s.loadVars(tx); err != nil {
+			return err
+		}
+		if err := m.loadTopics(tx, &s); err != nil {
+			return err
+		}
+		err := tx.Each(bucketBrokers, func(_, value []byte) error {
+			b, err := decodeDocument[registerBroker](value)
+			s.brokers[b.Node] = b
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Each(bucketFloors, func(key, value []byte) error {
+			if len(value) != 4 {
+				return fmt.Errorf("%w: leader-epoch floor of %q", meta.ErrCorrupt, key)
+			}
+			s.floors[string(key)] = int32(binary.BigEndian.Uint32(value))
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("controller: load metadata from %s: %w", m.db.Path(), err)
+	}
+	m.mu.Lock()
+	m.mu.state = s
+	m.mu.Unlock()
+	m.image.Store(nil)
+	return nil
+}
+
+func (s *state) loadVars(tx meta.Tx) error {
+	numbers := []struct {
+		key  []byte
+		size int
+		read func(b []byte)
+	}{
+		{keyApplied, 16, func(b []byte) { s.applied, s.term = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]) }},
+		{keyVersion, 12, func(b []byte) { s.version = binary.BigEndian.Uint64(b[4:]) }},
+		{keyNextPID, 8, func(b []byte) { s.nextPID = int64(binary.BigEndian.Uint64(b)) }},
+	}
+	for _, n := range numbers {
+		value, err := tx.Get(bucketVars, n.key)
+		if err != nil {
+			return err
+		}
+		if value == nil {
+			continue // a new data directory
+		}
+		if len(value) != n.size {
+			return fmt.Errorf("%w: %s has %d bytes", meta.ErrCorrupt, n.key, len(value))
+		}
+		n.read(value)
+	}
+	return nil
+}
+
+func (m *machine) loadTopics(tx meta.Tx, s *state) error {
+	err := tx.Each(bucketTopics, func(key, value []byte) error {
+		t, err := m.loadTopic(tx, key, value)
+		if err != nil {
+			return err
+		}
+		s.topics[t.Name], s.byID[t.ID] = t, t
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return tx.Each(bucketDeleting, func(key, value []byte) error {
+		t, err := m.loadTopic(tx, key, value)
+		if err != nil {
+			return err
+		}
+		s.deleting[t.ID] = t
+		return nil
+	})
+}
+
+func (m *machine) loadTopic(tx meta.Tx, key, value []byte) (*Topic, error) {
+	id, err := uuid.FromBytes(key)
+	if err != nil {
+		return nil, fmt.Errorf("%w: topic id of %d bytes", meta.ErrCorrupt, len(key))
+	}
+	r, err := decodeDocument[topicRecord](value)
+	if err != nil {
+		return nil, fmt.Errorf("topic %s: %w", id, err)
+	}
+	t := &Topic{Name: r.Name, ID: id, Partitions: m.partitions(r.Name, r.Partitions), EpochFloor: r.EpochFloor}
+	configs, err := tx.Get(bucketConfigs, configKey(id))
+	if err != nil {
+		return nil, err
+	}
+	if configs != nil {
+		if t.Configs, err = decodeDocument[map[string]string](configs); err != nil {
+			return nil, fmt.Errorf("configs of topic %s: %w", r.Name, err)
+		}
+	}
+	t.Config = m.parse(t.Name, t.Configs)
+	return t, nil
+}

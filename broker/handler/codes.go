@@ -1,0 +1,121 @@
+package handler
+
+import (
+	"errors"
+
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/protocol/record"
+)
+
+// Kafka's error codes, as far as this broker answers them. Source: org.apache.kafka.common.protocol.Errors.
+const (
+	codeUnknownServer             int16 = -1
+	codeNone                      int16 = 0
+	codeOffsetOutOfRange          int16 = 1
+	codeCorruptMessage            int16 = 2
+	codeUnknownTopicOrPartition   int16 = 3
+	codeLeaderNotAvailable        int16 = 5
+	codeNotLeaderOrFollower       int16 = 6
+	codeRequestTimedOut           int16 = 7
+	codeReplicaNotAvailable       int16 = 9
+	codeMessageTooLarge           int16 = 10
+	codeCoordinatorLoadInProgress int16 = 14
+	codeInvalidTopic              int16 = 17
+	codeRecordListTooLarge        int16 = 18
+	codeNotEnoughReplicas         int16 = 19
+	codeInvalidRequiredAcks       int16 = 21
+	codeInvalidTimestamp          int16 = 32
+	codeUnsupportedVersion        int16 = 35
+	codeTopicAlreadyExists        int16 = 36
+	codeInvalidPartitions         int16 = 37
+	codeInvalidReplicationFactor  int16 = 38
+	codeInvalidReplicaAssignment  int16 = 39
+	codeInvalidConfig             int16 = 40
+	codeNotController             int16 = 41
+	codeInvalidRequest            int16 = 42
+	codePolicyViolation           int16 = 44
+	codeOutOfOrderSequence        int16 = 45
+	codeInvalidProducerEpoch      int16 = 47
+	codeInvalidTxnState           int16 = 48
+	codeKafkaStorage              int16 = 56
+	codeFetchSessionIDNotFound    int16 = 70
+	codeTopicDeletionDisabled     int16 = 73
+	codeFencedLeaderEpoch         int16 = 74
+	codeUnknownLeaderEpoch        int16 = 75
+	codeUnsupportedCompression    int16 = 76
+	codeOffsetNotAvailable        int16 = 78
+	codeInvalidRecord             int16 = 87
+	codeUnknownTopicID            int16 = 100
+	codeMismatchedEndpointType    int16 = 114
+	codeUnsupportedEndpointType   int16 = 115
+)
+
+// codes gives the errors of the rooms below their Kafka codes. The first line that matches counts, so an error that wraps two
+// of them gets the more telling one.
+var codes = []struct {
+	err  error
+	code int16
+}{
+	{partition.ErrUnknown, codeUnknownTopicOrPartition},
+	{partition.ErrFencedEpoch, codeFencedLeaderEpoch},
+	{partition.ErrUnknownEpoch, codeUnknownLeaderEpoch},
+	{partition.ErrOffsetOutOfRange, codeOffsetOutOfRange},
+	{partition.ErrOffsetNotAvailable, codeOffsetNotAvailable},
+	{partition.ErrOutOfOrderSequence, codeOutOfOrderSequence},
+	{partition.ErrProducerFenced, codeInvalidProducerEpoch},
+	{partition.ErrPolicy, codePolicyViolation},
+	{partition.ErrRetriable, codeNotEnoughReplicas}, // retriable, and says that nothing was written
+	{partition.ErrNotLeader, codeNotLeaderOrFollower},
+	{partition.ErrNoSpace, codeKafkaStorage},
+	{partition.ErrStorage, codeKafkaStorage},
+
+	{record.ErrTruncated, codeInvalidRecord},
+	{record.ErrMagic, codeInvalidRecord},
+	{record.ErrInvalid, codeInvalidRecord},
+	{record.ErrCorrupt, codeCorruptMessage},
+	{record.ErrTimestamp, codeInvalidTimestamp},
+	{record.ErrTooLarge, codeMessageTooLarge},
+	{record.ErrCodec, codeUnsupportedCompression},
+
+	{controller.ErrTopicExists, codeTopicAlreadyExists},
+	{controller.ErrUnknownTopic, codeUnknownTopicOrPartition},
+	{controller.ErrUnknownTopicID, codeUnknownTopicID},
+	{controller.ErrInvalidTopic, codeInvalidTopic},
+	{controller.ErrInvalidPartitions, codeInvalidPartitions},
+	{controller.ErrInvalidReplicationFactor, codeInvalidReplicationFactor},
+	{controller.ErrInvalidAssignment, codeInvalidReplicaAssignment},
+	{controller.ErrInvalidConfig, codeInvalidConfig},
+	{controller.ErrInvalidRequest, codeInvalidRequest},
+	{controller.ErrPolicy, codePolicyViolation},
+	{controller.ErrTimeout, codeRequestTimedOut},
+	{controller.ErrNotController, codeNotController},
+}
+
+// codeOf is the Kafka code of err.
+func codeOf(err error) int16 {
+	if err == nil {
+		return codeNone
+	}
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			return c.code
+		}
+	}
+	return codeUnknownServer
+}
+
+// messageOf is what a client may read about err: Kafka's sentence where there is one, nothing of this machine otherwise.
+func messageOf(err error) *string {
+	var request *controller.RequestError
+	if errors.As(err, &request) {
+		return &request.Message
+	}
+	for _, c := range codes {
+		if errors.Is(err, c.err) {
+			text := c.err.Error()
+			return &text
+		}
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package handler
+
+// DescribeConfigs (key 32), versions 1 to 4.
+//
+//	1  source and synonyms       3  type and documentation       4  flexible
+//
+// Topics, and this broker by its own id. The broker "" stands for the cluster-wide defaults, of which none can be set yet. Other
+// kinds of resource are INVALID_REQUEST. No names, or null, means all of them.
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/config"
+	"github.com/tandembroker/tandem/broker/controller"
+)
+
+const describeConfigsVersionType = 3
+
+func (h *Handler) describeConfigs(_ context.Context, c call[*kmsg.DescribeConfigsRequest]) kmsg.Response {
+	resp := kmsg.NewPtrDescribeConfigsResponse()
+	for _, r := range c.req.Resources {
+		out := kmsg.NewDescribeConfigsResponseResource()
+		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
+		out.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
+		described, code, message := h.describeResource(r.ResourceType, r.ResourceName)
+		if code != codeNone {
+			out.ErrorCode, out.ErrorMessage = h.fail("DescribeConfigs", code), text(message)
+		}
+		for i := range described {
+			if len(r.ConfigNames) == 0 || slices.Contains(r.ConfigNames, described[i].Key.Name) {
+				out.Configs = append(out.Configs, describedConfig(&described[i], c))
+			}
+		}
+		resp.Resources = append(resp.Resources, out)
+	}
+	return resp
+}
+
+// describeResource finds the configs of a resource. Source: ConfigHelper.describeConfigs.
+func (h *Handler) describeResource(kind kmsg.ConfigResourceType, name string) (described []config.Described, code int16, message string) {
+	switch kind {
+	case kmsg.ConfigResourceTypeTopic:
+		if err := controller.CheckName(name); err != nil {
+			return nil, codeInvalidTopic, err.Error()
+		}
+		t, ok := h.controller.Image().Topic(name)
+		if !ok {
+			return nil, codeUnknownTopicOrPartition, "This server does not host this topic-partition."
+		}
+		return h.config.DescribeTopic(t.Configs), codeNone, ""
+	case kmsg.ConfigResourceTypeBroker:
+		if name == "" {
+			return nil, codeNone, ""
+		}
+		id, err := strconv.ParseInt(name, 10, 32)
+		if err != nil {
+			return nil, codeInvalidRequest, "Broker id must be an integer, but it is: " + clip(name)
+		}
+		if int32(id) != h.identity.NodeID {
+			return nil, codeInvalidRequest, fmt.Sprintf("Unexpected broker id, expected %d or empty string, but received %s", h.identity.NodeID, clip(name))
+		}
+		return h.config.DescribeBroker(), codeNone, ""
+	}
+	return nil, codeInvalidRequest, fmt.Sprintf("Unsupported resource type: %d", kind)
+}
+
+func describedConfig(d *config.Described, c call[*kmsg.DescribeConfigsRequest]) kmsg.DescribeConfigsResponseResourceConfig {
+	out := kmsg.NewDescribeConfigsResponseResourceConfig()
+	out.Name, out.Value, out.ReadOnly, out.IsSensitive = d.Key.Name, d.Value, d.ReadOnly, d.Sensitive
+	out.Source = kmsg.ConfigSource(d.Source)
+	out.ConfigSynonyms = []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{}
+	if c.req.IncludeSynonyms {
+		for _, s := range d.Synonyms {
+			synonym := kmsg.NewDescribeConfigsResponseResourceConfigConfigSynonym()
+			synonym.Name, synonym.Value, synonym.Source = s.Name, s.Value, kmsg.ConfigSource(s.Source)
+			out.ConfigSynonyms = append(out.ConfigSynonyms, synonym)
+		}
+	}
+	if c.version >= describeConfigsVersionType {
+		out.ConfigType = kmsg.ConfigType(d.Key.Type)
+		if c.req.IncludeDocumentation {
+			out.Documentation = text(d.Key.Doc)
+		}
+	}
+	return out
+}
+
+// clip keeps what a client sent from coming back at length.
+func clip(s string) string {
+	const charsMax = 64
+	if len(s) > charsMax {
+		return s[:charsMax] + "..."
+	}
+	return s
+}

@@ -1,0 +1,186 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/config"
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/broker/server"
+	"github.com/tandembroker/tandem/storage"
+)
+
+// Partitions is the part of partition.Manager that requests need.
+type Partitions interface {
+	Get(topic string, id int32) (*partition.Partition, bool)
+	All() []*partition.Partition
+}
+
+// Metrics counts what requests do. Methods are called on hot paths and must be fast.
+type Metrics interface {
+	RequestError(api string, code int16)
+	Produced(records, bytes int, took time.Duration)
+	Fetched(bytes int64, took time.Duration)
+}
+
+// Options configures a Handler. Config, Controller, Partitions, Identity and Endpoint are required.
+type Options struct {
+	Config     *config.Config
+	Controller *controller.Controller
+	Partitions Partitions
+	Identity   storage.Identity
+	// Endpoint is what clients of a listener are told to connect to; ok is false for one that is not advertised.
+	Endpoint func(listener string) (host string, port int32, ok bool)
+	Metrics  Metrics // nil = nothing is counted
+	Logger   *slog.Logger
+	Now      func() time.Time
+}
+
+// Handler answers requests. It implements server.Handler.
+type Handler struct {
+	config     *config.Config
+	controller *controller.Controller
+	partitions Partitions
+	identity   storage.Identity
+	endpoint   func(listener string) (host string, port int32, ok bool)
+	metrics    Metrics
+	logger     *slog.Logger
+	now        func() time.Time
+}
+
+var _ server.Handler = (*Handler)(nil)
+
+// New returns a Handler. It starts nothing.
+func New(o Options) *Handler {
+	if o.Metrics == nil {
+		o.Metrics = noMetrics{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Handler{
+		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, endpoint: o.Endpoint,
+		metrics: o.Metrics, logger: o.Logger, now: o.Now,
+	}
+}
+
+// Pipelined implements server.Handler.
+func (h *Handler) Pipelined(key int16) bool { return key == keyProduce }
+
+// Handle implements server.Handler.
+func (h *Handler) Handle(ctx context.Context, r *server.Request) server.Reply {
+	if fn, ok := dispatch[r.Header.Key]; ok {
+		return fn(h, ctx, r)
+	}
+	return server.Refuse(fmt.Errorf("%w: no handler for API key %d", server.ErrClose, r.Header.Key))
+}
+
+// find returns a partition of a topic of the metadata, or nil. A partition that is on disk but that no topic claims is not
+// found, nor one of a topic of the same name that is about to be deleted.
+func (h *Handler) find(t *controller.Topic, id int32) *partition.Partition {
+	if id < 0 || int(id) >= len(t.Partitions) {
+		return nil
+	}
+	p, ok := h.partitions.Get(t.Name, id)
+	if !ok || p.TopicID() != t.ID {
+		return nil
+	}
+	return p
+}
+
+// lookup finds what a request names by topic and partition; code says why it did not.
+func (h *Handler) lookup(image *controller.Image, topic string, id int32) (p *partition.Partition, code int16) {
+	t, ok := image.Topic(topic)
+	if !ok {
+		return nil, codeUnknownTopicOrPartition
+	}
+	return h.locate(t, id)
+}
+
+func (h *Handler) locate(t *controller.Topic, id int32) (p *partition.Partition, code int16) {
+	if id < 0 || int(id) >= len(t.Partitions) {
+		return nil, codeUnknownTopicOrPartition
+	}
+	if p = h.find(t, id); p == nil {
+		return nil, codeNotLeaderOrFollower // being created
+	}
+	return p, codeNone
+}
+
+// newLeader is what KIP-951 tells a client with NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH; ok is false where there is
+// nothing to tell. Only this broker can be it so far.
+func (h *Handler) newLeader(p *partition.Partition, listener string) (leader, epoch int32, node brokerEndpoint, ok bool) {
+	if p == nil {
+		return -1, -1, brokerEndpoint{}, false
+	}
+	leader, epoch = p.Leader(), p.Epoch()
+	host, port, told := h.endpoint(listener)
+	if leader != h.identity.NodeID || !told {
+		return -1, -1, brokerEndpoint{}, false
+	}
+	return leader, epoch, brokerEndpoint{leader, host, port, h.config.Rack}, true
+}
+
+type brokerEndpoint struct {
+	node int32
+	host string
+	port int32
+	rack string
+}
+
+// rackPointer is the rack as kmsg wants it: nil = none.
+func (b brokerEndpoint) rackPointer() *string {
+	if b.rack == "" {
+		return nil
+	}
+	return &b.rack
+}
+
+// brokers lists the live brokers as clients of a listener reach them: this one.
+func (h *Handler) brokers(listener string) iter.Seq[brokerEndpoint] {
+	return func(yield func(brokerEndpoint) bool) {
+		if host, port, ok := h.endpoint(listener); ok {
+			yield(brokerEndpoint{h.identity.NodeID, host, port, h.config.Rack})
+		}
+	}
+}
+
+// fail counts an error code and returns it.
+func (h *Handler) fail(api string, code int16) int16 {
+	if code != codeNone {
+		h.metrics.RequestError(api, code)
+	}
+	return code
+}
+
+// deadline is how long an admin request may wait. A client that gives no time gets an answer at once.
+func deadline(ctx context.Context, ms int32) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, time.Duration(max(ms, 0))*time.Millisecond)
+}
+
+func text(s string) *string { return kmsg.StringPtr(s) }
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+var noTopicID uuid.UUID
+
+type noMetrics struct{}
+
+func (noMetrics) RequestError(string, int16)       {}
+func (noMetrics) Produced(int, int, time.Duration) {}
+func (noMetrics) Fetched(int64, time.Duration)     {}

@@ -1,0 +1,48 @@
+package handler
+
+// InitProducerId (key 22), versions 0 to 5, without transactions.
+//
+// A null transactional id gets a producer id that nobody ever had, with epoch 0, whatever the request says about an old one; so
+// does Kafka (TransactionCoordinator.handleInitProducerId). An empty one is INVALID_REQUEST, as in Kafka. Any other gets
+// UNSUPPORTED_VERSION until there is a transaction coordinator: Kafka would answer NOT_COORDINATOR or COORDINATOR_NOT_AVAILABLE,
+// on which clients try again for ever; this one they report. They do not come this far, since they look for the coordinator
+// first and FindCoordinator is not advertised.
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/controller"
+)
+
+// producerIDWaitMax bounds the wait for a block of ids; clients try again.
+const producerIDWaitMax = 10 * time.Second
+
+func (h *Handler) initProducerID(ctx context.Context, c call[*kmsg.InitProducerIDRequest]) kmsg.Response {
+	resp := kmsg.NewPtrInitProducerIDResponse()
+	resp.ProducerID, resp.ProducerEpoch = -1, -1
+	if id := c.req.TransactionalID; id != nil {
+		resp.ErrorCode = codeUnsupportedVersion
+		if *id == "" {
+			resp.ErrorCode = codeInvalidRequest
+		}
+		h.fail("InitProducerId", resp.ErrorCode)
+		return resp
+	}
+	ctx, cancel := context.WithTimeout(ctx, producerIDWaitMax)
+	defer cancel()
+	id, err := h.controller.ProducerID(ctx)
+	switch {
+	case err == nil:
+		resp.ProducerID, resp.ProducerEpoch = id, 0
+	case errors.Is(err, controller.ErrNotController), errors.Is(err, controller.ErrTimeout):
+		resp.ErrorCode = codeCoordinatorLoadInProgress // Kafka's answer while it has no block of ids; clients try again
+	default:
+		resp.ErrorCode = codeOf(err)
+	}
+	h.fail("InitProducerId", resp.ErrorCode)
+	return resp
+}

@@ -1,0 +1,161 @@
+package handler
+
+// Metadata (key 3), versions 0 to 13.
+//
+//	0  an empty list of topics means all       1  null means all, an empty list none; controller id
+//	4  whether missing topics are created      8  authorized operations (every one: nobody is refused anything yet)
+//	9  flexible; clients trust leader epochs   10 topic ids in answers
+//	12 topics may be asked for by id           13 an error code for the whole answer
+//
+// A topic that does not exist is created in the background where the broker and the request allow it, and answered with
+// UNKNOWN_TOPIC_OR_PARTITION, on which clients ask again (AutoTopicCreationManager). A partition that does not serve yet has
+// LEADER_NOT_AVAILABLE, leader -1 and epoch -1: never an epoch that was not heard of.
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/controller"
+)
+
+const (
+	metadataVersionNull = 1  // null = all topics
+	metadataVersionIDs  = 12 // topics may be asked for by id
+
+	// What may be done with a topic, or the cluster, as bits of Kafka's AclOperation codes: everything that there is.
+	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
+	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
+)
+
+func (h *Handler) metadata(_ context.Context, c call[*kmsg.MetadataRequest]) kmsg.Response {
+	resp := kmsg.NewPtrMetadataResponse()
+	for b := range h.brokers(c.listener) {
+		out := kmsg.NewMetadataResponseBroker()
+		out.NodeID, out.Host, out.Port, out.Rack = b.node, b.host, b.port, b.rackPointer()
+		resp.Brokers = append(resp.Brokers, out)
+	}
+	resp.ClusterID = text(h.identity.ClusterID)
+	resp.ControllerID = h.controller.Leader()
+	if c.req.IncludeClusterAuthorizedOperations {
+		resp.AuthorizedOperations = clusterOperations
+	}
+	resp.Topics = []kmsg.MetadataResponseTopic{}
+	image := h.controller.Image()
+	if c.req.Topics == nil || len(c.req.Topics) == 0 && c.version < metadataVersionNull {
+		for _, t := range image.Topics() {
+			resp.Topics = append(resp.Topics, h.describeTopic(t, c))
+		}
+		return resp
+	}
+	if c.version < metadataVersionIDs && invalidMetadataTopics(c.req) {
+		h.refuseMetadata(c, resp)
+		return resp
+	}
+	h.someTopics(image, c, resp)
+	return resp
+}
+
+// invalidMetadataTopics says whether a request below version 12 names a topic by id, or not at all.
+func invalidMetadataTopics(req *kmsg.MetadataRequest) bool {
+	for i := range req.Topics {
+		if req.Topics[i].Topic == nil || req.Topics[i].TopicID != noTopicID {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseMetadata answers every topic with INVALID_REQUEST. Source: MetadataRequest.getErrorResponse.
+func (h *Handler) refuseMetadata(c call[*kmsg.MetadataRequest], resp *kmsg.MetadataResponse) {
+	for _, t := range c.req.Topics {
+		out := missing(codeInvalidRequest, text(deref(t.Topic)), noTopicID)
+		h.fail("Metadata", out.ErrorCode)
+		resp.Topics = append(resp.Topics, out)
+	}
+}
+
+// someTopics answers the topics that the request names, each once. As in Kafka, a request that has ids is answered for the ids.
+func (h *Handler) someTopics(image *controller.Image, c call[*kmsg.MetadataRequest], resp *kmsg.MetadataResponse) {
+	names, ids := map[string]struct{}{}, map[uuid.UUID]struct{}{}
+	byID := false
+	for i := range c.req.Topics {
+		byID = byID || c.req.Topics[i].TopicID != noTopicID
+	}
+	for i := range c.req.Topics {
+		t := &c.req.Topics[i]
+		if byID {
+			if _, done := ids[t.TopicID]; done || t.TopicID == noTopicID {
+				continue
+			}
+			ids[t.TopicID] = struct{}{}
+			if topic, ok := image.TopicByID(t.TopicID); ok {
+				resp.Topics = append(resp.Topics, h.describeTopic(topic, c))
+			} else {
+				resp.Topics = append(resp.Topics, missing(h.fail("Metadata", codeUnknownTopicID), nil, t.TopicID))
+			}
+			continue
+		}
+		name := deref(t.Topic)
+		if _, done := names[name]; done {
+			continue
+		}
+		names[name] = struct{}{}
+		if topic, ok := image.Topic(name); ok {
+			resp.Topics = append(resp.Topics, h.describeTopic(topic, c))
+		} else {
+			resp.Topics = append(resp.Topics, h.missingTopic(name, c.req.AllowAutoTopicCreation))
+		}
+	}
+}
+
+// missingTopic answers a name that no topic has, and begins to create it where that is wanted.
+func (h *Handler) missingTopic(name string, create bool) kmsg.MetadataResponseTopic {
+	code := codeUnknownTopicOrPartition
+	if controller.CheckName(name) != nil {
+		code = codeInvalidTopic
+	} else if create && h.config.AutoCreateTopics && !controller.IsInternal(name) {
+		h.controller.AutoCreate(name)
+	}
+	return missing(h.fail("Metadata", code), text(name), noTopicID)
+}
+
+func missing(code int16, name *string, id [16]byte) kmsg.MetadataResponseTopic {
+	out := kmsg.NewMetadataResponseTopic()
+	out.ErrorCode, out.Topic, out.TopicID = code, name, id
+	out.Partitions = []kmsg.MetadataResponseTopicPartition{}
+	return out
+}
+
+func (h *Handler) describeTopic(t *controller.Topic, c call[*kmsg.MetadataRequest]) kmsg.MetadataResponseTopic {
+	out := kmsg.NewMetadataResponseTopic()
+	out.Topic, out.TopicID, out.IsInternal = text(t.Name), t.ID, controller.IsInternal(t.Name)
+	if c.req.IncludeTopicAuthorizedOperations {
+		out.AuthorizedOperations = topicOperations
+	}
+	out.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
+	for i := range t.Partitions {
+		p := &out.Partitions[i]
+		*p = kmsg.NewMetadataResponseTopicPartition()
+		p.Partition, p.Replicas = int32(i), t.Partitions[i].Replicas
+		p.Leader, p.LeaderEpoch, p.ISR, p.OfflineReplicas, p.ErrorCode = h.leadership(t, int32(i))
+	}
+	return out
+}
+
+// leadership is who leads a partition, and which of its replicas are in sync and which are not there.
+func (h *Handler) leadership(t *controller.Topic, id int32) (leader, epoch int32, isr, offline []int32, code int16) {
+	replicas := t.Partitions[id].Replicas
+	p := h.find(t, id)
+	if p == nil {
+		return -1, noEpoch, []int32{}, []int32{}, codeLeaderNotAvailable
+	}
+	if p.Offline() != nil {
+		return -1, noEpoch, []int32{}, replicas, codeLeaderNotAvailable
+	}
+	if leader, epoch = p.Leader(), p.Epoch(); leader < 0 || epoch < 0 {
+		return -1, noEpoch, replicas, []int32{}, codeLeaderNotAvailable
+	}
+	return leader, epoch, replicas, []int32{}, codeNone
+}

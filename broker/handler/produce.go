@@ -1,0 +1,277 @@
+package handler
+
+// Produce (key 0), versions 3 to 12.
+//
+//	3  record batches of magic 2 only, as in every version here
+//	5  log start offset in the answer
+//	7  zstd
+//	8  errors of single records and a message (KIP-467)
+//	9  flexible
+//	10 the new leader with NOT_LEADER_OR_FOLLOWER (KIP-951)
+//	12 a transactional produce may add its partition to the transaction; no transactions here yet
+//
+// Versions 0 to 2 are advertised and close the connection, as in Kafka (wire's table says why). acks=0 gets no answer, and an
+// error closes the connection, the only way to tell. acks=1 waits for the leader's own log, acks=all for the commit. A produce
+// is pipelined: the appends start when it arrives, in the order of arrival, and its reply waits for them.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/broker/server"
+	"github.com/tandembroker/tandem/protocol/record"
+	"github.com/tandembroker/tandem/protocol/wire"
+)
+
+const (
+	acksAll  = -1
+	acksNone = 0
+	acksOne  = 1
+
+	produceVersionMessage = 8
+	produceVersionLeader  = 10
+
+	// adminClientID may write to internal topics. Source: KafkaApis.handleProduceRequest.
+	adminClientID = "__admin_client"
+)
+
+// produceReply waits for the appends of one request.
+type produceReply struct {
+	h        *Handler
+	header   wire.RequestHeader
+	listener string
+	arrived  time.Time
+	acks     int16
+	deadline time.Time
+	topics   []producedTopic
+	expired  bool // the deadline has passed, or the connection ended
+}
+
+type producedTopic struct {
+	name       string
+	partitions []producedPartition
+}
+
+// producedPartition is one batch: refused at once (err, code), or on its way (append).
+type producedPartition struct {
+	id      int32
+	p       *partition.Partition
+	append  *partition.Append
+	records int
+	bytes   int
+	code    int16
+	err     error // for its text; nil where the code says all
+}
+
+func (h *Handler) produce(_ context.Context, r *server.Request) server.Reply {
+	req := r.Body.(*kmsg.ProduceRequest)
+	reply := &produceReply{
+		h: h, header: r.Header, listener: r.Listener, arrived: r.Arrived, acks: req.Acks,
+		deadline: r.Arrived.Add(time.Duration(max(req.TimeoutMillis, 0)) * time.Millisecond),
+		topics:   make([]producedTopic, len(req.Topics)),
+	}
+	image := h.controller.Image()
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		reply.topics[i] = producedTopic{name: t.Topic, partitions: make([]producedPartition, len(t.Partitions))}
+		topic, known := image.Topic(t.Topic)
+		for j := range t.Partitions {
+			out := &reply.topics[i].partitions[j]
+			out.id = t.Partitions[j].Partition
+			switch {
+			case req.Acks < acksAll || req.Acks > acksOne:
+				out.code = codeInvalidRequiredAcks
+			case controller.IsInternal(t.Topic) && r.Header.ClientID != adminClientID:
+				out.code = codeInvalidTopic
+			case !known:
+				out.code = codeUnknownTopicOrPartition
+			default:
+				h.append(out, topic, r, t.Partitions[j].Records)
+			}
+		}
+	}
+	return reply
+}
+
+// append checks the records of one partition and hands them in.
+func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *server.Request, records []byte) {
+	if out.p, out.code = h.locate(topic, out.id); out.code != codeNone {
+		return
+	}
+	batch, err := record.Single(records, r.Header.Version)
+	if err == nil && batch.IsTransactional() {
+		// No transaction can be under way: there is no coordinator yet. Kafka says so where it finds none (KIP-890).
+		out.code = codeInvalidTxnState
+		return
+	}
+	if err == nil {
+		err = batch.ValidateProduce(out.p.Limits())
+	}
+	if err != nil {
+		out.err, out.code = err, codeOf(err)
+		return
+	}
+	if s := topic.Config.SegmentBytes; s > 0 && int64(batch.Length()) > s {
+		out.code = codeRecordListTooLarge
+		return
+	}
+	out.records, out.bytes = int(batch.RecordCount()), batch.Length()
+	r.Frame.Retain() // given back by the partition when the batch is stored
+	out.append = out.p.Append(batch, r.Frame.Release)
+}
+
+// settled is closed when the answer for an append is known.
+func (r *produceReply) settled(a *partition.Append) <-chan struct{} {
+	if r.acks == acksAll {
+		return a.Done()
+	}
+	return a.Stored()
+}
+
+// Ready implements server.Reply.
+func (r *produceReply) Ready() bool {
+	for i := range r.topics {
+		for j := range r.topics[i].partitions {
+			if a := r.topics[i].partitions[j].append; a != nil && !closed(r.settled(a)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Wait implements server.Reply. acks=0 waits too, for the leader's log, though its client does not: an error must still close
+// the connection, and what a client has in flight must be bounded.
+func (r *produceReply) Wait(ctx context.Context) {
+	timer := time.NewTimer(r.deadline.Sub(r.h.now()))
+	defer timer.Stop()
+	for i := range r.topics {
+		for j := range r.topics[i].partitions {
+			a := r.topics[i].partitions[j].append
+			if a == nil {
+				continue
+			}
+			select {
+			case <-r.settled(a):
+				continue
+			default:
+			}
+			select {
+			case <-r.settled(a):
+			case <-timer.C:
+				r.expired = true
+				return
+			case <-ctx.Done():
+				r.expired = true
+				return
+			}
+		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Done implements server.Reply: the frame is held by the partitions, not by the reply.
+func (r *produceReply) Done() {}
+
+// Send implements server.Reply.
+func (r *produceReply) Send(w *server.Writer) error {
+	resp := kmsg.NewPtrProduceResponse()
+	resp.Topics = make([]kmsg.ProduceResponseTopic, len(r.topics))
+	var failed error
+	took := r.h.now().Sub(r.arrived)
+	for i := range r.topics {
+		t := &r.topics[i]
+		out := &resp.Topics[i]
+		*out = kmsg.NewProduceResponseTopic()
+		out.Topic = t.name
+		out.Partitions = make([]kmsg.ProduceResponseTopicPartition, len(t.partitions))
+		for j := range t.partitions {
+			p := &t.partitions[j]
+			out.Partitions[j] = r.partition(p, resp)
+			if out.Partitions[j].ErrorCode == codeNone {
+				r.h.metrics.Produced(p.records, p.bytes, took)
+			} else if failed == nil {
+				failed = fmt.Errorf("%w: produce to %q partition %d with acks=0: error code %d", server.ErrClose, t.name, p.id, p.code)
+			}
+		}
+	}
+	if r.acks == acksNone {
+		return failed
+	}
+	return w.Response(r.header.CorrelationID, r.header.Version, resp)
+}
+
+// partition is the answer for one batch.
+func (r *produceReply) partition(p *producedPartition, resp *kmsg.ProduceResponse) kmsg.ProduceResponseTopicPartition {
+	out := kmsg.NewProduceResponseTopicPartition()
+	out.Partition, out.BaseOffset, out.LogAppendTime, out.LogStartOffset = p.id, -1, -1, -1
+	if p.append != nil {
+		r.collect(p, &out)
+	}
+	out.ErrorCode = r.h.fail("Produce", p.code)
+	if p.code == codeNone {
+		return out
+	}
+	if r.header.Version >= produceVersionMessage {
+		describeRecordError(p, &out)
+	}
+	if p.code == codeNotLeaderOrFollower && r.header.Version >= produceVersionLeader {
+		r.hint(p.p, &out, resp)
+	}
+	return out
+}
+
+// collect takes the outcome of an append. One that is still under way has run out of time: it may be written yet.
+func (r *produceReply) collect(p *producedPartition, out *kmsg.ProduceResponseTopicPartition) {
+	if r.expired && !closed(r.settled(p.append)) {
+		p.code = codeRequestTimedOut
+		return
+	}
+	appended, err := p.append.Result()
+	if p.err, p.code = err, codeOf(err); err != nil {
+		return
+	}
+	out.BaseOffset, out.LogAppendTime, out.LogStartOffset = appended.BaseOffset, appended.LogAppendTimeMs, appended.LogStartOffset
+}
+
+// describeRecordError says which record was refused and why (KIP-467).
+func describeRecordError(p *producedPartition, out *kmsg.ProduceResponseTopicPartition) {
+	var bad *record.RecordError
+	if errors.As(p.err, &bad) {
+		e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+		e.RelativeOffset, e.ErrorMessage = bad.Index, text(bad.Reason)
+		out.ErrorRecords = append(out.ErrorRecords, e)
+		out.ErrorMessage = text("One or more records have been rejected")
+		return
+	}
+	out.ErrorMessage = messageOf(p.err)
+}
+
+// hint names the leader (KIP-951).
+func (r *produceReply) hint(p *partition.Partition, out *kmsg.ProduceResponseTopicPartition, resp *kmsg.ProduceResponse) {
+	leader, epoch, node, ok := r.h.newLeader(p, r.listener)
+	if !ok {
+		return
+	}
+	out.CurrentLeader.LeaderID, out.CurrentLeader.LeaderEpoch = leader, epoch
+	if len(resp.Brokers) > 0 {
+		return
+	}
+	b := kmsg.NewProduceResponseBroker()
+	b.NodeID, b.Host, b.Port, b.Rack = node.node, node.host, node.port, node.rackPointer()
+	resp.Brokers = append(resp.Brokers, b)
+}
