@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/log"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
@@ -63,6 +64,10 @@ type Options struct {
 	Now        func() time.Time
 	// LogOptions are the log options of the partition in folder when it is opened; nil = the zero value.
 	LogOptions func(folder string) log.Options
+
+	// Test seams: the journal in another file system than the real one.
+	journalFS      vfs.FS
+	journalLibrary func(dir string) (journal.Library, error)
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -71,6 +76,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS{}
+	}
+	if o.journalFS == nil {
+		o.journalFS = vfs.OS{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -187,7 +187,7 @@ func (s *Store) refuseLostMeta(name string) error {
 		return nil
 	}
 	dir := path.Join(s.opts.MetaDir, journalDir)
-	files, err := s.homeFS().ReadDir(dir)
+	files, err := s.opts.journalFS.ReadDir(dir)
 	if err != nil {
 		return nil // no journal either: a new directory
 	}

@@ -1,0 +1,380 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/vfs"
+)
+
+// driver runs a workload against a store in a world and takes the states that a power loss could leave: before every call
+// that changes the file system (segments and journal alike), and behind every operation.
+type driver struct {
+	t     testing.TB
+	rng   *rand.Rand
+	dir   string // real folder of meta.db
+	mem   *vfs.Mem
+	store *Store
+	mu    struct {
+		sync.Mutex
+		model  model
+		states []*world
+		rng    *rand.Rand
+		off    bool
+	}
+	clones    int // random clones per instant, beside the one that keeps only what was synced
+	producers map[GroupID]*producer
+}
+
+func (d *driver) model() model {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.model
+}
+
+func (d *driver) change(id GroupID, change func(*groupModel)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mu.model = d.mu.model.with(id, change)
+}
+
+// take captures the world now. Where an operation was answered meanwhile, nobody can say whether before or after: no state.
+func (d *driver) take(how string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.off {
+		return
+	}
+	m := d.mu.model // answers wait for the lock
+	d.mu.states = append(d.mu.states, capture(d.mem, d.dir, m, nil, how+", synced only"))
+	for range d.clones {
+		d.mu.states = append(d.mu.states, capture(d.mem, d.dir, m, d.mu.rng, how))
+	}
+}
+
+func (d *driver) hook(c vfs.Call) vfs.Outcome {
+	if c.Op&vfs.OpChanges != 0 {
+		d.take(fmt.Sprintf("before call %d: op %#x of %s", c.N, c.Op, c.Name))
+	}
+	return vfs.Outcome{}
+}
+
+// run opens the world, checks it, does ops operations and returns the states taken.
+func (d *driver) run(w *world, ops int) ([]*world, error) {
+	d.mem = w.mem
+	d.mu.model = w.model
+	d.mem.SetHook(d.hook)
+	s, err := w.start(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open: %w", err)
+	}
+	d.store = s
+	defer func() {
+		d.mem.SetHook(nil)
+		s.Close(false)
+	}()
+	if err := w.model.check(s); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.mu.model = d.mu.model.settle(s)
+	d.mu.Unlock()
+	d.take("behind the recovery")
+	for i := range ops {
+		what, err := d.step()
+		if err != nil {
+			return nil, fmt.Errorf("operation %d (%s): %w", i, what, err)
+		}
+		d.take(fmt.Sprintf("behind operation %d: %s", i, what))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mu.off = true
+	return d.mu.states, nil
+}
+
+// crashGroups are the Raft groups of the workload; the last one is the metadata Raft group.
+var crashGroups = []GroupID{groupID(1), groupID(2), groupID(3), entry.MetadataGroup}
+
+func (d *driver) step() (string, error) {
+	id := crashGroups[d.rng.IntN(len(crashGroups))]
+	gm := d.model().groups[id]
+	if gm == nil || gm.is != present {
+		return "create", d.create(id)
+	}
+	g, ok := d.store.Group(id)
+	if !ok {
+		return "", fmt.Errorf("%s is gone", id)
+	}
+	switch n := d.rng.IntN(100); {
+	case n < 55:
+		return "append", d.append(g, gm)
+	case n < 65:
+		return "truncate", d.truncate(g, gm)
+	case n < 75:
+		return "vote", d.vote(g, gm)
+	case n < 84:
+		return "snapshot", d.snapshot(g)
+	case n < 96:
+		return "checkpoint", d.store.Checkpoint(context.Background(), func(_ context.Context, g *Group) error { return d.snapshot(g) })
+	case n < 98 && id != entry.MetadataGroup:
+		return "delete", d.remove(id)
+	default:
+		return "drop a prefix", g.TruncatePrefix(gm.snapshot)
+	}
+}
+
+func (d *driver) create(id GroupID) error {
+	folder, start := "", int64(0)
+	if id != entry.MetadataGroup {
+		folder, start = fmt.Sprintf("crash-%d", id.Partition), int64(d.rng.IntN(2)*1000)
+	}
+	d.change(id, func(g *groupModel) { *g = groupModel{is: creating, folder: folder, start: start} })
+	_, err := d.store.CreateGroup(id, folder, start, log.Options{SegmentBytes: 8 << 10})
+	d.change(id, func(g *groupModel) { g.is = present })
+	d.producers[id] = newProducer(d.rng, start)
+	return err
+}
+
+func (d *driver) remove(id GroupID) error {
+	d.change(id, func(g *groupModel) { g.is = deleting })
+	err := d.store.DeleteGroup(id)
+	d.change(id, func(g *groupModel) { *g = groupModel{is: deletedForGood} })
+	return err
+}
+
+// leader is the producer of g, in a new term now and then.
+func (d *driver) leader(g *Group, gm *groupModel) *producer {
+	p := d.producers[g.ID()]
+	if p == nil || d.rng.IntN(10) == 0 {
+		term := max(gm.vote.Term, g.State().LastTerm)
+		if n := len(gm.entries); n > 0 {
+			term = max(term, gm.entries[n-1].Term)
+		}
+		p = newProducer(d.rng, gm.start)
+		p.resume(uint64(len(gm.entries)), term, g.State())
+		d.producers[g.ID()] = p
+	}
+	return p
+}
+
+func (d *driver) append(g *Group, gm *groupModel) error {
+	p := d.leader(g, gm)
+	var entries []Entry
+	class := entry.Synced
+	if d.rng.IntN(3) == 0 {
+		class = entry.Cached
+	}
+	if len(gm.entries) == 0 {
+		entries = append(entries, p.noop())
+		if g.Log() != nil {
+			entries = append(entries, p.epochBase())
+		}
+	}
+	for range 1 + d.rng.IntN(3) {
+		switch {
+		case g.Log() == nil:
+			entries = append(entries, p.command(entry.Header{Kind: entry.Metadata, Body: []byte("{}")}, nil))
+		case d.rng.IntN(12) == 0:
+			entries = append(entries, p.command(entry.Header{Kind: entry.LogStart, Class: class, Body: entry.LogStartBody(0)}, nil))
+		default:
+			entries = append(entries, p.data([]int{20, 300, 900, 2500}[d.rng.IntN(4)], class))
+		}
+	}
+	d.change(g.ID(), func(m *groupModel) { m.appending = entries })
+	err := g.Append(append([]Entry(nil), entries...), p.state)
+	d.change(g.ID(), func(m *groupModel) {
+		m.entries = append(m.entries[:len(m.entries):len(m.entries)], entries...)
+		m.appending = nil
+		for i := range entries {
+			if entries[i].Type != TypeCommand || entryClass(entries[i].Data) == entry.Synced {
+				m.durable = uint64(len(m.entries))
+			}
+		}
+	})
+	return err
+}
+
+func (d *driver) truncate(g *Group, gm *groupModel) error {
+	last := uint64(len(gm.entries))
+	if last <= gm.snapshot {
+		return nil
+	}
+	from := max(last-uint64(d.rng.IntN(4)), gm.snapshot+1)
+	state, err := g.StateAt(from - 1)
+	if err != nil {
+		return err
+	}
+	d.change(g.ID(), func(m *groupModel) { m.truncating = from })
+	err = g.TruncateSuffix(from, state)
+	d.change(g.ID(), func(m *groupModel) {
+		m.entries = m.entries[: from-1 : from-1]
+		m.durable = min(m.durable, from-1)
+		m.truncating = 0
+	})
+	delete(d.producers, g.ID()) // a new leader
+	return err
+}
+
+func (d *driver) vote(g *Group, gm *groupModel) error {
+	v := Vote{Term: gm.vote.Term + uint64(d.rng.IntN(2)), VotedTerm: gm.vote.VotedTerm, Candidate: gm.vote.Candidate}
+	if v.Term > v.VotedTerm {
+		v.VotedTerm, v.Candidate = v.Term, fmt.Sprintf("%d@disk", d.rng.IntN(9))
+	}
+	d.change(g.ID(), func(m *groupModel) { m.voting = &v })
+	err := g.SetVote(v)
+	d.change(g.ID(), func(m *groupModel) { m.vote, m.voting = v, nil })
+	return err
+}
+
+func (d *driver) snapshot(g *Group) error {
+	gm := d.model().groups[g.ID()]
+	last := uint64(len(gm.entries))
+	if last == gm.snapshot {
+		return nil
+	}
+	index := last - d.random(min(last-gm.snapshot, 3))
+	d.change(g.ID(), func(m *groupModel) { m.saving = index })
+	err := g.SaveSnapshot(snapshotOf(gm.entries, index))
+	d.change(g.ID(), func(m *groupModel) { m.snapshot, m.saving, m.durable = index, 0, max(m.durable, index) })
+	return err
+}
+
+// random is below n; snapshots of several Raft groups run at a time.
+func (d *driver) random(n uint64) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.rng.Uint64N(n)
+}
+
+// crashSearch explores states from an empty directory on: each is recovered and checked, some are the start of more work, and
+// so of crashes during recovery and behind it.
+type crashSearch struct {
+	target  int64
+	states  atomic.Int64 // distinct ones, checked
+	worlds  atomic.Int64 // that were worked on
+	voided  atomic.Int64
+	mu      sync.Mutex
+	seen    map[uint64]bool
+	stopped atomic.Bool
+}
+
+func (c *crashSearch) fresh(w *world) bool {
+	h := w.fingerprint()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen[h] {
+		return false
+	}
+	c.seen[h] = true
+	return true
+}
+
+// explore runs one seed: a chain of worlds, each taken from the states of the one before.
+func (c *crashSearch) explore(t *testing.T, seed uint64, dir string) error {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	w := &world{mem: vfs.NewMem(), how: "an empty directory"}
+	trail := ""
+	for range 4 {
+		d := &driver{t: t, rng: rng, dir: dir, clones: 2, producers: map[GroupID]*producer{}}
+		d.mu.rng = rand.New(rand.NewPCG(seed, 2))
+		trail += " > " + w.how
+		c.worlds.Add(1)
+		states, err := d.run(w, 20)
+		if err != nil {
+			return fmt.Errorf("%s: %w", trail, err)
+		}
+		for _, state := range states {
+			if c.stopped.Load() {
+				return nil
+			}
+			if !c.fresh(state) {
+				continue
+			}
+			if err := c.verify(state, rng, dir); err != nil {
+				return fmt.Errorf("%s > %s: %w", trail, state.how, err)
+			}
+			if c.states.Add(1) >= c.target {
+				c.stopped.Store(true)
+			}
+		}
+		w = states[rng.IntN(len(states))]
+	}
+	return nil
+}
+
+// verify recovers a state, checks it, and checks that what was recovered survives another power loss at once.
+func (c *crashSearch) verify(state *world, rng *rand.Rand, dir string) error {
+	w := &world{mem: state.mem.CrashClone(nil), meta: state.meta, model: state.model} // the state itself stays as it is
+	s, err := w.start(dir)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	err = state.model.check(s)
+	if err != nil || rng.IntN(4) > 0 {
+		return errors.Join(err, ignoreClosed(s.Close(false)))
+	}
+	again := capture(w.mem, dir, state.model.settle(s), nil, "")
+	if err := s.Close(false); err != nil {
+		return err
+	}
+	s, err = again.start(dir)
+	if err != nil {
+		return fmt.Errorf("open again: %w", err)
+	}
+	defer s.Close(false)
+	if err := again.model.check(s); err != nil {
+		return fmt.Errorf("recovered, and lost again: %w", err)
+	}
+	return nil
+}
+
+func ignoreClosed(err error) error { return err }
+
+// TestPowerLoss is the main proof of this package. Run it with TANDEM_SEED=n for one seed.
+func TestPowerLoss(t *testing.T) {
+	target := int64(20000)
+	if testing.Short() {
+		target = 1500
+	}
+	c := &crashSearch{target: target, seen: map[uint64]bool{}}
+	base := uint64(time.Now().UnixNano())
+	seeds := make(chan uint64)
+	if one := os.Getenv("TANDEM_SEED"); one != "" {
+		if _, err := fmt.Sscan(one, &base); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.explore(t, base, scratchDir(t)); err != nil {
+			t.Fatalf("seed %d: %v", base, err)
+		}
+		return
+	}
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range 2 {
+		dir := scratchDir(t)
+		wg.Go(func() {
+			for seed := range seeds {
+				if err := c.explore(t, seed, dir); err != nil {
+					c.stopped.Store(true)
+					t.Errorf("TANDEM_SEED=%d: %v", seed, err)
+				}
+			}
+		})
+	}
+	for i := uint64(0); !c.stopped.Load(); i++ {
+		seeds <- base + i
+	}
+	close(seeds)
+	wg.Wait()
+	t.Logf("%d distinct states in %d worlds, %v", c.states.Load(), c.worlds.Load(), time.Since(start).Round(time.Millisecond))
+}

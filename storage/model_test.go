@@ -1,0 +1,181 @@
+package storage
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// model is what the harness knows of a store: what was acknowledged, and what was sent and not yet answered.
+// It is a value: the groups are replaced, never changed in place, so that a copy of the map is a snapshot.
+type model struct {
+	version int // rises with every change
+	groups  map[GroupID]*groupModel
+}
+
+type existence int
+
+const (
+	absent existence = iota
+	creating
+	present
+	deleting
+	deletedForGood
+)
+
+// groupModel is the model of one Raft group.
+type groupModel struct {
+	is       existence
+	folder   string
+	start    int64
+	entries  []Entry // acknowledged, from index 1 on, with payloads
+	durable  uint64  // index up to which a power loss may take nothing
+	vote     Vote
+	snapshot uint64
+
+	// Sent, not answered; at most one of them.
+	appending  []Entry
+	truncating uint64 // from
+	voting     *Vote
+	saving     uint64 // snapshot index
+}
+
+func (m model) with(id GroupID, change func(*groupModel)) model {
+	g := groupModel{}
+	if old := m.groups[id]; old != nil {
+		g = *old
+	}
+	change(&g)
+	groups := maps.Clone(m.groups)
+	if groups == nil {
+		groups = map[GroupID]*groupModel{}
+	}
+	groups[id] = &g
+	return model{version: m.version + 1, groups: groups}
+}
+
+// check compares a recovered store with the model: acknowledged ⊆ recovered ⊆ sent, in order, bytes equal.
+func (m model) check(s *Store) error {
+	for _, g := range s.Groups() {
+		if err := g.Offline(); err != nil {
+			return fmt.Errorf("a power loss took it offline: %w", err)
+		}
+		gm := m.groups[g.ID()]
+		if gm == nil || gm.is == absent || gm.is == deletedForGood {
+			return fmt.Errorf("%s exists, the model says %+v", g, gm)
+		}
+	}
+	for id, gm := range m.groups {
+		g, ok := s.Group(id)
+		switch {
+		case ok:
+			if err := gm.check(g); err != nil {
+				return fmt.Errorf("%s: %w", g, err)
+			}
+		case gm.is == present:
+			return fmt.Errorf("%s is gone", gm.folder)
+		}
+	}
+	return nil
+}
+
+func (gm *groupModel) check(g *Group) error {
+	all := append(append([]Entry(nil), gm.entries...), gm.appending...)
+	least := gm.durable
+	if gm.truncating != 0 {
+		least = min(least, gm.truncating-1)
+	}
+	last := g.mu.last
+	snap, _ := g.Snapshot()
+	if last < least || last > uint64(len(all)) {
+		return fmt.Errorf("ends at index %d, acknowledged is %d, sent is %d", last, least, len(all))
+	}
+	if snap.Index != gm.snapshot && snap.Index != gm.saving {
+		return fmt.Errorf("snapshot at %d, acknowledged is %d, sent is %d", snap.Index, gm.snapshot, gm.saving)
+	}
+	if snap.Index > 0 {
+		want := snapshotOf(all, snap.Index)
+		if snap.Term != want.Term || !bytes.Equal(snap.State, want.State) || !bytes.Equal(snap.Configuration, want.Configuration) {
+			return fmt.Errorf("snapshot %+v, sent was %+v", snap, want)
+		}
+	}
+	if v := g.Vote(); v != gm.vote && (gm.voting == nil || v != *gm.voting) {
+		return fmt.Errorf("vote %+v, acknowledged is %+v, sent is %+v", v, gm.vote, gm.voting)
+	}
+	state := entry.NewState(gm.start)
+	var bytesWanted []byte
+	for i := range last {
+		e := &all[i]
+		if e.Type == TypeCommand {
+			var h entry.Header
+			if err := h.Decode(e.Data); err != nil {
+				return err
+			}
+			if err := state.Advance(&h); err != nil {
+				return err
+			}
+		}
+		bytesWanted = append(bytesWanted, e.Payload...)
+		got, ok := g.Entry(e.Index)
+		if !ok && e.Index > snap.Index {
+			return fmt.Errorf("entry %d is missing", e.Index)
+		}
+		if ok && (got.Term != e.Term || got.Type != e.Type || !bytes.Equal(got.Data, e.Data) || int(got.PlaceLength) != len(e.Payload)) {
+			return fmt.Errorf("entry %d is %+v, sent was %+v", e.Index, got, e)
+		}
+	}
+	if got := g.State(); got != state {
+		return fmt.Errorf("admission state %+v, should be %+v", got, state)
+	}
+	if g.Log() == nil {
+		return nil
+	}
+	got, err := readAll(g)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, bytesWanted) {
+		return fmt.Errorf("records of %d bytes, sent were %d up to index %d; first difference at byte %d", len(got), len(bytesWanted), last,
+			firstDifference(got, bytesWanted))
+	}
+	return nil
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+func snapshotOf(entries []Entry, index uint64) Snapshot {
+	return Snapshot{Index: index, Term: entries[index-1].Term, Configuration: []byte("configuration"),
+		ConfigurationIndex: 1, State: fmt.Appendf(nil, "state at %d", index)}
+}
+
+// settle makes the model say what a recovered store holds: from now on that is what is acknowledged.
+func (m model) settle(s *Store) model {
+	out := model{version: m.version + 1, groups: map[GroupID]*groupModel{}}
+	for id, gm := range m.groups {
+		n := *gm
+		g, ok := s.Group(id)
+		if !ok {
+			n = groupModel{is: absent, folder: gm.folder, start: gm.start}
+			if gm.is == deletedForGood || gm.is == deleting {
+				n.is = deletedForGood
+			}
+			out.groups[id] = &n
+			continue
+		}
+		snap, _ := g.Snapshot()
+		all := append(append([]Entry(nil), gm.entries...), gm.appending...)
+		n.is, n.entries, n.durable, n.vote, n.snapshot = present, all[:g.mu.last:g.mu.last], g.mu.last, g.Vote(), snap.Index
+		n.appending, n.truncating, n.voting, n.saving = nil, 0, nil, 0
+		out.groups[id] = &n
+	}
+	return out
+}
