@@ -1,0 +1,55 @@
+package broker
+
+import (
+	"iter"
+
+	"github.com/tandembroker/tandem/broker/metrics"
+)
+
+// watch connects the metrics that are read when a scrape comes.
+func (b *Broker) watch() {
+	journal := b.store.Journal()
+	count := func(name, help, what string, read func() float64) {
+		label := ""
+		if what != "" {
+			label = "what"
+		}
+		b.metrics.Watch(metrics.Counter, name, help, label, what, read)
+	}
+	gauge := func(name, help string, read func() float64) { b.metrics.Watch(metrics.Gauge, name, help, "", "", read) }
+
+	const syncs = "Syncs of files and folders, by what they made durable."
+	count("tandem_fsync_total", syncs, "journal", func() float64 { s := journal.Stats(); return float64(s.Syncs + s.DirSyncs) })
+	count("tandem_fsync_total", syncs, "segments", func() float64 { return float64(b.files.Syncs()) })
+	count("tandem_journal_bytes_total", "Bytes written to the journal.", "", func() float64 { return float64(journal.Stats().Bytes) })
+	count("tandem_journal_records_total", "Records written to the journal.", "", func() float64 { return float64(journal.Stats().Records) })
+	count("tandem_journal_batches_total", "Batches of records written to the journal at once.", "", func() float64 { return float64(journal.Stats().Batches) })
+	count("tandem_segment_bytes_total", "Bytes written to segments, their indexes and the other files of partitions.", "", func() float64 { return float64(b.files.Bytes()) })
+
+	gauge("tandem_journal_bytes", "Size of the journal, which bounds what a restart reads.", func() float64 { return float64(journal.Size()) })
+	gauge("tandem_connections", "Open connections of clients.", func() float64 { return float64(b.server.Connections()) })
+	gauge("tandem_request_bytes", "Bytes of requests in work.", func() float64 { frames, _ := b.server.MemoryUsed(); return float64(frames) })
+	gauge("tandem_decode_bytes", "Memory reserved for requests being decoded.", func() float64 { _, decoded := b.server.MemoryUsed(); return float64(decoded) })
+	gauge("tandem_writable", "1 while there is room for new records.", func() float64 {
+		if b.store.Writable() != nil {
+			return 0
+		}
+		return 1
+	})
+	b.metrics.WatchPartitions(b.listPartitions)
+}
+
+func (b *Broker) listPartitions() iter.Seq[metrics.Partition] {
+	return func(yield func(metrics.Partition) bool) {
+		for _, p := range b.partitions.All() {
+			out := metrics.Partition{Topic: p.Topic(), ID: p.ID(), Ready: p.Ready(), LeaderEpoch: -1}
+			if p.Offline() == nil {
+				out.LogStart, out.HighWatermark, out.LastStable, out.LogEnd = p.Offsets()
+				out.Bytes, out.LeaderEpoch = p.Size(), p.Epoch()
+			}
+			if !yield(out) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tandembroker/tandem/broker"
+	"github.com/tandembroker/tandem/broker/config"
+)
+
+// settings collects the arguments of a flag that may be repeated.
+type settings []string
+
+func (s *settings) String() string { return fmt.Sprint([]string(*s)) }
+
+func (s *settings) Set(arg string) error {
+	*s = append(*s, arg)
+	return nil
+}
+
+// serve runs a broker until SIGTERM or SIGINT; a second signal ends the process at once.
+func serve(args []string, stderr io.Writer) int {
+	flags := flag.NewFlagSet("tandem serve", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	file := flags.String("c", "", "a Kafka server.properties `FILE`")
+	var set settings
+	flags.Var(&set, "set", "a setting, `key=value`; may be repeated")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return exitDone
+		}
+		return exitUsage
+	}
+	if flags.NArg() > 0 {
+		_, _ = fmt.Fprintf(stderr, "tandem serve: unexpected argument %q\n", flags.Arg(0))
+		return exitUsage
+	}
+	cfg, err := config.Load(config.Input{
+		File: *file, ReadFile: os.ReadFile, Environment: os.Environ(), Set: set, Hostname: os.Hostname,
+	})
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "tandem serve: the settings are not accepted:\n%v\n", err)
+		return exitUsage
+	}
+	logger := newLogger(cfg, stderr)
+	for _, w := range cfg.Warnings {
+		logger.Warn(w.Message, "settings", w.Keys)
+	}
+	limitMemory(cfg.MemoryLimit)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from then on a signal has its default effect again
+	if err := runBroker(ctx, cfg, logger); err != nil {
+		_, _ = fmt.Fprintf(stderr, "tandem serve: %v\n", err)
+		return exitFailed
+	}
+	return exitDone
+}
+
+func runBroker(ctx context.Context, cfg *config.Config, logger *slog.Logger) error {
+	b, err := broker.New(cfg, broker.Options{
+		Logger:    logger,
+		Version:   versionText(),
+		CheckMeta: checkMetaInChild,
+		OnFatal:   func(err error) { die(err) },
+	})
+	if err != nil {
+		return err
+	}
+	return b.Run(ctx)
+}
+
+// die ends the process at once, with one line: after a failed write or sync nothing that is still in memory can be trusted to
+// reach the disk, and recovery at the next start is the way back.
+func die(err error) {
+	_, _ = fmt.Fprintf(os.Stderr, "tandem serve: fatal: %v\n", err)
+	os.Exit(exitFailed)
+}
+
+func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LoggerLevel)); err != nil {
+		level = slog.LevelInfo // cannot be: the value was checked when it was loaded
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if cfg.LoggerFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
