@@ -257,6 +257,10 @@ func (g *Group) takeLocked() []*Future {
 	return list
 }
 
+// Elect makes this replica stand for election at once, where its timers would take seconds. Votes are still checked; a leader
+// steps down first. It returns before the outcome; see WaitReady.
+func (g *Group) Elect() { g.trans.electNow() }
+
 // observe is called by hashicorp/raft whenever its state changes: by the main loop, or by whoever called Shutdown.
 func (g *Group) observe(o *hraft.Observation) bool {
 	state, ok := o.Data.(hraft.RaftState)

@@ -153,7 +153,7 @@ func TestRolesAlternate(t *testing.T) {
 	g := b.openGroup(t, 1, m, 0)
 	for range 3 {
 		term, _, _ := g.Serving()
-		g.trans.electNow()
+		g.Elect()
 		eventually(t, "a new term", func() bool { now, _, ok := g.Serving(); return ok && now > term })
 	}
 	if err := b.Stop(groupID(1)); err != nil {
@@ -185,7 +185,7 @@ func TestStaleProposalOfALostLeadershipIsVoid(t *testing.T) {
 		t.Fatal(err)
 	}
 	term, _, _ := g.Serving()
-	g.trans.electNow()
+	g.Elect()
 	eventually(t, "a new term", func() bool { now, _, ok := g.Serving(); return ok && now > term })
 	if _, err := f.Wait(context20(t)); !errors.Is(err, ErrNotLeader) || released != 1 {
 		t.Fatalf("stale proposal: %v, released %d times", err, released)

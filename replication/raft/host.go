@@ -135,7 +135,7 @@ func (g *Group) open(boot Boot) error {
 		return err
 	}
 	if servers := r.GetConfiguration().Configuration().Servers; alone(servers, h.serverID) {
-		g.trans.electNow()
+		g.Elect()
 	}
 	return nil
 }

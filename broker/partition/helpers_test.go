@@ -1,0 +1,197 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/protocol/record"
+	"github.com/tandembroker/tandem/replication/raft"
+	"github.com/tandembroker/tandem/storage"
+)
+
+const patience = 20 * time.Second
+
+func waitContext(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+var topicID = uuid.MustParse("6f1c2d3e-4b5a-4978-8695-a4b3c2d1e0f9")
+
+func topicConfig() Config {
+	return Config{SegmentBytes: 1 << 20, SegmentMs: 7 * 24 * 3600 * 1000, RetentionMs: -1, RetentionBytes: -1, Delete: true,
+		TimestampBeforeMaxMs: 1<<63 - 1, TimestampAfterMaxMs: 3_600_000, MessageBytesMax: 1 << 20}
+}
+
+// clock can be moved.
+type clock struct {
+	sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.Lock()
+	defer c.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.Lock()
+	defer c.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// broker is a data directory with everything up to the Manager on it.
+type broker struct {
+	dir    string
+	config Config
+	clock  *clock
+	store  *storage.Store
+	host   *raft.Host
+	*Manager
+}
+
+func newBroker(t testing.TB) *broker {
+	t.Helper()
+	b := &broker{dir: t.TempDir(), config: topicConfig(), clock: &clock{now: time.Unix(1_800_000_000, 0)}}
+	b.start(t)
+	t.Cleanup(func() { b.kill(t) })
+	return b
+}
+
+func (b *broker) start(t testing.TB) {
+	t.Helper()
+	var err error
+	b.store, err = storage.Open(storage.Options{Dirs: []string{b.dir}, NodeID: 1, MetaNoSync: true, ReserveBytes: -1, BallastBytes: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.host = raft.NewHost(b.store, raft.Options{Logger: slog.New(slog.DiscardHandler)})
+	b.Manager, err = Open(b.host, Options{
+		Now: b.clock.Now, ProducerExpiration: time.Hour,
+		Topic: func(s Spec) Spec { s.Config = b.config; return s },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.WaitReady(waitContext(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kill ends the broker without a checkpoint: a cancelled context leaves it out.
+func (b *broker) kill(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	b.end(t, ctx)
+}
+
+// stop ends the broker with a checkpoint.
+func (b *broker) stop(t testing.TB) {
+	t.Helper()
+	b.end(t, waitContext(t))
+}
+
+func (b *broker) end(t testing.TB, ctx context.Context) {
+	t.Helper()
+	if b.store == nil {
+		return
+	}
+	b.Manager.Close()
+	if err := b.host.Close(ctx); err != nil && ctx.Err() == nil {
+		t.Error(err)
+	}
+	if err := b.store.Close(ctx.Err() == nil); err != nil && ctx.Err() == nil {
+		t.Error(err)
+	}
+	b.store = nil
+}
+
+func (b *broker) create(t testing.TB, partition int32) *Partition {
+	t.Helper()
+	p, err := b.Create(waitContext(t), Spec{Topic: "t", TopicID: topicID, Partition: partition, Config: b.config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.WaitReady(waitContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (b *broker) get(t testing.TB, partition int32) *Partition {
+	t.Helper()
+	p, ok := b.Get("t", partition)
+	if !ok {
+		t.Fatalf("partition %d is gone", partition)
+	}
+	return p
+}
+
+// write describes a batch.
+type write struct {
+	producer int64
+	epoch    int16
+	sequence int32
+	count    int
+	ts       int64
+	size     int
+}
+
+func (w write) batch(t testing.TB) record.Batch {
+	t.Helper()
+	b := record.NewBuilder()
+	b.ProducerID, b.ProducerEpoch, b.BaseSequence = record.NoProducerID, -1, record.NoSequence
+	if w.producer != 0 {
+		b.ProducerID, b.ProducerEpoch, b.BaseSequence = w.producer, w.epoch, w.sequence
+	}
+	for range max(w.count, 1) {
+		b.Append(w.ts, nil, make([]byte, w.size))
+	}
+	batch, err := b.Batch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return batch
+}
+
+func (w write) append(t testing.TB, p *Partition) *Append {
+	t.Helper()
+	return p.Append(w.batch(t), func() {})
+}
+
+func wait(t testing.TB, a *Append) (Appended, error) {
+	t.Helper()
+	select {
+	case <-a.Done():
+		return a.Result()
+	case <-time.After(patience):
+		t.Fatal("append is still in flight")
+		return Appended{}, nil
+	}
+}
+
+func mustAppend(t testing.TB, p *Partition, w write) int64 {
+	t.Helper()
+	r, err := wait(t, w.append(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.BaseOffset
+}
+
+func wantError(t testing.TB, p *Partition, w write, want error) {
+	t.Helper()
+	if r, err := wait(t, w.append(t, p)); !errors.Is(err, want) {
+		t.Fatalf("%+v: got %+v, %v, want %v", w, r, err, want)
+	}
+}
