@@ -85,7 +85,6 @@ func (r *running) client(t *testing.T, options ...kgo.Opt) *kgo.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
 	return client
 }
 
@@ -94,6 +93,7 @@ func (r *running) produce(t *testing.T, topic string, from, to int) {
 	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 	defer cancel()
 	client := r.client(t, kgo.UnknownTopicRetries(100))
+	defer client.Close()
 	records := make([]*kgo.Record, 0, to-from)
 	for i := from; i < to; i++ {
 		records = append(records, &kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "record %d", i)})
@@ -109,6 +109,7 @@ func (r *running) consume(t *testing.T, topic string, count int) {
 	ctx, cancel := context.WithTimeout(context.Background(), testLimit)
 	defer cancel()
 	client := r.client(t, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
+	defer client.Close()
 	for next := 0; next < count; {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
