@@ -6,6 +6,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"github.com/tandembroker/tandem/storage/vfs"
 )
 
 // epochStart says that records from offset on have a leader epoch, up to the next one's.
@@ -40,6 +42,14 @@ func (e epochs) at(offset int64) int32 {
 		return -1
 	}
 	return e[i-1].epoch
+}
+
+// check compares the leader epoch of a batch, which no CRC covers, with what is known.
+func (e epochs) check(f vfs.File, h *header) error {
+	if epoch := e.at(h.last); epoch >= 0 && epoch != h.epoch {
+		return &CorruptError{File: f.Name(), Pos: h.pos, Reason: fmt.Sprintf("leader epoch %d, %s says %d", h.epoch, nameEpochs, epoch)}
+	}
+	return nil
 }
 
 // endOf is Kafka's endOffsetFor: the largest epoch at or below the one asked for, and the offset where it ends; end is the log

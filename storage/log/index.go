@@ -125,10 +125,17 @@ func (x *indexes) cut(pos int64) {
 	x.times = slices.Clip(x.times[:j])
 }
 
-// walk reads the batches from the last offset entry to end and takes them in, with their CRC checked; all offsets must be below
-// upper. It returns the range that
+// walkChecks is what a walk compares the batches with.
+type walkChecks struct {
+	interval int64 // not a check: index.interval.bytes
+	upper    int64 // all offsets are below
+	epochs   epochs
+}
+
+// walk reads the batches from the last offset entry to end and takes them in, with their CRC and what c says
+// checked. It returns the range that
 // it found good. An entry that does not fit its batch is an error as well: the caller begins again without entries.
-func (x *indexes) walk(f vfs.File, end, upper, interval int64) (span, error) {
+func (x *indexes) walk(f vfs.File, end int64, c walkChecks) (span, error) {
 	pos, entryLast := x.floor(math.MaxInt64)
 	floor := x.base - 1
 	if n := len(x.offsets); n > 1 {
@@ -149,17 +156,19 @@ func (x *indexes) walk(f vfs.File, end, upper, interval int64) (span, error) {
 	}
 	s := newScanner(f, pos, end, floor)
 	defer s.close()
-	s.upper = upper
+	s.upper = c.upper
 	var held *header // taken in once the next header fits behind it: offsets have no CRC, and a wrong one shows only there
 	good := pos
 	for {
 		h, ok, err := s.next()
 		if err == nil && held != nil {
-			x.add(held, interval)
+			x.add(held, c.interval)
 			good, held = held.end(), nil
 		}
 		if err == nil && ok {
-			err = h.checkCRC(f)
+			if err = c.epochs.check(f, &h); err == nil {
+				err = h.checkCRC(f)
+			}
 		}
 		if err == nil && ok && h.pos == pos && pos > 0 && h.last != entryLast {
 			err = &CorruptError{File: f.Name(), Pos: pos, Reason: fmt.Sprintf("offset index says %d, found %d", entryLast, h.last)}
@@ -254,7 +263,7 @@ func decodeTimes(b []byte) []timeEntry {
 // the range whose CRCs were checked.
 //
 // sealed: the segment is not the last one, its time index ends with the largest timestamp.
-func loadIndexes(fsys vfs.FS, dir string, base int64, f vfs.File, size, upper, interval int64, sealed bool) (
+func loadIndexes(fsys vfs.FS, dir string, base int64, f vfs.File, size int64, sealed bool, c walkChecks) (
 	x indexes, saved savedIndex, good span, err error) {
 	x = newIndexes(base)
 	rawOffsets, err1 := readSmall(fsys, fileName(dir, base, suffixIndex))
@@ -262,7 +271,7 @@ func loadIndexes(fsys vfs.FS, dir string, base int64, f vfs.File, size, upper, i
 	if bad := errors.Join(err1, err2); bad == nil {
 		x.offsets, x.times = decodeOffsets(rawOffsets, size), decodeTimes(rawTimes)
 		x.cut(size)
-		if good, err = x.walk(f, size, upper, interval); err == nil {
+		if good, err = x.walk(f, size, c); err == nil {
 			if sealed {
 				x.addTime()
 			}
@@ -272,7 +281,7 @@ func loadIndexes(fsys vfs.FS, dir string, base int64, f vfs.File, size, upper, i
 		return x, saved, good, bad
 	}
 	x = newIndexes(base)
-	good, err = x.walk(f, size, upper, interval)
+	good, err = x.walk(f, size, c)
 	if sealed && err == nil {
 		x.addTime()
 	}

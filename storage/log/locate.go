@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+
+	"github.com/tandembroker/tandem/protocol/record"
 )
 
 // window is what a reader sees of one segment, taken at one moment; bytes below size stay as they are until Log.mu.moved rises.
@@ -34,7 +37,8 @@ type window struct {
 // run is a run of batches that was found.
 type run struct {
 	from, to int64 // bytes
-	begin    int64 // bytes from here on were looked at to find it
+	begin    int64 // bytes from here on were looked at to find it,
+	seen     int64 // up to here (locate)
 	next     int64 // offset behind the last record
 }
 
@@ -93,19 +97,20 @@ func (l *Log) windowLocked(s *segment, offset, bytesMax, limit int64) window {
 		}
 	}
 	w.fast = s.verified.covers(begin, min(s.size, begin+max(bytesMax, 1)))
-	if !w.fast {
+	if !w.fast || bytesMax == math.MaxInt32 {
 		w.verified = slices.Clone(s.verified)
 	}
 	return w
 }
 
-// wants says whether h belongs to what is looked at, before its bytes are: the batches ahead of offset, then those that fit.
+// wants says whether h belongs to what is looked at, before its bytes are: the batches ahead of offset, then those that fit. A
+// first one that lies across the limit is looked at too: damage may have put its end there.
 func (w *window) wants(f *run, h *header) bool {
 	switch {
 	case h.last < w.offset:
 		return true
 	case h.last >= w.limit:
-		return false
+		return f.to == f.from && h.base < w.limit
 	case f.to == f.from:
 		return h.length <= w.bytesMax || w.atLeastOne
 	}
@@ -116,6 +121,9 @@ func (w *window) wants(f *run, h *header) bool {
 func (w *window) take(f *run, h *header) bool {
 	if h.last < w.offset {
 		return true
+	}
+	if h.last >= w.limit {
+		return false
 	}
 	if f.to == f.from {
 		f.from = h.pos
@@ -152,6 +160,7 @@ func (w *window) locate() (run, error) {
 		if err != nil || !ok {
 			return f, err
 		}
+		f.seen = h.pos + record.HeaderLen
 		if jumped {
 			if jumped = false; h.last != jumpLast {
 				return f, s.corrupt("offset index says %d, found %d", jumpLast, h.last)
@@ -168,10 +177,11 @@ func (w *window) locate() (run, error) {
 func (w *window) first(s *scanner, f *run) (header, error) {
 	if w.hasExact {
 		f.begin = w.exact.pos
-		return header{pos: w.exact.pos, length: w.exact.end - w.exact.pos, last: w.exact.last}, nil
+		return header{pos: w.exact.pos, base: w.exact.last, length: w.exact.end - w.exact.pos, last: w.exact.last}, nil
 	}
 	for {
 		h, ok, err := s.next()
+		f.seen = max(f.seen, h.pos+record.HeaderLen)
 		switch {
 		case err != nil:
 			return header{}, err
@@ -224,7 +234,11 @@ func (l *Log) walkOnce(w *window, want, take func(h *header) bool) error {
 			}
 			held = nil
 		}
-		if !ok || !want(&h) {
+		if !ok {
+			break
+		}
+		if !want(&h) {
+			_, _, failed = s.next() // what was not wanted must be believable too
 			break
 		}
 		if h.pos == w.from && w.from > 0 && h.last != w.fromLast {
@@ -244,8 +258,8 @@ func (l *Log) walkOnce(w *window, want, take func(h *header) bool) error {
 
 // checkBatch checks the bytes of one batch.
 func (w *window) checkBatch(h *header) error {
-	if epoch := w.epochs.at(h.last); epoch >= 0 && epoch != h.epoch {
-		return &CorruptError{File: w.file.Name(), Pos: h.pos, Reason: fmt.Sprintf("leader epoch %d, expected %d", h.epoch, epoch)}
+	if err := w.epochs.check(w.file, h); err != nil {
+		return err
 	}
 	if w.verified.covers(h.pos, h.end()) {
 		return nil
@@ -276,13 +290,13 @@ func (l *Log) reindex(s *segment) error {
 		l.mu.RUnlock()
 		return cmp.Or(failed, errMoved)
 	}
-	upper, sealed := l.upperLocked(s)
+	c, sealed := l.checksLocked(s)
 	file := s.file.retain()
 	l.mu.RUnlock()
 	defer func() { _ = file.release() }()
 	l.options().Logger.Warn("index is rebuilt: an entry does not fit its batch", "file", file.Name())
 	x := newIndexes(s.base)
-	good, err := x.walk(file, size, upper, int64(l.options().IndexIntervalBytes))
+	good, err := x.walk(file, size, c)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	}

@@ -148,10 +148,10 @@ func (l *Log) hand(w *window, f run) (Extent, handState) {
 	switch {
 	case l.mu.moved != w.moved:
 		return Extent{}, handMoved
+	case !s.verified.covers(f.begin, max(f.to, f.seen)):
+		return Extent{}, handUnchecked
 	case f.to == f.from:
 		return Extent{next: w.offset}, handed
-	case !s.verified.covers(f.begin, f.to):
-		return Extent{}, handUnchecked
 	}
 	s.extents.Add(1)
 	for {

@@ -203,24 +203,7 @@ func (r *recovery) openEnd(tail []Tail) error {
 	if err := l.ensure(s); err != nil {
 		return err
 	}
-	if s.broken != nil {
-		return s.broken
-	}
-	return r.checkEnd(s)
-}
-
-// checkEnd compares the end of the trusted bytes with what is known of it from elsewhere.
-func (r *recovery) checkEnd(s *segment) error {
-	l := r.l
-	if s.index.last >= l.mu.end {
-		return &CorruptError{File: s.file.Name(), Pos: s.size, Reason: fmt.Sprintf(
-			"the last offset is %d, the checkpoint ends at %d", s.index.last, l.mu.end)}
-	}
-	if s.size == 0 || s.index.last < l.mu.start || s.index.lastEpoch < 0 || l.mu.epochs.at(s.index.last) == s.index.lastEpoch {
-		return nil
-	}
-	l.options().Logger.Warn("leader epochs are rebuilt from the segments: the file is old", "dir", l.dir)
-	return l.rebuildEpochs()
+	return s.broken
 }
 
 // place puts one payload of the tail where it belongs.

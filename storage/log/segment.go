@@ -88,10 +88,7 @@ func (l *Log) ensure(s *segment) error {
 	}
 	l.mu.RLock()
 	size, gone := s.size, s.gone
-	upper, sealed := l.mu.end, false
-	if !gone {
-		upper, sealed = l.upperLocked(s)
-	}
+	c, sealed := l.checksLocked(s)
 	l.mu.RUnlock()
 	if gone {
 		return errMoved
@@ -101,7 +98,7 @@ func (l *Log) ensure(s *segment) error {
 	if err != nil {
 		return l.openFailed(s, name, err)
 	}
-	x, saved, good, err := loadIndexes(l.fsys, l.dir, s.base, f, size, upper, int64(l.options().IndexIntervalBytes), sealed)
+	x, saved, good, err := loadIndexes(l.fsys, l.dir, s.base, f, size, sealed, c)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
 		_ = f.Close()
 		return err
@@ -129,6 +126,15 @@ func (l *Log) upperLocked(s *segment) (upper int64, sealed bool) {
 		return l.mu.segments[next].base, true
 	}
 	return l.mu.end, false
+}
+
+// checksLocked is what is known of the batches of s from elsewhere, and whether s is complete.
+func (l *Log) checksLocked(s *segment) (c walkChecks, sealed bool) {
+	c = walkChecks{interval: int64(l.options().IndexIntervalBytes), upper: l.mu.end, epochs: l.mu.epochs}
+	if !s.gone {
+		c.upper, sealed = l.upperLocked(s)
+	}
+	return c, sealed
 }
 
 func (l *Log) openFailed(s *segment, name string, err error) error {

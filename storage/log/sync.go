@@ -85,7 +85,7 @@ func (l *Log) flush(indexBytes int64) error {
 			return l.fail(fmt.Errorf("write index of segment %d: %w", s.base, err))
 		}
 	}
-	return nil
+	return l.Sync() // for new names
 }
 
 func (l *Log) flushIndex(s *segment, active bool, indexBytes int64) error {
@@ -100,8 +100,14 @@ func (l *Log) flushIndex(s *segment, active bool, indexBytes int64) error {
 	if gone || broken != nil || whole || active && size-saved.size < indexBytes && !saved.stale {
 		return nil
 	}
+	fresh := saved.stale || saved.offsets+saved.times == 0
 	saved, err := saveIndexes(l.fsys, l.dir, &x, saved, size)
 	s.saved = saved
+	if err == nil && fresh {
+		l.mu.Lock()
+		l.mu.dirDirty = true // the names of index files: durable with the next Sync
+		l.mu.Unlock()
+	}
 	return err
 }
 

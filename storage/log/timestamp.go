@@ -3,7 +3,6 @@ package log
 import (
 	"errors"
 	"math"
-	"slices"
 
 	"github.com/tandembroker/tandem/protocol/record"
 )
@@ -15,18 +14,65 @@ var errStop = errors.New("log: found")
 // leader epoch come with it. A batch is opened only where its header cannot tell. A batch whose records cannot be read counts as
 // a whole: the reader begins at its first record. Errors: ErrCorrupt, I/O. Source: Kafka's LogSegment.findOffsetByTimestamp.
 func (l *Log) OffsetForTimestamp(ts, limit int64) (offset, timestamp int64, epoch int32, found bool, err error) {
-	return l.search(limit, func(s *segment) int64 {
-		if s.index.maxTs < ts {
-			return -1
+	next := l.LogStart()
+	for {
+		w, err := l.timeWindow(next, ts, limit)
+		if errors.Is(err, errMoved) {
+			continue
 		}
-		if e, ok := s.index.floorTime(ts); ok && e.ts < ts {
-			return s.base + int64(e.rel) + 1 // all up to there is older
+		if err != nil || w.file == nil {
+			return -1, -1, -1, false, err
 		}
-		return s.base
-	}, func(h *header, b record.Batch, from int64) (int64, int64, bool) {
-		return firstRecord(h, b, from, ts)
-	}, ts)
+		r, err := l.firstIn(&w, ts)
+		_ = w.file.release()
+		switch {
+		case errors.Is(err, errMoved): // the segment's index was wrong, or the log was truncated
+		case err != nil:
+			return -1, -1, -1, false, err
+		case r.found && r.offset < w.limit:
+			return r.offset, r.timestamp, r.epoch, true, nil
+		case r.found:
+			return -1, -1, -1, false, nil
+		default:
+			next = w.upper
+		}
+	}
 }
+
+// stamped is a record that a search found.
+type stamped struct {
+	offset, timestamp int64
+	epoch             int32
+	found             bool
+}
+
+// firstIn walks the window's segment to the first record at or above the window's offset with a timestamp at or above ts.
+func (l *Log) firstIn(w *window, ts int64) (r stamped, err error) {
+	var unread error
+	err = l.walk(w, func(h *header) bool { return h.base < w.limit }, func(h *header) bool {
+		if h.last < w.offset || h.maxTs < ts {
+			return true
+		}
+		var b record.Batch
+		if h.last > h.base && h.attribute&attrLogAppendTime == 0 {
+			if b, unread = h.readBatch(w.file); unread != nil {
+				return false
+			}
+		}
+		r.offset, r.timestamp, r.found = firstRecord(h, b, w.offset, ts)
+		r.epoch = h.epoch
+		return !r.found
+	})
+	switch {
+	case unread != nil:
+		return r, l.unlessMoved(w.moved, unread)
+	case errors.Is(err, ErrCorrupt) && r.found:
+		return r, nil // what is wrong lies behind
+	}
+	return r, err
+}
+
+const attrLogAppendTime = 0x08
 
 // MaxTimestamp finds the first record that has the largest timestamp of the log, when it lies below limit.
 // Source: Kafka's ListOffsets with timestamp -3.
@@ -70,84 +116,57 @@ func firstRecord(h *header, b record.Batch, from, ts int64) (offset, timestamp i
 	return offset, timestamp, found
 }
 
-// search walks the segments that begin may name an offset in (-1 = none), up to the first record that match finds.
-func (l *Log) search(limit int64, begin func(*segment) int64, match func(h *header, b record.Batch, from int64) (int64, int64, bool),
-	ts int64) (offset, timestamp int64, epoch int32, found bool, err error) {
-	next := l.LogStart()
+// timeWindow finds the first segment with offsets at or above next that may hold ts, and where to begin in it.
+// Errors: errMoved to be asked again.
+func (l *Log) timeWindow(next, ts, limit int64) (window, error) {
 	for {
-		w, from, err := l.searchWindow(next, limit, begin)
-		if err != nil || w.file == nil {
-			return -1, -1, -1, false, err
-		}
-		var unread error
-		err = l.walk(&w, func(h *header) bool { return h.base < w.limit }, func(h *header) bool {
-			if h.last < from || h.maxTs < ts {
-				return true
-			}
-			var b record.Batch
-			if h.last > h.base && h.attribute&attrLogAppendTime == 0 {
-				if b, unread = h.readBatch(w.file); unread != nil {
-					return false
-				}
-			}
-			offset, timestamp, found = match(h, b, from)
-			epoch = h.epoch
-			return !found
-		})
-		_ = w.file.release()
+		w, err := l.window(max(next, l.LogStart()), math.MaxInt32, limit)
 		switch {
-		case errors.Is(err, errMoved):
-			found = false
+		case errors.Is(err, ErrOffsetOutOfRange) && next > l.LogEnd():
+			return window{}, nil
+		case errors.Is(err, ErrOffsetOutOfRange): // the log start moved meanwhile
 			continue
-		case unread != nil:
-			return -1, -1, -1, false, l.unlessMoved(w.moved, unread)
-		case err != nil && !found:
-			return -1, -1, -1, false, err
-		case found && offset < w.limit:
-			return offset, timestamp, epoch, true, nil
-		case found:
-			return -1, -1, -1, false, nil
+		case err != nil || w.file == nil:
+			return window{}, err
+		}
+		if w.index.maxTs >= ts {
+			err := l.skipOlder(&w, ts)
+			if err != nil {
+				_ = w.file.release()
+			}
+			return w, err
+		}
+		_ = w.file.release()
+		if broken := l.brokenBehind(&w); broken != nil {
+			return window{}, broken // what is behind the damage may have it
 		}
 		next = w.upper
 	}
 }
 
-const attrLogAppendTime = 0x08
-
-// searchWindow finds the first segment with offsets at or above next that begin accepts, and the offset to begin at.
-func (l *Log) searchWindow(next, limit int64, begin func(*segment) int64) (window, int64, error) {
-	for {
-		l.mu.RLock()
-		from := max(next, l.mu.start)
-		if from > l.mu.end {
-			l.mu.RUnlock()
-			return window{}, 0, nil
-		}
-		s, err := l.findLocked(from, limit)
-		if err != nil || s == nil {
-			l.mu.RUnlock()
-			return window{}, 0, err
-		}
-		if !s.ready.Load() {
-			l.mu.RUnlock()
-			if err := l.ensure(s); err != nil && !errors.Is(err, errMoved) {
-				return window{}, 0, err
-			}
-			continue
-		}
-		if at := begin(s); at >= 0 {
-			w := l.windowLocked(s, max(at, from), math.MaxInt32, limit)
-			w.verified = slices.Clone(s.verified)
-			l.mu.RUnlock()
-			return w, max(at, from), nil
-		}
-		if s.broken != nil {
-			err = s.broken
-		}
-		next, _ = l.upperLocked(s)
-		l.mu.RUnlock()
-		if err != nil {
-			return window{}, 0, err
-		}
+// skipOlder moves the window's offset behind the records that the time index says are older than ts. The entry is compared with
+// its batch first: it has no checksum.
+func (l *Log) skipOlder(w *window, ts int64) error {
+	e, ok := w.index.floorTime(ts - 1)
+	if !ok {
+		return nil
 	}
+	if err := w.index.checkTime(w.file, e, w.size); err != nil {
+		if err = l.unlessMoved(w.moved, err); !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+		if err := l.reindex(w.seg); err != nil {
+			return err
+		}
+		return errMoved
+	}
+	w.offset = max(w.offset, w.seg.base+int64(e.rel)+1)
+	w.from, w.fromLast = w.index.floor(w.offset)
+	return nil
+}
+
+func (l *Log) brokenBehind(w *window) error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return w.seg.broken
 }

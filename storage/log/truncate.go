@@ -1,9 +1,7 @@
 package log
 
 import (
-	"errors"
 	"fmt"
-	"math"
 )
 
 // Truncate removes all batches that end at or above offset, and moves the log end offset behind what remains. Only what was not
@@ -18,8 +16,7 @@ func (l *Log) Truncate(offset int64) error {
 		return err
 	}
 	l.mu.RLock()
-	start, end, i := l.mu.start, l.mu.end, max(0, l.segmentAtLocked(offset))
-	s, before := l.mu.segments[i], l.mu.segments[max(0, i-1)]
+	segments, start, end, i := l.mu.segments, l.mu.start, l.mu.end, max(0, l.segmentAtLocked(offset))
 	l.mu.RUnlock()
 	switch {
 	case offset >= end:
@@ -27,13 +24,11 @@ func (l *Log) Truncate(offset int64) error {
 	case offset < start:
 		return fmt.Errorf("%w: truncate to %d, the log begins at %d", ErrOffsetOutOfRange, offset, start)
 	}
-	if err := errors.Join(l.ensure(s), l.ensure(before)); err != nil { // before tells the log end when all of s goes
-		return err
+	x, pos, err := l.indexesUpTo(segments[i], offset)
+	for err == nil && pos == 0 && i > 0 { // an emptied segment goes: the next offset may lie below its base
+		i--
+		x, pos, err = l.indexesUpTo(segments[i], offset)
 	}
-	if s.broken != nil {
-		return s.broken
-	}
-	x, pos, err := l.indexesUpTo(s, offset)
 	if err != nil {
 		return err
 	}
@@ -45,7 +40,13 @@ func (l *Log) Truncate(offset int64) error {
 
 // indexesUpTo finds where the first batch begins that ends at or above offset, and the indexes of what lies before.
 func (l *Log) indexesUpTo(s *segment, offset int64) (x indexes, pos int64, err error) {
+	if err := l.ensure(s); err != nil {
+		return x, 0, err
+	}
 	x = s.index // only changed under write
+	if s.broken != nil || x.last < offset {
+		return x, s.size, s.broken
+	}
 	from, _ := x.floor(offset)
 	sc := newScanner(s.file, from, s.size, s.base-1)
 	defer sc.close()
@@ -61,7 +62,10 @@ func (l *Log) indexesUpTo(s *segment, offset int64) (x indexes, pos int64, err e
 		pos = h.end()
 	}
 	x.cut(pos)
-	_, err = x.walk(s.file, pos, math.MaxInt64, int64(l.options().IndexIntervalBytes))
+	l.mu.RLock()
+	c, _ := l.checksLocked(s)
+	l.mu.RUnlock()
+	_, err = x.walk(s.file, pos, c)
 	return x, pos, err
 }
 
@@ -75,9 +79,6 @@ func (l *Log) truncateTo(i int, x indexes, pos int64) error {
 		d.dropLocked()
 	}
 	l.mu.end = max(l.mu.start, x.last+1)
-	if i > 0 && x.last < s.base { // empty: the end is where the segment before ends, which need not be ready
-		l.mu.end = max(l.mu.start, l.endBeforeLocked(i))
-	}
 	staleIndex := s.saved.stale || s.saved.offsets > len(x.offsets) || s.saved.times > len(x.times)
 	s.index, s.size = x, pos
 	s.verified = s.verified.cut(pos)
@@ -114,16 +115,6 @@ func (l *Log) truncateTo(i int, x indexes, pos int64) error {
 		return l.replaceFile(s)
 	}
 	return s.file.Truncate(pos)
-}
-
-// endBeforeLocked is the offset behind the last record of the segments below i, or the base of i where a damaged one hides it.
-func (l *Log) endBeforeLocked(i int) int64 {
-	for j := i - 1; j >= 0 && l.mu.segments[j].ready.Load(); j-- {
-		if p := l.mu.segments[j]; p.size > 0 || j == 0 {
-			return p.lastOffset() + 1
-		}
-	}
-	return l.mu.segments[i].base
 }
 
 // replaceFile gives an emptied segment a new file, because the old one is still being read.
