@@ -21,7 +21,7 @@ const (
 	batchBytesMax   = 1 << 20
 	batchRecordsMax = 4 << 10
 
-	defaultSegmentBytes = 8 << 20
+	defaultSegmentBytes = 4 << 20
 	defaultMarkInterval = 100 * time.Millisecond
 
 	fileMode fs.FileMode = 0o644
@@ -29,7 +29,7 @@ const (
 
 // Options configures a Journal. The zero value works.
 type Options struct {
-	SegmentBytes int           // a file is rolled before the next batch once it is this long; 0 = 8 MiB
+	SegmentBytes int           // a file is rolled before the next batch once it is this long; 0 = 4 MiB
 	FirstKept    uint64        // first sequence that is needed, from meta.db; files below are unlinked. 0 = 1
 	Mark         uint64        // the newest mark that meta.db knows
 	MarkInterval time.Duration // bounds how long a record stays unsynced, and a mark behind an idle journal; 0 = 100 ms

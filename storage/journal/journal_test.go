@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -10,6 +11,8 @@ import (
 )
 
 // group is the n-th Raft group of the tests.
+func group0(n int) entry.GroupID { return entry.GroupID{Partition: int32(n)} }
+
 func group(n int) entry.GroupID {
 	id := entry.GroupID{Partition: int32(n)}
 	copy(id.Topic[:], fmt.Sprintf("topic %08d", n))
@@ -21,6 +24,17 @@ func inlineEntry(n int, index uint64, size int) Record {
 	payload := bytes.Repeat([]byte(fmt.Sprintf("<%d:%d>", n, index)), size/5+1)[:size]
 	return Record{Kind: Entry, LogType: 0, Group: group(n), Index: index, Term: 3, Placement: Inline, Segment: 0, Pos: int64(index) * 100,
 		PayloadLength: uint32(size), PayloadCRC: 77, Data: []byte(fmt.Sprintf("data of %d:%d", n, index)), Inline: payload}
+}
+
+// memDir is a folder in memory, where the system has one: tests that open thousands of journals are bound by file operations.
+func memDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "tandem-journal-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func mustAppend(t testing.TB, j *Journal, sync bool, recs ...Record) uint64 {

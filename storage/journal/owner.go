@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/tidwall/wal"
@@ -49,6 +50,7 @@ func (j *Journal) run() {
 		}
 		if len(batch) > 0 {
 			j.store(batch)
+			j.letServedQueue(len(batch))
 			continue
 		}
 		if closed {
@@ -65,6 +67,20 @@ func (j *Journal) run() {
 		case <-timer.C:
 			j.idle()
 		}
+	}
+}
+
+// letServedQueue lets those that were just served run first: most of them queue their next record at once. Without it the next
+// batch begins with the first of them, the others wait for another sync, and 100 appenders get half the throughput.
+func (j *Journal) letServedQueue(served int) {
+	for range 4 {
+		j.mu.Lock()
+		waiting := len(j.mu.queue)
+		j.mu.Unlock()
+		if waiting >= served {
+			return
+		}
+		runtime.Gosched()
 	}
 }
 

@@ -150,7 +150,8 @@ func (j *Journal) resume(s *survey, next uint64, r *Recovery) error {
 	}
 	j.files.list = append([]file(nil), s.files...)
 	if n := len(j.files.list); n > 0 && j.files.list[n-1].first == next && j.files.list[n-1].bytes == 0 {
-		j.files.list = j.files.list[:n-1] // begin takes it
+		j.files.list = j.files.list[:n-1] // begin takes it: no longer a file that does not change
+		r.walker.files = r.walker.files[:n-1]
 	}
 	if err := j.begin(next); err != nil {
 		return err
