@@ -81,7 +81,8 @@ func (r *running) close() error {
 
 func (r *running) client(t *testing.T, options ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(r.Addr("PLAINTEXT").String()), kgo.AllowAutoTopicCreation())...)
+	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(r.Addr("PLAINTEXT").String()), kgo.AllowAutoTopicCreation(),
+		kgo.MetadataMinAge(10*time.Millisecond))...)
 	if err != nil {
 		t.Fatal(err)
 	}
