@@ -116,7 +116,7 @@ func TestDamagedIndexes(t *testing.T) {
 			if err != nil || len(b) == 0 {
 				t.Fatalf("%s: %d bytes, %v", name, len(b), err)
 			}
-			for bit := range int64(len(b) * 8) {
+			for bit := int64(0); bit < int64(len(b)*8); bit += int64(*flipStep) {
 				c := fsys.CrashClone(nil)
 				flip(t, c, name, bit)
 				indexedReads(t, c, cp, list, all, name, bit)
