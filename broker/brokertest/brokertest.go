@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -115,6 +116,31 @@ func (b *Broker) Context() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), Limit)
 	b.t.Cleanup(cancel)
 	return ctx
+}
+
+// CreateTopic creates a topic with one replica and returns when it leads; configs holds key=value pairs.
+func (b *Broker) CreateTopic(name string, partitions int32, configs ...string) {
+	b.t.Helper()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis = int32(Limit.Milliseconds())
+	t := kmsg.NewCreateTopicsRequestTopic()
+	t.Topic, t.NumPartitions, t.ReplicationFactor = name, partitions, 1
+	for _, c := range configs {
+		key, value, _ := strings.Cut(c, "=")
+		nc := kmsg.NewCreateTopicsRequestTopicConfig()
+		nc.Name, nc.Value = key, &value
+		t.Configs = append(t.Configs, nc)
+	}
+	req.Topics = append(req.Topics, t)
+	req.SetVersion(req.MaxVersion())
+	resp := b.Dial().Do(req).(*kmsg.CreateTopicsResponse)
+	if code := resp.Topics[0].ErrorCode; code != 0 {
+		message := ""
+		if resp.Topics[0].ErrorMessage != nil {
+			message = *resp.Topics[0].ErrorMessage
+		}
+		b.t.Fatalf("create topic %s: error code %d: %s", name, code, message)
+	}
 }
 
 // Dial opens a raw connection that is closed with the test.

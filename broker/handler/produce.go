@@ -105,7 +105,7 @@ func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *ser
 		return
 	}
 	batch, err := record.Single(records, r.Header.Version)
-	if err == nil && batch.IsTransactional() {
+	if err == nil && batch.IsTransactional() && !batch.IsControl() {
 		// No transaction can be under way: there is no coordinator yet. Kafka says so where it finds none (KIP-890).
 		out.code = codeInvalidTxnState
 		return

@@ -22,15 +22,15 @@ func TestCodecs(t *testing.T) {
 		for level, a := range acks {
 			t.Run(name+"/acks="+level, func(t *testing.T) {
 				topic := "codec-" + name + "-" + level
-				opts := []kgo.Opt{kgo.ProducerBatchCompression(codec), kgo.RequiredAcks(a), kgo.AllowAutoTopicCreation(),
-					kgo.DefaultProduceTopic(topic), kgo.UnknownTopicRetries(-1)}
+				b.CreateTopic(topic, 1)
+				opts := []kgo.Opt{kgo.ProducerBatchCompression(codec), kgo.RequiredAcks(a), kgo.DefaultProduceTopic(topic)}
 				if level != "all" {
 					opts = append(opts, kgo.DisableIdempotentWrite())
 				}
 				p := b.Client(opts...)
 				const count = 500
 				for i := range count {
-					p.Produce(b.Context(), record(i), func(_ *kgo.Record, err error) {
+					p.Produce(b.Context(), numbered(i), func(_ *kgo.Record, err error) {
 						if err != nil {
 							t.Errorf("record %d: %v", i, err)
 						}
@@ -41,7 +41,7 @@ func TestCodecs(t *testing.T) {
 				}
 				got := consume(t, b, topic, count)
 				for i, r := range got {
-					want := record(i)
+					want := numbered(i)
 					if string(r.Key) != string(want.Key) || string(r.Value) != string(want.Value) || len(r.Headers) != 1 || (r.Value == nil) != (want.Value == nil) {
 						t.Fatalf("record %d: got %+v", i, r)
 					}
@@ -51,7 +51,7 @@ func TestCodecs(t *testing.T) {
 	}
 }
 
-func record(i int) *kgo.Record {
+func numbered(i int) *kgo.Record {
 	r := &kgo.Record{
 		Key: fmt.Appendf(nil, "key-%d", i), Value: []byte(strings.Repeat(fmt.Sprint("value-", i, " "), 20)),
 		Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}},
