@@ -100,6 +100,7 @@ func (w *Writer) inline(f vfs.File, pos int64, n int) error {
 // sendFile moves a range from the file to the socket inside the kernel. handled is false when f is no file of the operating
 // system.
 func (w *Writer) sendFile(f vfs.File, pos, n int64) (handled bool, err error) {
+	defer w.files.forget()
 	for n > 0 {
 		if err := w.deadline(); err != nil {
 			return true, w.fail(err)
@@ -182,8 +183,10 @@ func (w *Writer) fail(err error) error {
 }
 
 // fileSender is what sendfile needs of a platform. send moves up to n bytes and returns how many; ok is false when f has no
-// descriptor. writeMore writes b and tells the kernel that more follows, so that both leave in one segment.
+// descriptor. forget lets go of the file between answers. writeMore writes b and tells the kernel that more follows, so that
+// both leave in one segment.
 type fileSender interface {
 	send(f vfs.File, pos, n int64) (sent int64, ok bool, err error)
+	forget()
 	writeMore(b []byte) (int, error)
 }
