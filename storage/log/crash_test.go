@@ -10,7 +10,7 @@ import (
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
-var crashSeeds = flag.Int("crash.seeds", 12, "runs of the crash tests")
+var crashSeeds = flag.Int("crash.seeds", 8, "runs of the crash tests")
 
 // A power loss before every single call that changes the disk, with several states of it each: nothing that was acknowledged
 // is lost, nothing else appears, and recovery itself may be cut short by another one.

@@ -10,7 +10,7 @@ import (
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
-var flipStep = flag.Int("flip.step", 5, "every how many bits the damage tests flip one")
+var flipStep = flag.Int("flip.step", 11, "every how many bits the damage tests flip one")
 
 // Every byte of a sealed and of the last segment is damaged, one bit at a time: reads give what was written or ErrCorrupt, never
 // anything else, and the batches before the damage stay readable.
@@ -212,6 +212,36 @@ func TestTruncatedFiles(t *testing.T) {
 		}
 		if err := check(l, kept, 0); err != nil {
 			t.Fatalf("cut at %d: %v", size, err)
+		}
+	}
+}
+
+// A segment that is gone is found missing, where anything can tell.
+func TestMissingSegments(t *testing.T) {
+	fsys := vfs.NewMem()
+	l := create(t, fsys, testOptions())
+	list := fill(t, l, 80)
+	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	segments := l.Segments()
+	if err := l.Close(); err != nil || len(segments) < 4 {
+		t.Fatal(len(segments), err)
+	}
+	for i, s := range segments {
+		c := fsys.CrashClone(nil)
+		if err := c.Remove(fileName(testDir, s.Base, suffixLog)); err != nil {
+			t.Fatal(err)
+		}
+		l, err := Open(c, testDir, cp, testOptions())
+		switch {
+		case i == 0 && err == nil: // as retention leaves it
+			if err = l.Recover(nil); err == nil && l.LogStart() == segments[1].Base {
+				err = check(l, list, l.LogStart())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		case !errors.Is(err, ErrCorrupt):
+			t.Fatalf("segment %d of %d: %v", i, len(segments), err)
 		}
 	}
 }

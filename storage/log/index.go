@@ -132,9 +132,8 @@ type walkChecks struct {
 	epochs   epochs
 }
 
-// walk reads the batches from the last offset entry to end and takes them in, with their CRC and what c says
-// checked. It returns the range that
-// it found good. An entry that does not fit its batch is an error as well: the caller begins again without entries.
+// walk reads the batches from the last offset entry to end and takes them in, checked by their CRC and by c. It returns the range
+// that it found good. An entry that does not fit its batch is an error as well: the caller begins again without entries.
 func (x *indexes) walk(f vfs.File, end int64, c walkChecks) (span, error) {
 	pos, entryLast := x.floor(math.MaxInt64)
 	floor := x.base - 1

@@ -200,16 +200,14 @@ func (w *window) first(s *scanner, f *run) (header, error) {
 // behind it must fit too, because offset and epoch have no CRC. What was checked is remembered.
 // Errors: ErrCorrupt at the first batch that is wrong, errMoved.
 func (l *Log) walk(w *window, want, take func(h *header) bool) error {
-	for again := false; ; again = true {
-		err := l.walkOnce(w, want, take)
-		if !errors.Is(err, errIndex) || again {
-			return err
-		}
-		if err := l.reindex(w.seg); err != nil {
-			return err
-		}
-		return errMoved // the window holds the old index
+	err := l.walkOnce(w, want, take)
+	if !errors.Is(err, errIndex) {
+		return err
 	}
+	if err := l.reindex(w.seg); err != nil {
+		return err
+	}
+	return errMoved // the window holds the old index
 }
 
 var errIndex = errors.New("log: index entry does not fit")
@@ -302,7 +300,9 @@ func (l *Log) reindex(s *segment) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s.reindexErr = err; err != nil && !sealed {
+	if s.reindexErr = err; err == nil {
+		s.reindexErr = &CorruptError{File: file.Name(), Reason: "the index does not fit although it was built anew"}
+	} else if !sealed {
 		return err
 	}
 	if sealed {

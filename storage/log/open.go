@@ -48,11 +48,13 @@ func (l *Log) load(cp Checkpoint) error {
 }
 
 // list sorts the folder's files: segments that cp vouches for, and those beyond. It returns the bases of .txnindex files.
+// Errors: ErrCorrupt where an index lies between segments without its own.
 func (l *Log) list(r *recovery) (aborted []int64, err error) {
 	files, err := l.fsys.ReadDir(l.dir)
 	if err != nil {
 		return nil, err
 	}
+	var indexed []int64
 	for _, e := range files { // sorted, and names have 20 digits: segments come in order
 		if strings.HasSuffix(e.Name(), suffixTemp) {
 			if err := l.fsys.Remove(path.Join(l.dir, e.Name())); err != nil {
@@ -63,6 +65,8 @@ func (l *Log) list(r *recovery) (aborted []int64, err error) {
 		base, suffix, ok := parseName(e.Name())
 		switch {
 		case !ok:
+		case suffix == suffixIndex:
+			indexed = append(indexed, base)
 		case suffix == suffixAborted:
 			aborted = append(aborted, base)
 		case suffix == suffixLog:
@@ -84,6 +88,11 @@ func (l *Log) list(r *recovery) (aborted []int64, err error) {
 				return nil, &CorruptError{File: path.Join(l.dir, e.Name()), Pos: posMax, Reason: "the segment is too large"}
 			}
 			l.mu.segments = append(l.mu.segments, s)
+		}
+	}
+	for _, base := range indexed {
+		if i := l.segmentAtLocked(base); i >= 0 && base <= r.cp.End.Segment && l.mu.segments[i].base != base {
+			return nil, &CorruptError{File: fileName(l.dir, base, suffixLog), Reason: "the segment is missing, its index is there"}
 		}
 	}
 	return aborted, nil

@@ -61,7 +61,7 @@ type segment struct {
 	saved      savedIndex // under Log.files
 	verified   spans      // bytes that this process wrote or checked
 	broken     error      // damage behind size; never in the last segment
-	reindexErr error      // why the index could not be built anew: it is not tried again
+	reindexErr error      // set once the index was built anew, or could not be: it is not tried again
 
 	// Extents in flight. Counted under Log.mu for reading, evaluated under it for writing; released without it.
 	extents   atomic.Int64
