@@ -18,26 +18,45 @@ type autoCreation struct {
 	controller *Controller
 	wait       sync.WaitGroup
 	mu         sync.Mutex
-	running    map[string]struct{}
+	running    map[string]chan struct{} // closed when the creation has ended
 	closed     bool
 }
 
-// AutoCreate begins to create a topic with the broker's defaults and does not wait: clients ask for its metadata again. A
-// topic that is under way is not created twice, and beyond a limit nothing is begun, so the client's next request tries again.
-func (c *Controller) AutoCreate(name string) {
+// AutoCreate begins to create a topic with the broker's defaults. The channel is closed when that has ended, well or not; nil
+// means that nothing was begun: beyond a limit, the client's next request tries again. A topic that is under way is not created
+// twice.
+func (c *Controller) AutoCreate(name string) <-chan struct{} {
 	a := &c.auto
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, ok := a.running[name]; ok || a.closed || len(a.running) >= autoCreateMax {
-		return
+	if done, ok := a.running[name]; ok {
+		return done
 	}
-	a.running[name] = struct{}{}
+	if a.closed || len(a.running) >= autoCreateMax {
+		return nil
+	}
+	done := make(chan struct{})
+	a.running[name] = done
 	a.wait.Go(func() { // ends by itself within autoCreateTimeout; close waits
 		a.create(name)
 		a.mu.Lock()
 		delete(a.running, name)
 		a.mu.Unlock()
+		close(done)
 	})
+	return done
+}
+
+// AutoCreating is closed when the creation of a topic on demand, which is under way, has ended; nil = it is not under way. The
+// topic may be in the Image already, without leaders.
+func (c *Controller) AutoCreating(name string) <-chan struct{} {
+	a := &c.auto
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if done, ok := a.running[name]; ok {
+		return done
+	}
+	return nil
 }
 
 func (a *autoCreation) create(name string) {

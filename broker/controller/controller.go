@@ -62,7 +62,7 @@ func New(o Options) (*Controller, error) {
 	c.machine.mu.state = newState()
 	c.life.image, c.life.gone = c.machine.Image, c.machine.forget
 	c.ids.controller, c.auto.controller = c, c
-	c.auto.running = map[string]struct{}{}
+	c.auto.running = map[string]chan struct{}{}
 	if err := c.machine.load(); err != nil {
 		return nil, err
 	}

@@ -7,12 +7,14 @@ package handler
 //	9  flexible; clients trust leader epochs   10 topic ids in answers
 //	12 topics may be asked for by id           13 an error code for the whole answer
 //
-// A topic that does not exist is created in the background where the broker and the request allow it, and answered with
-// UNKNOWN_TOPIC_OR_PARTITION, on which clients ask again (AutoTopicCreationManager). A partition that does not serve yet has
+// A topic that does not exist is created where the broker and the request allow it. Kafka answers UNKNOWN_TOPIC_OR_PARTITION
+// meanwhile, on which clients ask again, some of them only seconds later (AutoTopicCreationManager); here the answer first
+// waits a moment for the topic to be there, which takes a few syncs, and only then says so. A partition that does not serve yet has
 // LEADER_NOT_AVAILABLE, leader -1 and epoch -1: never an epoch that was not heard of.
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -24,12 +26,15 @@ const (
 	metadataVersionNull = 1  // null = all topics
 	metadataVersionIDs  = 12 // topics may be asked for by id
 
+	// autoCreateWaitMax is how long an answer waits for topics that it has caused to be created.
+	autoCreateWaitMax = 500 * time.Millisecond
+
 	// What may be done with a topic, or the cluster, as bits of Kafka's AclOperation codes: everything that there is.
 	topicOperations   = 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11
 	clusterOperations = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<10 | 1<<11 | 1<<12
 )
 
-func (h *Handler) metadata(_ context.Context, c call[*kmsg.MetadataRequest]) kmsg.Response {
+func (h *Handler) metadata(ctx context.Context, c call[*kmsg.MetadataRequest]) kmsg.Response {
 	resp := kmsg.NewPtrMetadataResponse()
 	for b := range h.brokers(c.listener) {
 		out := kmsg.NewMetadataResponseBroker()
@@ -53,8 +58,46 @@ func (h *Handler) metadata(_ context.Context, c call[*kmsg.MetadataRequest]) kms
 		h.refuseMetadata(c, resp)
 		return resp
 	}
+	if h.createMissing(ctx, image, c.req) {
+		image = h.controller.Image()
+	}
 	h.someTopics(image, c, resp)
 	return resp
+}
+
+// createMissing begins to create the topics that the request names and nobody has, where that is wanted, and waits a moment
+// for them; false = there were none.
+func (h *Handler) createMissing(ctx context.Context, image *controller.Image, req *kmsg.MetadataRequest) bool {
+	if !h.config.AutoCreateTopics || !req.AllowAutoTopicCreation {
+		return false
+	}
+	var underWay []<-chan struct{}
+	for i := range req.Topics {
+		name := deref(req.Topics[i].Topic)
+		if req.Topics[i].TopicID != noTopicID || controller.CheckName(name) != nil || controller.IsInternal(name) {
+			continue
+		}
+		done := h.controller.AutoCreating(name)
+		if _, ok := image.Topic(name); !ok && done == nil {
+			done = h.controller.AutoCreate(name)
+		}
+		if done != nil {
+			underWay = append(underWay, done)
+		}
+	}
+	if len(underWay) == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, autoCreateWaitMax)
+	defer cancel()
+	for _, done := range underWay {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return true
+		}
+	}
+	return true
 }
 
 // invalidMetadataTopics says whether a request below version 12 names a topic by id, or not at all.
@@ -105,18 +148,16 @@ func (h *Handler) someTopics(image *controller.Image, c call[*kmsg.MetadataReque
 		if topic, ok := image.Topic(name); ok {
 			resp.Topics = append(resp.Topics, h.describeTopic(topic, c))
 		} else {
-			resp.Topics = append(resp.Topics, h.missingTopic(name, c.req.AllowAutoTopicCreation))
+			resp.Topics = append(resp.Topics, h.missingTopic(name))
 		}
 	}
 }
 
-// missingTopic answers a name that no topic has, and begins to create it where that is wanted.
-func (h *Handler) missingTopic(name string, create bool) kmsg.MetadataResponseTopic {
+// missingTopic answers a name that no topic has.
+func (h *Handler) missingTopic(name string) kmsg.MetadataResponseTopic {
 	code := codeUnknownTopicOrPartition
 	if controller.CheckName(name) != nil {
 		code = codeInvalidTopic
-	} else if create && h.config.AutoCreateTopics && !controller.IsInternal(name) {
-		h.controller.AutoCreate(name)
 	}
 	return missing(h.fail("Metadata", code), text(name), noTopicID)
 }
