@@ -78,7 +78,12 @@ func saveGroup(ctx context.Context, g *Group, snapshot func(context.Context, *Gr
 			err = fmt.Errorf("storage: snapshot of %s: %w", g, err)
 		}
 	}
-	return errors.Join(err, g.saveRow())
+	if err = errors.Join(err, g.saveRow()); err != nil {
+		if now, ok := g.store.Group(g.id); !ok || now != g {
+			return nil // deleted meanwhile
+		}
+	}
+	return err
 }
 
 // dropJournal commits what is needed of the journal and how far it is synced, then unlinks what lies below: in this order,
@@ -93,7 +98,7 @@ func (s *Store) dropJournal() error {
 	if err := s.meta.Commit(meta.Commit{Removed: removed, Journal: &jc}); err != nil {
 		return s.fatal(err)
 	}
-	s.forget(removed)
+	s.forget(jc.First)
 	if err := s.journal.TruncateFront(jc.First); err != nil {
 		return s.fatal(err)
 	}
@@ -109,7 +114,7 @@ func (s *Store) keep() (first uint64, removed []GroupID) {
 	for id, d := range s.mu.deleted {
 		if d.finished {
 			removed = append(removed, id)
-		} else if d.sequence != 0 {
+		} else {
 			first = min(first, d.sequence)
 		}
 	}
@@ -123,6 +128,18 @@ func (s *Store) keep() (first uint64, removed []GroupID) {
 		}
 	}
 	return first, removed
+}
+
+// forget drops the deletions that neither meta.db nor what is left of the journal knows of: only then may their ids be used
+// again, because a deleted record hides whatever a younger Raft group of the same id has in meta.db.
+func (s *Store) forget(first uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, d := range s.mu.deleted {
+		if d.finished && d.sequence < first {
+			delete(s.mu.deleted, id)
+		}
+	}
 }
 
 // flush makes l durable as a checkpoint needs it; only a few at a time.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,6 @@ import (
 // driver runs a workload against a store in a world and takes the states that a power loss could leave: before every call
 // that changes the file system (segments and journal alike), and behind every operation.
 type driver struct {
-	t     testing.TB
 	rng   *rand.Rand
 	dir   string // real folder of meta.db
 	mem   *vfs.Mem
@@ -27,12 +27,29 @@ type driver struct {
 	mu    struct {
 		sync.Mutex
 		model  model
+		store  *Store // nil while it is being opened
 		states []*world
 		rng    *rand.Rand
 		off    bool
 	}
-	clones    int // random clones per instant, beside the one that keeps only what was synced
+	clones     int // random clones per instant, beside the one that keeps only what was synced
+	concurrent bool
+	busy       [4]sync.Mutex // per Raft group: what a broker never does at a time excludes each other
+}
+
+// actor does operations, one after the other.
+type actor struct {
+	*driver
+	rng       *rand.Rand
 	producers map[GroupID]*producer
+}
+
+// exclude holds off snapshots of a Raft group whose log is being cut or deleted: Raft cuts only what is not committed, and
+// takes snapshots only of what is.
+func (d *driver) exclude(id GroupID) (release func()) {
+	i := slices.Index(crashGroups, id)
+	d.busy[i].Lock()
+	return d.busy[i].Unlock
 }
 
 func (d *driver) model() model {
@@ -55,9 +72,9 @@ func (d *driver) take(how string) {
 		return
 	}
 	m := d.mu.model // answers wait for the lock
-	d.mu.states = append(d.mu.states, capture(d.mem, d.dir, m, nil, how+", synced only"))
+	d.mu.states = append(d.mu.states, capture(d.mem, d.dir, d.mu.store, m, nil, how+", synced only"))
 	for range d.clones {
-		d.mu.states = append(d.mu.states, capture(d.mem, d.dir, m, d.mu.rng, how))
+		d.mu.states = append(d.mu.states, capture(d.mem, d.dir, d.mu.store, m, d.mu.rng, how))
 	}
 }
 
@@ -86,15 +103,16 @@ func (d *driver) run(w *world, ops int) ([]*world, error) {
 		return nil, err
 	}
 	d.mu.Lock()
-	d.mu.model = d.mu.model.settle(s)
+	d.mu.model, d.mu.store = d.mu.model.settle(s), s
 	d.mu.Unlock()
 	d.take("behind the recovery")
-	for i := range ops {
-		what, err := d.step()
-		if err != nil {
-			return nil, fmt.Errorf("operation %d (%s): %w", i, what, err)
-		}
-		d.take(fmt.Sprintf("behind operation %d: %s", i, what))
+	if d.concurrent {
+		err = d.runConcurrently(ops)
+	} else {
+		err = d.runInTurn(ops)
+	}
+	if err != nil {
+		return nil, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -102,11 +120,41 @@ func (d *driver) run(w *world, ops int) ([]*world, error) {
 	return d.mu.states, nil
 }
 
+func (d *driver) runInTurn(ops int) error {
+	a := &actor{driver: d, rng: d.rng, producers: map[GroupID]*producer{}}
+	for i := range ops {
+		what, err := a.step(crashGroups[a.rng.IntN(len(crashGroups))])
+		if err != nil {
+			return fmt.Errorf("operation %d (%s): %w", i, what, err)
+		}
+		d.take(fmt.Sprintf("behind operation %d: %s", i, what))
+	}
+	return nil
+}
+
+// runConcurrently has one goroutine for each Raft group, as in a broker.
+func (d *driver) runConcurrently(ops int) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(crashGroups))
+	for i, id := range crashGroups {
+		a := &actor{driver: d, rng: rand.New(rand.NewPCG(d.rng.Uint64(), 3)), producers: map[GroupID]*producer{}}
+		wg.Go(func() {
+			for range ops/len(crashGroups) + 1 {
+				if what, err := a.step(id); err != nil {
+					errs[i] = fmt.Errorf("%s: %w", what, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 // crashGroups are the Raft groups of the workload; the last one is the metadata Raft group.
 var crashGroups = []GroupID{groupID(1), groupID(2), groupID(3), entry.MetadataGroup}
 
-func (d *driver) step() (string, error) {
-	id := crashGroups[d.rng.IntN(len(crashGroups))]
+func (d *actor) step(id GroupID) (string, error) {
 	gm := d.model().groups[id]
 	if gm == nil || gm.is != present {
 		return "create", d.create(id)
@@ -133,19 +181,25 @@ func (d *driver) step() (string, error) {
 	}
 }
 
-func (d *driver) create(id GroupID) error {
+func (d *actor) create(id GroupID) error {
 	folder, start := "", int64(0)
 	if id != entry.MetadataGroup {
 		folder, start = fmt.Sprintf("crash-%d", id.Partition), int64(d.rng.IntN(2)*1000)
 	}
+	was := d.model().groups[id]
 	d.change(id, func(g *groupModel) { *g = groupModel{is: creating, folder: folder, start: start} })
 	_, err := d.store.CreateGroup(id, folder, start, log.Options{SegmentBytes: 8 << 10})
+	if errors.Is(err, ErrExists) && was != nil && was.is == deletedForGood {
+		d.change(id, func(g *groupModel) { *g = *was })
+		return nil
+	}
 	d.change(id, func(g *groupModel) { g.is = present })
 	d.producers[id] = newProducer(d.rng, start)
 	return err
 }
 
-func (d *driver) remove(id GroupID) error {
+func (d *actor) remove(id GroupID) error {
+	defer d.exclude(id)()
 	d.change(id, func(g *groupModel) { g.is = deleting })
 	err := d.store.DeleteGroup(id)
 	d.change(id, func(g *groupModel) { *g = groupModel{is: deletedForGood} })
@@ -153,7 +207,7 @@ func (d *driver) remove(id GroupID) error {
 }
 
 // leader is the producer of g, in a new term now and then.
-func (d *driver) leader(g *Group, gm *groupModel) *producer {
+func (d *actor) leader(g *Group, gm *groupModel) *producer {
 	p := d.producers[g.ID()]
 	if p == nil || d.rng.IntN(10) == 0 {
 		term := max(gm.vote.Term, g.State().LastTerm)
@@ -167,7 +221,7 @@ func (d *driver) leader(g *Group, gm *groupModel) *producer {
 	return p
 }
 
-func (d *driver) append(g *Group, gm *groupModel) error {
+func (d *actor) append(g *Group, gm *groupModel) error {
 	p := d.leader(g, gm)
 	var entries []Entry
 	class := entry.Synced
@@ -176,9 +230,9 @@ func (d *driver) append(g *Group, gm *groupModel) error {
 	}
 	if len(gm.entries) == 0 {
 		entries = append(entries, p.noop())
-		if g.Log() != nil {
-			entries = append(entries, p.epochBase())
-		}
+	}
+	if g.Log() != nil && !p.state.HasEpochBase {
+		entries = append(entries, p.epochBase())
 	}
 	for range 1 + d.rng.IntN(3) {
 		switch {
@@ -204,12 +258,14 @@ func (d *driver) append(g *Group, gm *groupModel) error {
 	return err
 }
 
-func (d *driver) truncate(g *Group, gm *groupModel) error {
+func (d *actor) truncate(g *Group, gm *groupModel) error {
+	defer d.exclude(g.ID())()
+	gm = d.model().groups[g.ID()]
 	last := uint64(len(gm.entries))
 	if last <= gm.snapshot {
 		return nil
 	}
-	from := max(last-uint64(d.rng.IntN(4)), gm.snapshot+1)
+	from := last - d.rng.Uint64N(min(last-gm.snapshot, 4))
 	state, err := g.StateAt(from - 1)
 	if err != nil {
 		return err
@@ -225,7 +281,7 @@ func (d *driver) truncate(g *Group, gm *groupModel) error {
 	return err
 }
 
-func (d *driver) vote(g *Group, gm *groupModel) error {
+func (d *actor) vote(g *Group, gm *groupModel) error {
 	v := Vote{Term: gm.vote.Term + uint64(d.rng.IntN(2)), VotedTerm: gm.vote.VotedTerm, Candidate: gm.vote.Candidate}
 	if v.Term > v.VotedTerm {
 		v.VotedTerm, v.Candidate = v.Term, fmt.Sprintf("%d@disk", d.rng.IntN(9))
@@ -237,9 +293,13 @@ func (d *driver) vote(g *Group, gm *groupModel) error {
 }
 
 func (d *driver) snapshot(g *Group) error {
+	defer d.exclude(g.ID())()
+	if now, ok := d.mu.store.Group(g.ID()); !ok || now != g {
+		return nil // deleted, or another one by now
+	}
 	gm := d.model().groups[g.ID()]
 	last := uint64(len(gm.entries))
-	if last == gm.snapshot {
+	if gm.is != present || last == gm.snapshot {
 		return nil
 	}
 	index := last - d.random(min(last-gm.snapshot, 3))
@@ -262,7 +322,6 @@ type crashSearch struct {
 	target  int64
 	states  atomic.Int64 // distinct ones, checked
 	worlds  atomic.Int64 // that were worked on
-	voided  atomic.Int64
 	mu      sync.Mutex
 	seen    map[uint64]bool
 	stopped atomic.Bool
@@ -285,7 +344,7 @@ func (c *crashSearch) explore(t *testing.T, seed uint64, dir string) error {
 	w := &world{mem: vfs.NewMem(), how: "an empty directory"}
 	trail := ""
 	for range 4 {
-		d := &driver{t: t, rng: rng, dir: dir, clones: 2, producers: map[GroupID]*producer{}}
+		d := &driver{rng: rng, dir: dir, clones: 2, concurrent: rng.IntN(3) == 0}
 		d.mu.rng = rand.New(rand.NewPCG(seed, 2))
 		trail += " > " + w.how
 		c.worlds.Add(1)
@@ -321,9 +380,9 @@ func (c *crashSearch) verify(state *world, rng *rand.Rand, dir string) error {
 	}
 	err = state.model.check(s)
 	if err != nil || rng.IntN(4) > 0 {
-		return errors.Join(err, ignoreClosed(s.Close(false)))
+		return errors.Join(err, s.Close(false))
 	}
-	again := capture(w.mem, dir, state.model.settle(s), nil, "")
+	again := capture(w.mem, dir, s, state.model.settle(s), nil, "")
 	if err := s.Close(false); err != nil {
 		return err
 	}
@@ -337,8 +396,6 @@ func (c *crashSearch) verify(state *world, rng *rand.Rand, dir string) error {
 	}
 	return nil
 }
-
-func ignoreClosed(err error) error { return err }
 
 // TestPowerLoss is the main proof of this package. Run it with TANDEM_SEED=n for one seed.
 func TestPowerLoss(t *testing.T) {

@@ -13,7 +13,6 @@ import (
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/log"
-	"github.com/tandembroker/tandem/storage/meta"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
@@ -26,7 +25,7 @@ const (
 // CreateGroup makes a Raft group; it exists for good on return. folder is the partition's, in the log dir with the fewest
 // partitions; "" = the metadata Raft group, without segments. start is the offset of its first record.
 // The folder is made before the record: a crash between leaves an empty folder, which the next CreateGroup takes over.
-// Errors: ErrExists when the group exists, or the folder with data in it, which is never deleted here.
+// Errors: ErrExists when the group exists or was deleted not long ago, or the folder with data in it, which is never deleted.
 func (s *Store) CreateGroup(id GroupID, folder string, start int64, lo log.Options) (*Group, error) {
 	if err := s.Failed(); err != nil {
 		return nil, err
@@ -72,8 +71,8 @@ func (s *Store) reserve(id GroupID, folder string) (*Group, error) {
 	if s.mu.closed {
 		return nil, ErrClosed
 	}
-	if d := s.mu.deleted[id]; d != nil && !d.finished {
-		return nil, fmt.Errorf("%w: %s is being deleted", ErrExists, id)
+	if s.mu.deleted[id] != nil {
+		return nil, fmt.Errorf("%w: %s was deleted and is still in the journal; a new incarnation may be created", ErrExists, id)
 	}
 	g := newGroup(s, id, folder)
 	if folder != "" {
@@ -104,15 +103,6 @@ func (s *Store) reserve(id GroupID, folder string) (*Group, error) {
 
 // create makes folder and record of a reserved group.
 func (s *Store) create(g *Group, start int64, lo log.Options) error {
-	s.mu.Lock()
-	_, wasDeleted := s.mu.deleted[g.id]
-	s.mu.Unlock()
-	if wasDeleted { // its old row must not meet the new records
-		if err := s.meta.Commit(meta.Commit{Removed: []GroupID{g.id}}); err != nil {
-			return s.fatal(err)
-		}
-		s.forget([]GroupID{g.id})
-	}
 	if g.folder != "" {
 		dir := path.Join(g.dir.path, g.folder)
 		l, err := log.Create(g.dir.fs, dir, g.id.Topic, start, lo)
@@ -225,13 +215,4 @@ func isDeleted(name string) bool {
 		return false
 	}
 	return strings.Trim(base[len(base)-32:], "0123456789abcdef") == ""
-}
-
-// forget drops deletions that meta.db has forgotten.
-func (s *Store) forget(ids []GroupID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, id := range ids {
-		delete(s.mu.deleted, id)
-	}
 }

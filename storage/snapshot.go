@@ -19,6 +19,9 @@ func (g *Group) SaveSnapshot(snap Snapshot) error {
 	if err := g.store.Failed(); err != nil {
 		return err
 	}
+	if g.save.gone {
+		return ErrClosed
+	}
 	if err := g.Offline(); err != nil {
 		return err
 	}

@@ -48,14 +48,14 @@ type Store struct {
 		sorted   []*Group              // of groups; nil = to be made again
 		folders  map[string]GroupID    // of groups, and of those being created
 		creating map[GroupID]uint64    // lower bound of the sequence of its record
-		deleted  map[GroupID]*deletion // not yet forgotten by meta.db
+		deleted  map[GroupID]*deletion // whose deleted record is still in the journal, or their row in meta.db
 		closed   bool
 	}
 }
 
 // deletion is a Raft group whose deleted record is durable.
 type deletion struct {
-	sequence uint64 // of the record; 0 = not in this journal
+	sequence uint64 // of the record
 	folder   string
 	dir      uint16
 	finished bool // the folder is gone

@@ -313,7 +313,13 @@ func TestDeleteGroup(t *testing.T) {
 	if _, err := s.CreateGroup(other, "topic-1", 0, log.Options{}); err != nil { // its name is free again
 		t.Fatal(err)
 	}
-	if _, err := s.CreateGroup(groupID(1), "topic-x", 0, log.Options{}); err != nil { // and its id
+	if _, err := s.CreateGroup(groupID(1), "topic-x", 0, log.Options{}); !errors.Is(err, ErrExists) { // its id is not, yet
+		t.Fatal(err)
+	}
+	if err := s.Checkpoint(t.Context(), snapshotAll); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateGroup(groupID(1), "topic-x", 0, log.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

@@ -1,9 +1,10 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/fnv"
+	"hash/maphash"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -137,9 +138,12 @@ func (j journalIn) ReadDir(dir string) ([]fs.DirEntry, error) { return j.Mem.Rea
 func (j journalIn) Stat(name string) (fs.FileInfo, error)     { return j.Mem.Stat(j.at(name)) }
 func (j journalIn) SyncDir(dir string) error                  { return j.Mem.SyncDir(j.at(dir)) }
 
+var fingerprintSeed = maphash.MakeSeed()
+
 // fingerprint tells states apart.
 func (w *world) fingerprint() uint64 {
-	h := fnv.New64a()
+	var h maphash.Hash
+	h.SetSeed(fingerprintSeed)
 	h.Write(w.meta)
 	var walk func(dir string)
 	walk = func(dir string) {
@@ -149,7 +153,7 @@ func (w *world) fingerprint() uint64 {
 		}
 		for _, f := range files {
 			name := path.Join(dir, f.Name())
-			fmt.Fprintf(h, "%s\x00", name)
+			fmt.Fprintf(&h, "%s\x00", name)
 			if f.IsDir() {
 				walk(name)
 				continue
@@ -158,7 +162,7 @@ func (w *world) fingerprint() uint64 {
 			if err != nil {
 				panic(err)
 			}
-			fmt.Fprintf(h, "%d\x00", len(b))
+			fmt.Fprintf(&h, "%d\x00", len(b))
 			h.Write(b)
 		}
 	}
@@ -166,11 +170,18 @@ func (w *world) fingerprint() uint64 {
 	return h.Sum64()
 }
 
-// capture takes the world as a power loss would leave it now.
-func capture(mem *vfs.Mem, dir string, m model, rng *rand.Rand, how string) *world {
-	meta, err := os.ReadFile(filepath.Join(dir, metaFile))
-	if err != nil {
-		meta = nil
+// capture takes the world as a power loss would leave it now. While the store is open, bbolt says what it last committed.
+func capture(mem *vfs.Mem, dir string, s *Store, m model, rng *rand.Rand, how string) *world {
+	w := &world{model: m, how: how}
+	if s != nil {
+		var b bytes.Buffer
+		if _, err := s.meta.WriteTo(&b); err == nil {
+			w.meta = b.Bytes()
+		}
 	}
-	return &world{mem: mem.CrashClone(rng), meta: meta, model: m, how: how}
+	if w.meta == nil {
+		w.meta, _ = os.ReadFile(filepath.Join(dir, metaFile)) // nil = not made yet
+	}
+	w.mem = mem.CrashClone(rng)
+	return w
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -67,7 +68,7 @@ type DB struct {
 func boltOptions(o Options) *bolt.Options {
 	return &bolt.Options{
 		Timeout: 5 * time.Second, NoSync: o.NoSync, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
-		InitialMmapSize: 1 << 20, NoStatistics: true,
+		NoStatistics: true,
 	}
 }
 
@@ -337,6 +338,15 @@ func (d *DB) update(fn func(*bolt.Tx) error) error {
 		d.mu.err = fmt.Errorf("meta: write %s: %w", d.path, err)
 	}
 	return d.mu.err
+}
+
+// WriteTo copies the whole file as of the last commit, while writes go on. It implements io.WriterTo.
+func (d *DB) WriteTo(w io.Writer) (n int64, err error) {
+	err = d.bolt.View(func(tx *bolt.Tx) error {
+		n, err = tx.WriteTo(w)
+		return err
+	})
+	return n, err
 }
 
 // Failed is the first failed write; nil while all is well.
