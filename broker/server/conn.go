@@ -69,6 +69,9 @@ func (c *conn) run() {
 	if errors.Is(err, ErrClose) || errors.Is(err, errPanicked) {
 		c.setCause(err) // answers in front of it still go out
 	}
+	if errors.Is(err, syscall.ECONNRESET) {
+		c.abort(err) // nobody reads the answers that are still due; after a mere end of input somebody may
+	}
 	if c.queue != nil {
 		c.queue.close()
 		<-c.written
