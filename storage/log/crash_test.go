@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -139,5 +140,35 @@ func TestFailureIsFinal(t *testing.T) {
 		if got, err := readAll(l, 0, 1<<20, list[2].row.LastOffset+1); err != nil || len(got) != len(joined(list)) {
 			t.Fatalf("reads go on: %d bytes, %v", len(got), err)
 		}
+	}
+}
+
+// An inline payload is believed only when it is the one that the entry names.
+func TestRecoverRefusesAnotherPayload(t *testing.T) {
+	fsys := vfs.NewMem()
+	l := create(t, fsys, testOptions())
+	cp := Checkpoint{0, 0, l.EndPosition()}
+	j := journaled{list: []made{makeBatch(t, batchSpec{count: 2, valueLen: 30})}, inline: true}
+	old := journaled{list: []made{makeBatch(t, batchSpec{count: 2, valueLen: 30, ts: 5})}, inline: true}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(fsys, testDir, cp, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := j.tail()
+	tail.Inline = old.tail().Inline
+	if err := l.Recover([]Tail{tail}); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("a superseded payload: %v", err)
+	}
+	if l, err = Open(fsys, testDir, cp, testOptions()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Recover([]Tail{j.tail()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(l, j.list, 0); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"math"
 	"os"
@@ -140,10 +141,10 @@ func (l *Log) Recover(tail []Tail) error {
 	if r == nil {
 		return fmt.Errorf("log: recover %s: not between Open and Recover", l.dir)
 	}
+	l.recovery = nil
 	if err := r.run(tail); err != nil {
 		return fmt.Errorf("log: recover %s: %w", l.dir, err)
 	}
-	l.recovery = nil
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.open = true
@@ -200,6 +201,7 @@ func (r *recovery) openEnd(tail []Tail) error {
 	if s.base == begin.Segment {
 		s.size = begin.Pos
 	}
+	s.cutAbortedLocked(l.mu.end)
 	if err := l.ensure(s); err != nil {
 		return err
 	}
@@ -218,8 +220,11 @@ func (r *recovery) place(t *Tail) error {
 		if err != nil {
 			return fmt.Errorf("read inline payload for %s: %w", t.Pos, err)
 		}
-		if err := checkRows(payload, t.Rows, l.mu.end); err != nil || len(payload) != int(t.Length) {
-			return fmt.Errorf("%w: inline payload of %d bytes for %s: %v", ErrCorrupt, len(payload), t.Pos, err)
+		if len(payload) != int(t.Length) || crc32.Checksum(payload, entry.Castagnoli) != t.CRC {
+			return fmt.Errorf("%w: the inline payload for %s is another one: %d bytes, expected %d", ErrCorrupt, t.Pos, len(payload), t.Length)
+		}
+		if err := checkRows(payload, t.Rows, l.mu.end); err != nil {
+			return fmt.Errorf("%w: inline payload for %s: %w", ErrCorrupt, t.Pos, err)
 		}
 		if _, err := s.file.WriteAt(payload, t.Pos.Pos); err != nil {
 			return err
@@ -244,8 +249,8 @@ func (r *recovery) segmentOf(t *Tail) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The index files may be of another time: all rows are at hand, so they begin anew.
-	if err := l.removeIndexes(t.Pos.Segment); err != nil {
+	// The index files may be of another time: all rows are at hand, and aborted transactions will be applied again.
+	if err := errors.Join(l.removeIndexes(t.Pos.Segment), removeIfThere(l.fsys, fileName(l.dir, t.Pos.Segment, suffixAborted))); err != nil {
 		_ = f.Close()
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func (l *Log) flushIndex(s *segment, active bool, indexBytes int64) error {
 	saved := s.saved
 	whole := saved.offsets == len(x.offsets) && saved.times == len(x.times) && !saved.stale
 	if gone || broken != nil || whole || active && size-saved.size < indexBytes && !saved.stale {
-		return nil
+		return nil //nolint:nilerr // a broken segment is reported by those who read it; its index is rebuilt
 	}
 	fresh := saved.stale || saved.offsets+saved.times == 0
 	saved, err := saveIndexes(l.fsys, l.dir, &x, saved, size)
