@@ -184,7 +184,7 @@ func parseMetrics(in io.Reader) (map[string]float64, error) {
 		if line == "" || line[0] == '#' {
 			continue
 		}
-		name, rest, value := line, "", ""
+		var name, rest, value string
 		if open := strings.IndexByte(line, '{'); open >= 0 {
 			end := strings.LastIndexByte(line, '}')
 			if end < open {

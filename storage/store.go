@@ -73,7 +73,7 @@ func Open(o Options) (*Store, error) {
 	s.mu.groups, s.mu.folders = map[GroupID]*Group{}, map[string]GroupID{}
 	s.mu.creating, s.mu.deleted = map[GroupID]uint64{}, map[GroupID]*deletion{}
 	if err := s.open(); err != nil {
-		s.release()
+		_ = s.release() // what could not be opened is the error that counts
 		return nil, err
 	}
 	s.wg.Go(s.watch) // stopped by stop, awaited in Close
@@ -189,7 +189,7 @@ func (s *Store) refuseLostMeta(name string) error {
 	dir := path.Join(s.opts.MetaDir, journalDir)
 	files, err := s.opts.journalFS.ReadDir(dir)
 	if err != nil {
-		return nil // no journal either: a new directory
+		return nil //nolint:nilerr // no journal either: a new directory
 	}
 	for _, e := range files {
 		if info, err := e.Info(); err == nil && info.Size() > 0 {

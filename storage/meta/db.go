@@ -94,11 +94,10 @@ func Open(path string, o Options) (*DB, error) {
 			if check == nil {
 				check = CheckFile
 			}
-			start := time.Now()
 			if err := check(path); err != nil {
 				return nil, fmt.Errorf("meta: %s: %w: %w", path, ErrCorrupt, err)
 			}
-			o.Logger.Info("meta.db checked after an unclean stop", "file", path, "took", time.Since(start))
+			o.Logger.Info("meta.db checked after an unclean stop", "file", path)
 		}
 	}
 	b, err := bolt.Open(path, 0o644, boltOptions(o))

@@ -196,7 +196,7 @@ func CheckFile(path string) error {
 	if err != nil {
 		return err
 	}
-	defer b.Close()
+	defer func() { _ = b.Close() }() // opened read-only
 	return b.View(func(tx *bolt.Tx) error {
 		var first error
 		for err := range tx.Check() { // drained: its goroutine ends only then

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Tx is a transaction of the metadata machine. Buckets are named by a path, "cluster" or "cluster/topics". It is valid until
@@ -22,7 +23,7 @@ func (d *DB) Update(fn func(tx Tx) error) error {
 // View runs fn in a read transaction. Keep it short: a long one blocks the writer when the file grows.
 func (d *DB) View(fn func(tx Tx) error) error {
 	err := d.bolt.View(func(tx *bolt.Tx) error { return fn(Tx{tx}) })
-	if errors.Is(err, bolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
 	return err

@@ -395,8 +395,8 @@ func (l *memLock) Close() error {
 	return nil
 }
 
-func (n *node) info(name string) fs.FileInfo {
-	return memInfo{name: name, size: int64(len(n.data)), dir: n.dir, modTime: n.modTime}
+func (d *node) info(name string) fs.FileInfo {
+	return memInfo{name: name, size: int64(len(d.data)), dir: d.dir, modTime: d.modTime}
 }
 
 type memInfo struct {

@@ -99,7 +99,7 @@ func readJar(name string) ([]message, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer jar.Close()
+	defer func() { _ = jar.Close() }() // opened for reading
 	var messages []message
 	for _, f := range jar.File {
 		if path.Dir(f.Name) != "common/message" || !strings.HasSuffix(f.Name, "Request.json") {
