@@ -305,8 +305,7 @@ func (l *Log) Delete() error {
 	l.shut()
 	l.files.Lock()
 	defer l.files.Unlock()
-	id := uuid.New()
-	parent, gone := path.Dir(l.dir), l.dir+"."+hex.EncodeToString(id[:])+suffixDelete
+	parent, gone := path.Dir(l.dir), path.Join(path.Dir(l.dir), deletedName(path.Base(l.dir)))
 	if err := l.fsys.Rename(l.dir, gone); err != nil {
 		return fmt.Errorf("log: delete %s: %w", l.dir, err)
 	}
@@ -317,6 +316,21 @@ func (l *Log) Delete() error {
 		return fmt.Errorf("log: remove %s: %w", gone, err)
 	}
 	return nil
+}
+
+// nameMax is the longest file name that common file systems take, bytes.
+const nameMax = 255
+
+// deletedName is what the folder <topic>-<partition> is renamed to. A long topic name is cut, never the partition.
+// Source: Kafka's LocalLog.logDeleteDirName.
+func deletedName(folder string) string {
+	id := uuid.New()
+	topic, partition := folder, ""
+	if dash := strings.LastIndexByte(folder, '-'); dash >= 0 {
+		topic, partition = folder[:dash], folder[dash:]
+	}
+	suffix := partition + "." + hex.EncodeToString(id[:]) + suffixDelete
+	return topic[:min(len(topic), nameMax-len(suffix))] + suffix
 }
 
 // RemoveDeleted removes the folders in parent that an interrupted Delete left behind, and returns their names.

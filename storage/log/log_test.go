@@ -419,6 +419,10 @@ func TestDeleteAndCreateAgain(t *testing.T) {
 	if _, err := l.Append(payload(makeBatch(t, batchSpec{base: 9, count: 1}))); !errors.Is(err, ErrClosed) {
 		t.Fatalf("append after delete: %v", err)
 	}
+	long := strings.Repeat("t", 249) // Kafka's longest topic name
+	if name := deletedName(long + "-12"); len(name) != nameMax || !strings.HasPrefix(name, long[:200]) || !strings.Contains(name, "t-12.") {
+		t.Fatalf("renamed to %q", name)
+	}
 	create(t, fsys, testOptions())
 	create(t, fsys, testOptions()) // over an empty one of the same topic
 	if _, err := Create(fsys, testDir, uuid.UUID{1}, 0, testOptions()); !errors.Is(err, fs.ErrExist) {
