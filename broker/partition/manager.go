@@ -158,13 +158,14 @@ func (m *Manager) Create(ctx context.Context, s Spec) (*Partition, error) {
 		return nil, translate(err)
 	}
 	p = m.newPartition(&s)
-	if err := p.open(&s, sg); err != nil {
-		return nil, translate(err)
+	err = p.open(&s, sg)
+	if err != nil {
+		p.opened = err // it exists, so it is there, and says why it serves nothing
 	}
 	m.mu.Lock()
 	m.mu.byName[name{s.Topic, s.Partition}] = p
 	m.mu.Unlock()
-	return p, nil
+	return p, translate(err)
 }
 
 // Get finds a partition.

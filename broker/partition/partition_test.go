@@ -405,6 +405,23 @@ func TestRetentionByTime(t *testing.T) {
 	if start, hw, _, _ := p.Offsets(); start != hw {
 		t.Fatalf("log start %d, high watermark %d: all is older than retention.ms", start, hw)
 	}
+	// The snapshot's end lies in the segment that goes now.
+	if err := b.host.Checkpoint(waitContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := p.Retain(waitContext(t), b.clock.Now()); err != nil || n == 0 || segments(t, b) != 1 {
+		t.Fatalf("%d segments deleted, %d left, %v", n, segments(t, b), err)
+	}
+	for range 2 {
+		b.kill(t)
+		b.start(t)
+		if start, hw, _, _ := b.get(t, 0).Offsets(); start != 10 || hw != 10 {
+			t.Fatalf("log start %d, high watermark %d", start, hw)
+		}
+	}
+	if got := mustAppend(t, b.get(t, 0), write{}); got != 10 {
+		t.Fatalf("next offset %d", got)
+	}
 }
 
 func TestLifecycle(t *testing.T) {

@@ -219,10 +219,11 @@ func (ps *producers) firstUnstable() (int64, bool) {
 	return first, true
 }
 
-// expire forgets who has not written for longer than after and has nothing open. Source: Kafka isProducerExpired.
+// expire forgets who has not written for longer than after and has nothing open. Kafka goes by the timestamp of the last
+// batch alone (isProducerExpired), and so forgets at once a producer that writes old records; here the clock counts as well.
 func (ps *producers) expire(now time.Time, after time.Duration) (count int) {
 	for id, p := range ps.byID {
-		if p.txnFirst == none && len(p.pending) == 0 && now.UnixMilli()-p.lastTimestamp >= after.Milliseconds() {
+		if p.txnFirst == none && len(p.pending) == 0 && now.UnixMilli()-max(p.lastTimestamp, p.touched) >= after.Milliseconds() {
 			delete(ps.byID, id)
 			count++
 		}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	hraft "github.com/hashicorp/raft"
 
@@ -33,9 +32,9 @@ type Host struct {
 // NewHost returns a Host without Raft groups. The Store stays the caller's, and is closed after the Host.
 func NewHost(store *storage.Store, o Options) *Host {
 	id := store.Identity()
+	o = o.withDefaults()
 	h := &Host{
-		store: store, options: o.withDefaults(), nodeID: id.NodeID, serverID: ServerID(id.NodeID, id.DiskID),
-		limiter: newLimiter(time.Now),
+		store: store, options: o, nodeID: id.NodeID, serverID: ServerID(id.NodeID, id.DiskID), limiter: newLimiter(o.Now),
 	}
 	h.mu.groups = map[storage.GroupID]*Group{}
 	return h

@@ -20,6 +20,7 @@ const (
 // Options configures a Host; the zero value is valid.
 type Options struct {
 	Logger *slog.Logger
+	Now    func() time.Time // for the log's rate limit; hashicorp/raft has its own clock
 	// Timeout is the heartbeat, election and lease timeout in one, since a lease apart from them deposes healthy leaders
 	// (R5); 0 = 5 s. It must exceed the slowest disk sync, because heartbeats wait behind those (R1).
 	Timeout time.Duration
@@ -36,6 +37,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Network == nil {
 		o.Network = NewNetwork()
