@@ -325,9 +325,7 @@ func TestConnectionLimits(t *testing.T) {
 				h.receive(c)
 			}
 			h.closed(h.dial())
-			if h.log.count("reason="+name) != 1 {
-				t.Errorf("log:\n%s", h.log.buf.String())
-			}
+			h.await("a line", func() bool { return h.log.count("reason="+name) == 1 })
 			_ = first.Close()
 			h.await("room", func() bool { return h.Connections() == 1 })
 			third := h.dial()
