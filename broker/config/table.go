@@ -87,3 +87,12 @@ func (t keyTable) sorted() keyTable {
 	slices.Sort(t.names)
 	return t
 }
+
+// OwnNames lists the broker keys that Kafka does not have.
+func OwnNames() []string {
+	var names []string
+	for _, k := range tandemBrokerKeys {
+		names = append(names, k.Name)
+	}
+	return names
+}
