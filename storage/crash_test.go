@@ -189,6 +189,9 @@ func (d *actor) create(id GroupID) error {
 	was := d.model().groups[id]
 	d.change(id, func(g *groupModel) { *g = groupModel{is: creating, folder: folder, start: start} })
 	_, err := d.store.CreateGroup(id, folder, start, log.Options{SegmentBytes: 8 << 10})
+	if err != nil && !errors.Is(err, ErrExists) {
+		return err
+	}
 	if errors.Is(err, ErrExists) && was != nil && was.is == deletedForGood {
 		d.change(id, func(g *groupModel) { *g = *was })
 		return nil
@@ -201,9 +204,11 @@ func (d *actor) create(id GroupID) error {
 func (d *actor) remove(id GroupID) error {
 	defer d.exclude(id)()
 	d.change(id, func(g *groupModel) { g.is = deleting })
-	err := d.store.DeleteGroup(id)
+	if err := d.store.DeleteGroup(id); err != nil {
+		return err
+	}
 	d.change(id, func(g *groupModel) { *g = groupModel{is: deletedForGood} })
-	return err
+	return nil
 }
 
 // leader is the producer of g, in a new term now and then.
@@ -245,7 +250,9 @@ func (d *actor) append(g *Group, gm *groupModel) error {
 		}
 	}
 	d.change(g.ID(), func(m *groupModel) { m.appending = entries })
-	err := g.Append(append([]Entry(nil), entries...), p.state)
+	if err := g.Append(append([]Entry(nil), entries...), p.state); err != nil {
+		return err
+	}
 	d.change(g.ID(), func(m *groupModel) {
 		m.entries = append(m.entries[:len(m.entries):len(m.entries)], entries...)
 		m.appending = nil
@@ -255,7 +262,7 @@ func (d *actor) append(g *Group, gm *groupModel) error {
 			}
 		}
 	})
-	return err
+	return nil
 }
 
 func (d *actor) truncate(g *Group, gm *groupModel) error {
@@ -271,14 +278,16 @@ func (d *actor) truncate(g *Group, gm *groupModel) error {
 		return err
 	}
 	d.change(g.ID(), func(m *groupModel) { m.truncating = from })
-	err = g.TruncateSuffix(from, state)
+	if err := g.TruncateSuffix(from, state); err != nil {
+		return err
+	}
 	d.change(g.ID(), func(m *groupModel) {
 		m.entries = m.entries[: from-1 : from-1]
 		m.durable = min(m.durable, from-1)
 		m.truncating = 0
 	})
 	delete(d.producers, g.ID()) // a new leader
-	return err
+	return nil
 }
 
 func (d *actor) vote(g *Group, gm *groupModel) error {
@@ -287,9 +296,11 @@ func (d *actor) vote(g *Group, gm *groupModel) error {
 		v.VotedTerm, v.Candidate = v.Term, fmt.Sprintf("%d@disk", d.rng.IntN(9))
 	}
 	d.change(g.ID(), func(m *groupModel) { m.voting = &v })
-	err := g.SetVote(v)
+	if err := g.SetVote(v); err != nil {
+		return err
+	}
 	d.change(g.ID(), func(m *groupModel) { m.vote, m.voting = v, nil })
-	return err
+	return nil
 }
 
 func (d *driver) snapshot(g *Group) error {
@@ -304,9 +315,11 @@ func (d *driver) snapshot(g *Group) error {
 	}
 	index := last - d.random(min(last-gm.snapshot, 3))
 	d.change(g.ID(), func(m *groupModel) { m.saving = index })
-	err := g.SaveSnapshot(snapshotOf(gm.entries, index))
+	if err := g.SaveSnapshot(snapshotOf(gm.entries, index)); err != nil {
+		return err
+	}
 	d.change(g.ID(), func(m *groupModel) { m.snapshot, m.saving, m.durable = index, 0, max(m.durable, index) })
-	return err
+	return nil
 }
 
 // random is below n; snapshots of several Raft groups run at a time.

@@ -40,7 +40,7 @@ type properties struct {
 
 // openFolder makes the folder if need be and locks it.
 func openFolder(fsys vfs.FS, dir string) (*folder, error) {
-	if err := fsys.MkdirAll(dir, 0o755); err != nil {
+	if err := makeFolder(fsys, dir); err != nil {
 		return nil, fmt.Errorf("storage: data directory %s cannot be made: %w", dir, err)
 	}
 	name := path.Join(dir, lockFile)
@@ -57,6 +57,24 @@ func openFolder(fsys vfs.FS, dir string) (*folder, error) {
 	}
 }
 
+// makeFolder makes dir and its missing parents durably: each new name is synced in the folder that holds it.
+func makeFolder(fsys vfs.FS, dir string) error {
+	dir = path.Clean(dir)
+	if _, err := fsys.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := path.Dir(dir)
+	if parent != dir {
+		if err := makeFolder(fsys, parent); err != nil {
+			return err
+		}
+	}
+	if err := fsys.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return fsys.SyncDir(parent)
+}
+
 // identify reads meta.properties, or writes it when there is none, and checks that it agrees with want.
 // An empty want.clusterID takes over the stored one. The agreed cluster id is returned.
 func (f *folder) identify(want properties, newID func() string) (clusterID string, err error) {
@@ -68,6 +86,10 @@ func (f *folder) identify(want properties, newID func() string) (clusterID strin
 		}
 		want.directoryID = newID()
 		f.disk = want.directoryID
+		// A start before this one may have made the folder and died before its name was durable.
+		if err := f.fs.SyncDir(path.Dir(path.Clean(f.path))); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return "", fmt.Errorf("storage: sync the folder of %s: %w", f.path, err)
+		}
 		if err := writeFileAtomic(f.fs, name, want.encode()); err != nil {
 			return "", fmt.Errorf("storage: write %s: %w", name, err)
 		}
