@@ -2,13 +2,12 @@ package controller
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync"
-
-	"crypto/rand"
 
 	"github.com/google/uuid"
 
@@ -70,12 +69,14 @@ func New(o Options) (*Controller, error) {
 }
 
 // Spec completes the Spec of a partition that was found on disk: configuration and leader-epoch floor of its topic, as far as
-// meta.db has them (what it misses, Start sets). It is partition.Options.Topic.
+// meta.db has them (what it misses, Start sets). Retention deletes nothing of a partition that no topic is known to claim. It
+// is partition.Options.Topic.
 func (c *Controller) Spec(s partition.Spec) partition.Spec {
 	if t, ok := c.Image().TopicByID(s.TopicID); ok {
 		s.Config, s.EpochFloor = t.Config, t.EpochFloor
 	} else {
 		s.Config = c.opts.Config.Topic
+		s.Config.RetentionMs, s.Config.RetentionBytes = -1, -1
 	}
 	return s
 }
