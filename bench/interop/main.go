@@ -74,7 +74,7 @@ func (f *options) parse() {
 	flag.Uint64Var(&f.seed, "seed", uint64(time.Now().UnixNano()), "seed of the kills step")
 	flag.BoolVar(&f.keep, "keep", false, "keep the data directory")
 	flag.StringVar(&f.dir, "dir", "", "folder for data, a temporary one when empty")
-	flag.BoolVar(&short, "short", false, "small numbers, for CI: 300,000 records, 5,000 lines, 30 kills")
+	flag.BoolVar(&short, "short", false, "small numbers, for CI: 1,000,000 records, 5,000 lines, 30 kills")
 	flag.Parse()
 	if short {
 		set := map[string]bool{}
@@ -82,7 +82,7 @@ func (f *options) parse() {
 		for name, small := range map[string]struct {
 			target *int
 			value  int
-		}{"records": {&f.records, 300_000}, "lines": {&f.lines, 5_000}, "kills": {&f.kills, 30}} {
+		}{"records": {&f.records, 1_000_000}, "lines": {&f.lines, 5_000}, "kills": {&f.kills, 30}} {
 			if !set[name] {
 				*small.target = small.value
 			}
