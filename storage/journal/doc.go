@@ -5,8 +5,10 @@
 //
 // Append queues records. One goroutine, the owner, takes what is queued (bounded in bytes and records), frames it, hands it to
 // the library in one WriteBatch, and syncs when a ticket in the batch waits for that; while a sync runs, further requests
-// queue, so that one sync serves all of them. Nobody else calls the library, and nobody ever reads through it: its reads race
-// with each other and trust bytes that no checksum covers.
+// queue, so that one sync serves all of them. Writing the next batch while a sync runs was tried and is slower: it splits the
+// appenders into two halves that each wait for a sync of their own (100 appenders of 1 KiB, 2 cores: 50 records a sync and
+// 40,000 to 155,000 appends/s, against 95 and 120,000 to 255,000 one after the other). Nobody else calls the library, and
+// nobody ever reads through it: its reads race with each other and trust bytes that no checksum covers.
 //
 // # Files
 //
@@ -16,7 +18,8 @@
 // before a newer one holds a byte, and the library keeps nothing of older files in memory. Open does the same: it always
 // continues in an empty file. The library parses the last file only, and that one is empty: it never meets bytes of an earlier
 // run, and a damaged file stays where it is, as evidence, until the checkpoint has passed it (then it is renamed to
-// NAME.damaged instead of being unlinked; the library passes over such names).
+// NAME.damaged instead of being unlinked; the library passes over such names). It is scanned again at each start, with the
+// same result.
 //
 // # The mark
 //
@@ -38,6 +41,12 @@
 // A journal payload is chosen by clients, who could put bytes that look like journal records into it. They are only looked at
 // when a record's header and length are both destroyed; then, of all chains of records that are found, the one that reaches the
 // end of the file is believed.
+//
+// Of a record and the one behind it whose checksums all hold but whose chain does not, the later one is reported: nothing tells
+// which of the two is the wrong one.
+//
+// Records of a Raft group that were written behind damage prove the group whole in it (Damage.Whole). That is true because a
+// Raft group that may be hurt goes offline, and writes nothing until it is rebuilt.
 //
 // # Failing
 //

@@ -116,6 +116,28 @@ func TestPayloadThatLooksLikeRecords(t *testing.T) {
 	}
 }
 
+// A record whose own checksums hold, in the place of another one with its sequence: only the chain tells.
+func TestRecordOfAnotherHistory(t *testing.T) {
+	fill := func(index uint64) func(j *Journal) {
+		return func(j *Journal) {
+			for i := range 6 {
+				rec := inlineEntry(1, uint64(i+1), 60)
+				if i == 3 {
+					rec.Index = index
+				}
+				mustAppend(t, j, true, rec)
+			}
+		}
+	}
+	a, b := makeSample(t, Options{}, fill(4)), makeSample(t, Options{}, fill(9))
+	dir := filepath.Join(memDir(t), "journal")
+	a.write(t, dir, func(c [][]byte) { copy(c[0][a.where[3].frame:], b.content[0][b.where[3].frame:b.where[3].end]) })
+	out := a.open(t, dir, Options{})
+	if len(out.r.Damage) != 1 || out.r.Damage[0].From != 5 || !slices.Equal(out.r.Damage[0].Groups, groups([]int{1})) {
+		t.Fatalf("damage %+v", out.r.Damage)
+	}
+}
+
 // What a newer binary wrote stops the start, by name and place; a may-skip kind is passed over.
 func TestUnknownKindsAndVersions(t *testing.T) {
 	s := fourGroups(t)

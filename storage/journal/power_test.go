@@ -262,3 +262,67 @@ func checkState(t *testing.T, d *disk, h *history, rng *rand.Rand, dir, op strin
 		t.Errorf("before %s: next sequence %d, %d records are there", op, j.NextSequence(), next-1)
 	}
 }
+
+// What a repair gives to its caller, and what is appended behind it, is promised: it survives the next power loss. The first
+// stop is a kill, which leaves everything with the system and nothing new on the disk, or a power loss.
+func TestPowerLossBehindARepair(t *testing.T) {
+	for seed := range uint64(powerStates(t) / 5) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		root := memDir(t)
+		d := newDisk(filepath.Join(root, "a"))
+		j, _ := mustOpen(t, d.dir, (&seam{before: func(op, name string) error { d.ask(op, name); return nil }, after: d.done}).options(
+			Options{SegmentBytes: 1500, MarkInterval: time.Hour}))
+		for i := range 3 + rng.IntN(12) {
+			mustAppend(t, j, rng.IntN(2) == 0, inlineEntry(1, uint64(i+1), 1+rng.IntN(700)))
+		}
+		second := newDisk(filepath.Join(root, "b"))
+		if rng.IntN(2) == 0 {
+			if err := d.lose(rng, second.dir); err != nil {
+				t.Fatal(err)
+			}
+			second.synced = second.now()
+		} else {
+			s := sample{}
+			for name, b := range d.now() {
+				s.names, s.content = append(s.names, name), append(s.content, b)
+			}
+			s.write(t, second.dir, nil)
+			second.synced = d.synced
+		}
+		for name := range second.now() {
+			second.names[name] = d.names[name] || second.synced[name] != nil
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		j, r := mustOpen(t, second.dir, (&seam{before: func(op, name string) error { second.ask(op, name); return nil }, after: second.done}).options(
+			Options{SegmentBytes: 1500, MarkInterval: time.Hour}))
+		promised := all(t, r)
+		for i := range 2 {
+			rec := inlineEntry(2, uint64(i+1), 300)
+			rec.Sequence = mustAppend(t, j, true, rec)
+			promised = append(promised, rec)
+		}
+		if err := second.lose(rng, filepath.Join(root, "c")); err != nil {
+			t.Fatal(err)
+		}
+		_, r = mustOpen(t, filepath.Join(root, "c"), (&seam{}).options(Options{MarkInterval: time.Hour}))
+		there := map[uint64]Record{}
+		for _, rec := range all(t, r) {
+			there[rec.Sequence] = rec
+		}
+		for i := range promised {
+			got := there[promised[i].Sequence]
+			if got.Sequence == 0 {
+				t.Fatalf("seed %d: record %d is lost, cut %+v", seed, promised[i].Sequence, r.Cut)
+			}
+			compare(t, &got, &promised[i])
+		}
+		if len(r.Damage) != 0 {
+			t.Fatalf("seed %d: damage %+v", seed, r.Damage)
+		}
+		if err := os.RemoveAll(root); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
