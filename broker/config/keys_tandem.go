@@ -10,7 +10,7 @@ var tandemBrokerKeys = []Key{
 		Doc: "The default of the topic key write.caching: acknowledge records before they are synced to disk."},
 	{Name: "journal.inline.max.bytes", Type: Int, Default: "16384", Min: "0", Max: "16777216", Effect: Honoured,
 		Doc: "Record batches up to this size are written into the journal and copied to their segment without a sync of their own; larger ones are synced in their segment, beside the journal."},
-	{Name: "journal.segment.bytes", Type: Int, Default: "8388608", Min: "1048576", Max: "1073741824", Effect: Honoured,
+	{Name: "journal.segment.bytes", Type: Int, Default: "4194304", Min: "1048576", Max: "1073741824", Effect: Honoured,
 		Doc: "The journal starts a new file after this many bytes."},
 	{Name: "checkpoint.bytes", Type: Long, Default: "67108864", Min: "1048576", Effect: Honoured,
 		Doc: "A checkpoint is due after this many bytes of journal; it bounds what a restart reads."},
