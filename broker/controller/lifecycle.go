@@ -18,6 +18,9 @@ const (
 	// not to drown the disk.
 	workersMax = 128
 
+	// attemptMax is how long one attempt may take before its place goes to another.
+	attemptMax = 30 * time.Second
+
 	retryMin = 200 * time.Millisecond
 	retryMax = 30 * time.Second
 )
@@ -45,7 +48,8 @@ type lifecycle struct {
 
 	mu struct {
 		sync.Mutex
-		tasks map[name]*task // the newest for each folder
+		tasks  map[name]*task // the newest for each folder
+		closed bool
 	}
 }
 
@@ -71,10 +75,22 @@ func newLifecycle(serverID string, logger *slog.Logger) *lifecycle {
 	return l
 }
 
-// close gives up what is under way and waits for it.
+// close gives up what is under way, begins nothing more, and waits.
 func (l *lifecycle) close() {
+	l.mu.Lock()
+	l.mu.closed = true
+	l.mu.Unlock()
 	l.cancel()
 	l.wait.Wait()
+}
+
+// spawn runs fn beside its caller, unless the lifecycle is closed; close waits for it.
+func (l *lifecycle) spawn(fn func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.mu.closed {
+		l.wait.Go(fn)
+	}
 }
 
 // create brings the partitions of t from index first on into being where they are this broker's.
@@ -123,50 +139,53 @@ func (l *lifecycle) createOne(ctx context.Context, spec partition.Spec) error {
 
 // remove deletes the partitions of a topic from this broker's disks.
 func (l *lifecycle) remove(t *Topic) {
-	var all sync.WaitGroup
+	var tasks []*task
 	for i, p := range t.Partitions {
 		if !l.mine(p) {
 			continue
 		}
-		all.Add(1)
-		ended := l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error {
+		tasks = append(tasks, l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error {
 			err := l.partitions.Delete(ctx, t.ID, int32(i))
 			if errors.Is(err, partition.ErrUnknown) {
 				return nil
 			}
 			return err
-		})
-		l.wait.Go(func() { // ends with the task
-			<-ended
-			all.Done()
-		})
+		}))
 	}
-	l.wait.Go(func() { // ends with the tasks
-		all.Wait()
-		if l.ctx.Err() == nil {
+	l.spawn(func() { // ends with the tasks, or with close
+		for _, work := range tasks {
+			select {
+			case <-work.ended:
+			case <-l.ctx.Done():
+				return
+			}
+		}
+		if l.ctx.Err() == nil { // else a task may have ended without success
 			l.gone(t.ID)
 			l.logger.Info("topic deleted", "topic", t.Name, "id", t.ID.String(), "partitions", len(t.Partitions))
 		}
 	})
 }
 
-// begin starts work behind whatever is under way for the same folder; the result is closed when it has ended.
-func (l *lifecycle) begin(n name, topicID uuid.UUID, work func(context.Context) error) <-chan struct{} {
+// begin starts work behind whatever is under way for the same folder.
+func (l *lifecycle) begin(n name, topicID uuid.UUID, work func(context.Context) error) *task {
 	t := &task{topicID: topicID, tried: make(chan struct{}), ended: make(chan struct{})}
 	l.mu.Lock()
 	t.before = l.mu.tasks[n]
 	l.mu.tasks[n] = t
 	l.mu.Unlock()
-	l.wait.Go(func() { // ended by success or close, which waits
-		l.run(n, t, work)
-	})
-	return t.ended
+	l.spawn(func() { l.run(n, t, work) }) // ended by success or close, which waits
+	return t
 }
 
 func (l *lifecycle) run(n name, t *task, work func(context.Context) error) {
 	defer l.end(n, t)
 	if t.before != nil {
-		<-t.before.ended
+		select {
+		case <-t.before.ended:
+		case <-l.ctx.Done():
+			return
+		}
 		t.before = nil
 	}
 	for pause := retryMin; ; pause = min(2*pause, retryMax) {
@@ -196,7 +215,9 @@ func (l *lifecycle) attempt(work func(context.Context) error) error {
 		return l.ctx.Err()
 	}
 	defer func() { <-l.workers }()
-	return work(l.ctx)
+	ctx, cancel := context.WithTimeout(l.ctx, attemptMax)
+	defer cancel()
+	return work(ctx)
 }
 
 func (l *lifecycle) end(n name, t *task) {
@@ -224,6 +245,8 @@ func (l *lifecycle) await(ctx context.Context, t *Topic, first int) error {
 			}
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-l.ctx.Done():
+			return l.ctx.Err()
 		}
 	}
 	return nil

@@ -10,7 +10,6 @@ package handler
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -31,8 +30,12 @@ func (h *Handler) describeConfigs(_ context.Context, c call[*kmsg.DescribeConfig
 		if code != codeNone {
 			out.ErrorCode, out.ErrorMessage = h.fail("DescribeConfigs", code), text(message)
 		}
+		wanted := make(map[string]struct{}, len(r.ConfigNames))
+		for _, name := range r.ConfigNames {
+			wanted[name] = struct{}{}
+		}
 		for i := range described {
-			if len(r.ConfigNames) == 0 || slices.Contains(r.ConfigNames, described[i].Key.Name) {
+			if _, ok := wanted[described[i].Key.Name]; ok || len(wanted) == 0 {
 				out.Configs = append(out.Configs, describedConfig(&described[i], c))
 			}
 		}

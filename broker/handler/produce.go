@@ -48,9 +48,9 @@ type produceReply struct {
 	listener string
 	arrived  time.Time
 	acks     int16
-	deadline time.Time
+	timeout  time.Duration // from arrival, of acks=all
 	topics   []producedTopic
-	expired  bool // the deadline has passed, or the connection ended
+	expired  bool // the time is up, or the connection ended
 }
 
 type producedTopic struct {
@@ -73,8 +73,8 @@ func (h *Handler) produce(_ context.Context, r *server.Request) server.Reply {
 	req := r.Body.(*kmsg.ProduceRequest)
 	reply := &produceReply{
 		h: h, header: r.Header, listener: r.Listener, arrived: r.Arrived, acks: req.Acks,
-		deadline: r.Arrived.Add(time.Duration(max(req.TimeoutMillis, 0)) * time.Millisecond),
-		topics:   make([]producedTopic, len(req.Topics)),
+		timeout: time.Duration(max(req.TimeoutMillis, 0)) * time.Millisecond,
+		topics:  make([]producedTopic, len(req.Topics)),
 	}
 	image := h.controller.Image()
 	for i := range req.Topics {
@@ -147,10 +147,14 @@ func (r *produceReply) Ready() bool {
 }
 
 // Wait implements server.Reply. acks=0 waits too, for the leader's log, though its client does not: an error must still close
-// the connection, and what a client has in flight must be bounded.
+// the connection, and what a client has in flight must be bounded. The request's timeout is for acks=all only, as in Kafka.
 func (r *produceReply) Wait(ctx context.Context) {
-	timer := time.NewTimer(r.deadline.Sub(r.h.now()))
-	defer timer.Stop()
+	var late <-chan time.Time
+	if r.acks == acksAll {
+		timer := time.NewTimer(r.timeout - r.h.now().Sub(r.arrived))
+		defer timer.Stop()
+		late = timer.C
+	}
 	for i := range r.topics {
 		for j := range r.topics[i].partitions {
 			a := r.topics[i].partitions[j].append
@@ -164,7 +168,7 @@ func (r *produceReply) Wait(ctx context.Context) {
 			}
 			select {
 			case <-r.settled(a):
-			case <-timer.C:
+			case <-late:
 				r.expired = true
 				return
 			case <-ctx.Done():

@@ -43,7 +43,11 @@ type conn struct {
 	cancel   context.CancelFunc
 	queue    *pipeline     // nil before the first pipelined request
 	written  chan struct{} // closed when the writer has ended
-	decoded  int64         // bytes that the request in work has reserved of the decode budget
+
+	// What the request in work holds, until letGo.
+	frame    *wire.Buffer
+	reserved int64 // bytes of the frame budget
+	decoded  int64 // bytes of the decode budget
 
 	mu struct {
 		sync.Mutex
@@ -107,39 +111,47 @@ func (c *conn) next() error {
 	if err != nil {
 		return err
 	}
-	reserved := int64(size)
-	if err := c.server.frames.acquire(c.ctx, reserved); err != nil {
+	if err := c.server.frames.acquire(c.ctx, int64(size)); err != nil {
 		return err
 	}
-	kept := false // a pipelined request holds its reservation until it is answered
-	defer func() {
-		c.releaseDecoded()
-		if !kept {
-			c.server.frames.release(reserved)
-		}
-	}()
-	frame, err := c.readFrame(size)
-	if err != nil {
+	c.reserved = int64(size)
+	defer c.letGo()
+	if c.frame, err = c.readFrame(size); err != nil {
 		return err
 	}
-	defer frame.Release()
-	r, err := c.header(frame)
+	r, err := c.header(c.frame)
 	if err != nil {
 		return err
 	}
 	pipelined := c.server.handler.Pipelined(r.Header.Key)
-	if err := c.await(pipelined, reserved); err != nil {
+	if err := c.await(pipelined, c.reserved); err != nil {
 		return err
 	}
 	if err := c.decode(r); err != nil {
 		return err
 	}
-	if !pipelined {
-		return c.answer(r)
+	if pipelined {
+		c.start(r)
+		return nil
 	}
-	c.start(r, reserved)
-	kept = true
-	return nil
+	return c.answer(r)
+}
+
+// letGo gives back what the request in work holds. Twice is safe.
+func (c *conn) letGo() {
+	c.releaseDecoded()
+	c.releaseFrame()
+}
+
+func (c *conn) releaseFrame() {
+	if c.frame != nil {
+		c.frame.Release()
+		c.frame = nil
+	}
+	if c.reserved > 0 {
+		c.server.frames.release(c.reserved)
+		c.reserved = 0
+	}
 }
 
 // awaitFrame waits for the next frame's size.
@@ -149,7 +161,7 @@ func (c *conn) awaitFrame() (int, error) {
 			return 0, err
 		}
 	}
-	if c.server.draining.Load() {
+	if c.server.draining.Load() && !c.frameBuffered() {
 		return 0, errDraining
 	}
 	size, err := wire.PeekFrame(c.reader, c.server.opts.Limits.RequestBytesMax)
@@ -160,6 +172,15 @@ func (c *conn) awaitFrame() (int, error) {
 		return 0, errIdle
 	}
 	return size, err
+}
+
+// frameBuffered says whether the next frame has been read already, whole or in a part that will be refused.
+func (c *conn) frameBuffered() bool {
+	if c.reader.Buffered() < peekedBytes {
+		return false
+	}
+	size, err := wire.PeekFrame(c.reader, c.server.opts.Limits.RequestBytesMax)
+	return err != nil || c.reader.Buffered() >= prefixBytes+size
 }
 
 // readFrame reads the frame whose size awaitFrame told.
@@ -240,15 +261,17 @@ const keyAPIVersions = 18
 // errFailed says that the writer has already said why.
 var errFailed = errors.New("connection failed")
 
-// start handles a pipelined request; its answer, now queued, takes over the reservation.
-func (c *conn) start(r *Request, reserved int64) {
+// start handles a pipelined request; its answer, now queued, takes over the reservation for the frame.
+func (c *conn) start(r *Request) {
 	reply := c.server.handler.Handle(c.ctx, r)
-	c.queue.put(pending{reply: reply, api: apiName(r.Header.Key), arrived: r.Arrived, reserved: reserved})
+	c.queue.put(pending{reply: reply, api: apiName(r.Header.Key), arrived: r.Arrived, reserved: c.reserved})
+	c.reserved = 0
 }
 
-// answer handles a request that is served strictly after all earlier ones, and sends its answer.
+// answer handles a request that is served strictly after all earlier ones, and sends its answer. A long poll holds no frame.
 func (c *conn) answer(r *Request) error {
 	reply := c.server.handler.Handle(c.ctx, r)
+	c.releaseFrame()
 	defer reply.Done()
 	reply.Wait(c.ctx)
 	if err := reply.Send(c.out); err != nil {

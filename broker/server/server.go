@@ -111,8 +111,8 @@ func (s *Server) Serve(h Handler) {
 	}
 }
 
-// Shutdown stops accepting, lets every connection finish the requests that it has already sent whole, and closes it. When ctx
-// ends first the rest is cut off; the error is then ctx's. All goroutines have ended on return. Twice is safe.
+// Shutdown stops accepting, lets every connection finish the requests that have been read from it, and closes it. When ctx ends
+// first the rest is cut off; the error is then ctx's. All goroutines have ended on return. Twice is safe.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	s.cancel()
