@@ -31,6 +31,9 @@ func (r *recovery) charge() {
 		for id, p := range r.groups {
 			if (contains(d.Groups, id) || d.Unidentified && !contains(d.Whole, id)) && p.mayHaveLost(d) {
 				p.hurt = errors.Join(p.hurt, err)
+				if p.first == 0 || d.From < p.first {
+					p.first = d.From // keeps the damaged part in the journal: without it the group would look whole
+				}
 			}
 		}
 	}

@@ -197,22 +197,5 @@ func removeFolder(f *folder, name string, topic uuid.UUID) error {
 	if !mayBelongTo(f.fs, dir, topic) {
 		return nil
 	}
-	u := uuid.New()
-	gone := fmt.Sprintf("%s.%x%s", dir, u[:], deleteSuffix)
-	if err := f.fs.Rename(dir, gone); err != nil {
-		return err
-	}
-	if err := f.fs.SyncDir(f.path); err != nil {
-		return err
-	}
-	return f.fs.RemoveAll(gone)
-}
-
-// isDeleted recognises <folder>.<32 hex>-delete.
-func isDeleted(name string) bool {
-	base, ok := strings.CutSuffix(name, deleteSuffix)
-	if !ok || len(base) < 34 || base[len(base)-33] != '.' {
-		return false
-	}
-	return strings.Trim(base[len(base)-32:], "0123456789abcdef") == ""
+	return log.RemoveFolder(f.fs, dir)
 }

@@ -25,6 +25,8 @@ type recovery struct {
 	groups  map[GroupID]*replay
 	deleted map[GroupID]*deletion
 	folders []map[string]bool // per log dir: what is there
+
+	payloadBytes int64 // by reference, of surviving entries
 }
 
 // recover opens the journal and every Raft group:
@@ -62,6 +64,9 @@ func (s *Store) recover() error {
 	if err := r.openGroups(); err != nil {
 		return err
 	}
+	// What had to be replayed counts towards the next checkpoint: a process that dies young again and again must not leave
+	// each successor more to read than itself had.
+	s.written(j.Size(), r.payloadBytes)
 	// All payloads are on disk now, or voided, or of a Raft group that is offline: the mark may pass.
 	return found.Close()
 }
@@ -113,6 +118,11 @@ func (r *recovery) replay() error {
 	for id, g := range r.groups {
 		if g.exists {
 			g.finish()
+			for i := range g.entries {
+				if g.entries[i].Placement == journal.ByReference {
+					r.payloadBytes += int64(g.entries[i].PayloadLength)
+				}
+			}
 			continue
 		}
 		if len(g.entries) == 0 && g.vote == (Vote{}) {
@@ -132,6 +142,9 @@ func (r *recovery) listFolders() error {
 		if f.err != nil {
 			continue
 		}
+		if removed, err := log.RemoveDeleted(f.fs, f.path); err != nil || len(removed) > 0 {
+			r.store.opts.Logger.Info("data of deleted partitions removed", "dir", f.path, "folders", removed, "err", err)
+		}
 		files, err := f.fs.ReadDir(f.path)
 		if err != nil {
 			if err = r.store.folderFailed(f, fmt.Errorf("storage: log dir %s: %w", f.path, err)); r.store.Failed() != nil {
@@ -140,14 +153,7 @@ func (r *recovery) listFolders() error {
 			continue
 		}
 		for _, e := range files {
-			name := e.Name()
-			if !isDeleted(name) {
-				r.folders[i][name] = true
-				continue
-			}
-			if err := f.fs.RemoveAll(path.Join(f.path, name)); err != nil {
-				r.store.opts.Logger.Error("deleted partition's data not removed", "folder", path.Join(f.path, name), "err", err)
-			}
+			r.folders[i][e.Name()] = true
 		}
 	}
 	return nil

@@ -86,26 +86,53 @@ func (g *Group) behind(index, term uint64) (base entry.State, end log.Position, 
 		}
 		return base, end, nil
 	}
-	var h entry.Header
-	for i := old.Index + 1; i <= index; i++ {
-		e := &entries[i-first]
-		if i == index && e.term != term {
-			return base, end, fmt.Errorf("%w: %s: snapshot at %d of term %d, entry has %d", ErrTerm, g, index, term, e.term)
-		}
-		if e.kind != TypeCommand {
-			continue
-		}
-		if err := h.Decode(e.data); err != nil {
-			return base, end, fmt.Errorf("%s: index %d: %w", g, i, err)
-		}
-		if err := base.Advance(&h); err != nil {
-			return base, end, fmt.Errorf("%s: index %d: %w", g, i, err)
-		}
-		if e.placeLength > 0 {
+	if at := entries[index-first].term; at != term {
+		return base, end, fmt.Errorf("%w: %s: snapshot at %d of term %d, entry has %d", ErrTerm, g, index, term, at)
+	}
+	err = g.advance(&base, entries[old.Index+1-first:index+1-first], old.Index+1)
+	for i := index; i > old.Index; i-- {
+		if e := &entries[i-first]; e.placeLength > 0 {
 			end = log.Position{Segment: e.place.Segment, Pos: e.place.Pos + int64(e.placeLength)}
+			break
 		}
 	}
-	return base, end, nil
+	return base, end, err
+}
+
+// advance moves state past entries, the first of which has index first.
+func (g *Group) advance(state *entry.State, entries []stored, first uint64) error {
+	var h entry.Header
+	for i := range entries {
+		if entries[i].kind != TypeCommand {
+			continue
+		}
+		err := h.Decode(entries[i].data)
+		if err == nil {
+			err = state.Advance(&h)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: index %d: %w", g, first+uint64(i), err)
+		}
+	}
+	return nil
+}
+
+// StateAt is the admission state behind the entry at index, which must be the snapshot's or above it: what Append and
+// TruncateSuffix need when a suffix goes. Errors: ErrCompacted, ErrGap.
+func (g *Group) StateAt(index uint64) (entry.State, error) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	state, snapshot := g.mu.base, g.mu.snapshot.Index
+	switch {
+	case index < snapshot:
+		return state, fmt.Errorf("%w: %s: state at %d, snapshot at %d", ErrCompacted, g, index, snapshot)
+	case index > g.mu.last:
+		return state, fmt.Errorf("%w: %s: state at %d, last entry %d", ErrGap, g, index, g.mu.last)
+	case index == snapshot:
+		return state, nil
+	}
+	err := g.advance(&state, g.mu.entries[snapshot+1-g.mu.first:index+1-g.mu.first], snapshot+1)
+	return state, err
 }
 
 // commitsMax bounds how many Raft groups one transaction of meta.db takes.

@@ -468,6 +468,32 @@ func TestCheckpointBoundsTheJournal(t *testing.T) {
 	}
 }
 
+// A process that is killed young, again and again, must not leave its successors an ever longer journal.
+func TestReplayedJournalCountsTowardsTheCheckpoint(t *testing.T) {
+	o := testOptions(t.TempDir())
+	o.CheckpointBytes = 64 << 10
+	s := openStore(t, o)
+	g, p := createGroup(t, s, 1)
+	mustAppend(t, g, p, p.noop(), p.epochBase())
+	for life := 0; ; life++ {
+		if life == 20 {
+			t.Fatalf("no checkpoint due with a journal of %d bytes", s.journal.Size())
+		}
+		p.resume(g.LastIndex(), p.term, g.State())
+		for range 4 {
+			mustAppend(t, g, p, p.data(2000, entry.Synced))
+		}
+		s.Close(false)
+		s = openStore(t, o)
+		g, _ = s.Group(groupID(1))
+		select {
+		case <-s.CheckpointC():
+			return
+		default:
+		}
+	}
+}
+
 func TestNeverClosedTwice(t *testing.T) {
 	s := openStore(t, testOptions(t.TempDir()))
 	g, p := createGroup(t, s, 1)

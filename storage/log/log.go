@@ -305,14 +305,20 @@ func (l *Log) Delete() error {
 	l.shut()
 	l.files.Lock()
 	defer l.files.Unlock()
-	parent, gone := path.Dir(l.dir), path.Join(path.Dir(l.dir), deletedName(path.Base(l.dir)))
-	if err := l.fsys.Rename(l.dir, gone); err != nil {
-		return fmt.Errorf("log: delete %s: %w", l.dir, err)
+	return RemoveFolder(l.fsys, l.dir)
+}
+
+// RemoveFolder renames a partition's folder to <name>.<32 hex>-delete, durably, and removes that. It is Delete for a folder whose
+// log is not open.
+func RemoveFolder(fsys vfs.FS, dir string) error {
+	parent, gone := path.Dir(dir), path.Join(path.Dir(dir), deletedName(path.Base(dir)))
+	if err := fsys.Rename(dir, gone); err != nil {
+		return fmt.Errorf("log: delete %s: %w", dir, err)
 	}
-	if err := l.fsys.SyncDir(parent); err != nil {
-		return fmt.Errorf("log: delete %s: %w", l.dir, err)
+	if err := fsys.SyncDir(parent); err != nil {
+		return fmt.Errorf("log: delete %s: %w", dir, err)
 	}
-	if err := l.fsys.RemoveAll(gone); err != nil {
+	if err := fsys.RemoveAll(gone); err != nil {
 		return fmt.Errorf("log: remove %s: %w", gone, err)
 	}
 	return nil
