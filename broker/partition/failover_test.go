@@ -19,7 +19,11 @@ type client struct {
 }
 
 func (c *client) run(t *testing.T, p *Partition, until int32) {
-	for c.acked < until {
+	for deadline := time.Now().Add(patience); c.acked < until; {
+		if time.Now().After(deadline) {
+			t.Errorf("producer %d stays at sequence %d: %v", c.producer, c.acked, c.errors)
+			return
+		}
 		var window []*Append
 		for seq := c.acked; seq < min(c.acked+5, until); seq++ {
 			window = append(window, write{producer: c.producer, sequence: seq, size: 50}.append(t, p))
@@ -76,6 +80,9 @@ func TestElectionsUnderLoad(t *testing.T) {
 	}
 	if err := p.WaitReady(waitContext(t)); err != nil {
 		t.Fatal(err)
+	}
+	if t.Failed() {
+		return
 	}
 	t.Logf("%d elections, errors of the first client: %v", elections, clients[0].errors)
 	checkOnce(t, p, clients, until)

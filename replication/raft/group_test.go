@@ -231,6 +231,28 @@ func TestSequenceGapIsVoid(t *testing.T) {
 	}
 }
 
+// A void in the middle of nothing else leaves a gap as well: the sequence goes on behind the last stored command.
+func TestSequenceGoesOnBehindAVoid(t *testing.T) {
+	b := newDisk(t).start(t, Options{})
+	m := &recorder{}
+	last := int64(1)<<entry.OffsetBandBits - 1 // of site epoch 0
+	g, err := b.Open(groupID(1), m, Boot{Folder: "t-1", Start: last})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.WaitReady(context20(t)); err != nil {
+		t.Fatal(err)
+	}
+	f, released := propose(t, g, 2, 10)
+	if _, err := f.Wait(context20(t)); !errors.Is(err, ErrVoid) || *released != 1 {
+		t.Fatalf("past the band: %v, released %d times", err, *released)
+	}
+	eventually(t, "nothing in flight", func() bool { return !g.Draining() })
+	if got := mustCommit(t, g, 1); got != last {
+		t.Fatalf("next offset %d, want %d", got, last)
+	}
+}
+
 func TestProposeIsRefusedWhileDraining(t *testing.T) {
 	b := newDisk(t).start(t, Options{})
 	g := b.openGroup(t, 1, &recorder{}, 0)

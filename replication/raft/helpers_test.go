@@ -202,12 +202,17 @@ func batch(t testing.TB, count, size int) (*entry.Header, []byte) {
 	}}}, payload
 }
 
-// propose proposes a batch and counts its releases.
+// propose proposes a batch and counts its releases; a released payload is scribbled over, as a pool would.
 func propose(t testing.TB, g *Group, count, size int) (*Future, *int) {
 	t.Helper()
 	released := new(int)
 	h, payload := batch(t, count, size)
-	return g.Propose(h, payload, func() { *released++ }), released
+	return g.Propose(h, payload, func() {
+		*released++
+		for i := range payload {
+			payload[i] = 0xdb
+		}
+	}), released
 }
 
 func mustCommit(t testing.TB, g *Group, count int) int64 {
