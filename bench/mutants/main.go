@@ -1,16 +1,16 @@
 // Command mutants proves that the tests would notice: it puts one seeded bug at a time into the source, runs the test that
 // is named beside it, and demands that this test fails.
 //
-//	go run ./bench/mutants            every seeded bug of bugs.go
+//	go run ./bench/mutants            every seeded bug (bugs*.go)
 //	go run ./bench/mutants -run W3    those whose name matches
 //	go run ./bench/mutants -list
 //
 // The tree itself is not touched: the changed file is laid over it with go's -overlay flag. A seeded bug whose text is no
-// longer found in the source, or that does not compile, is an error too: then bugs.go must follow the code.
+// longer found in the source, or that does not compile, is an error too: then the table must follow the code. Before any bug is
+// seeded, all named tests must pass, within the time that a bug's test has: so a test that hangs with the bug has noticed it.
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -19,56 +19,51 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
 // bug is one mistake that somebody could make.
 type bug struct {
-	name string // the hazard or rule that it breaks
-	file string // relative to the module
-	old  string // stands exactly once in file
-	new  string
-	pkg  string // package of the test
-	test string // -run pattern of the tests of which at least one must fail
+	name  string // the hazard or rule that it breaks
+	file  string // relative to the module
+	old   string // stands exactly once in file
+	new   string
+	pkg   string // package of the test, relative to the module
+	test  string // exact name of the test that must fail
+	short bool   // the test is run with -short
 }
 
 func main() {
 	run := flag.String("run", "", "only the bugs whose name matches this regular expression")
 	list := flag.Bool("list", false, "print the bugs and stop")
-	limit := flag.Duration("limit", 3*time.Minute, "time limit of one bug's test")
+	limit := flag.Duration("limit", time.Minute, "time limit of one run of a test, without compiling")
+	jobs := flag.Int("j", 2, "how many bugs are tried at a time")
 	flag.Parse()
 	only, err := regexp.Compile(*run)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
+	chosen := slices.DeleteFunc(slices.Clone(bugs), func(b bug) bool { return !only.MatchString(b.name) })
+	if *list {
+		for _, b := range chosen {
+			fmt.Printf("%-50s %s %s\n", b.name, b.pkg, b.test)
+		}
+		return
+	}
 	root, err := moduleRoot()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	caught, missed := 0, 0
-	for _, b := range bugs {
-		if !only.MatchString(b.name) {
-			continue
-		}
-		if *list {
-			fmt.Printf("%-40s %s %s\n", b.name, b.pkg, b.test)
-			continue
-		}
-		began := time.Now()
-		if err := try(root, b, *limit); err != nil {
-			missed++
-			fmt.Printf("MISSED  %-40s %v\n", b.name, err)
-			continue
-		}
-		caught++
-		fmt.Printf("caught  %-40s by %s in %.1f s\n", b.name, b.test, time.Since(began).Seconds())
+	r := runner{root: root, limit: *limit, jobs: max(*jobs, 1)}
+	if !r.baseline(chosen) {
+		os.Exit(1)
 	}
-	if *list {
-		return
-	}
+	caught, missed := r.tryAll(chosen)
 	fmt.Printf("%d passed, %d failed\n", caught, missed)
 	if missed > 0 || caught == 0 {
 		os.Exit(1)
@@ -83,9 +78,91 @@ func moduleRoot() (string, error) {
 	return filepath.Dir(strings.TrimSpace(string(out))), nil
 }
 
+type runner struct {
+	root  string
+	limit time.Duration
+	jobs  int
+}
+
+// each runs f for the numbers below n, a few at a time.
+func (r *runner) each(n int, f func(i int)) {
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range r.jobs {
+		wg.Go(func() {
+			for i := range work {
+				f(i)
+			}
+		})
+	}
+	for i := range n {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+}
+
+// baseline runs all tests that list names against the code as it is: they must exist and pass.
+func (r *runner) baseline(list []bug) bool {
+	type suite struct {
+		pkg   string
+		short bool
+	}
+	var suites []suite
+	tests := map[suite][]string{}
+	for _, b := range list {
+		s := suite{b.pkg, b.short}
+		if tests[s] == nil {
+			suites = append(suites, s)
+		}
+		if !slices.Contains(tests[s], b.test) {
+			tests[s] = append(tests[s], b.test)
+		}
+	}
+	ok := make([]bool, len(suites))
+	r.each(len(suites), func(i int) {
+		s := suites[i]
+		began := time.Now()
+		out, err := r.goTest(s.pkg, strings.Join(tests[s], "|"), s.short, "-v")
+		if err != nil {
+			fmt.Printf("UNCHANGED CODE FAILS  %s: %v\n%s", s.pkg, err, out)
+			return
+		}
+		ok[i] = true
+		for _, name := range tests[s] {
+			if !strings.Contains(out, "--- PASS: "+name+" ") {
+				fmt.Printf("NO SUCH TEST  %s: %s is missing, or skipped\n", s.pkg, name)
+				ok[i] = false
+			}
+		}
+		fmt.Printf("unchanged code passes %d tests of %s in %.1f s\n", len(tests[s]), s.pkg, time.Since(began).Seconds())
+	})
+	return !slices.Contains(ok, false)
+}
+
+// tryAll seeds one bug after the other.
+func (r *runner) tryAll(list []bug) (caught, missed int) {
+	var mu sync.Mutex
+	r.each(len(list), func(i int) {
+		b := list[i]
+		began := time.Now()
+		err := r.try(b)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			missed++
+			fmt.Printf("MISSED  %-50s %v\n", b.name, err)
+			return
+		}
+		caught++
+		fmt.Printf("caught  %-50s by %s in %.1f s\n", b.name, b.test, time.Since(began).Seconds())
+	})
+	return caught, missed
+}
+
 // try returns nil when the seeded bug is caught.
-func try(root string, b bug, limit time.Duration) error {
-	source := filepath.Join(root, b.file)
+func (r *runner) try(b bug) error {
+	source := filepath.Join(r.root, b.file)
 	text, err := os.ReadFile(source)
 	if err != nil {
 		return err
@@ -110,27 +187,31 @@ func try(root string, b bug, limit time.Duration) error {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		return err
 	}
-	return demandFailure(root, overlayFile, b, limit)
-}
-
-func demandFailure(root, overlayFile string, b bug, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-vet=off", "-overlay="+overlayFile, "-run", b.test, b.pkg)
-	cmd.Dir = root
-	out, err := cmd.CombinedOutput()
+	out, err := r.goTest(b.pkg, b.test, b.short, "-overlay="+overlayFile)
 	var exit *exec.ExitError
-	switch text := string(out); {
-	case ctx.Err() != nil:
-		return nil // hanging is noticed as well: go test's own limit is the net
-	case err == nil && strings.Contains(text, "no tests to run"):
-		return fmt.Errorf("no test matches %s in %s", b.test, b.pkg)
+	switch {
+	case err == nil && strings.Contains(out, "no tests to run"):
+		return fmt.Errorf("no test %s in %s", b.test, b.pkg)
 	case err == nil:
 		return fmt.Errorf("%s in %s passes", b.test, b.pkg)
 	case !errors.As(err, &exit):
 		return fmt.Errorf("go test: %w", err)
-	case strings.Contains(text, "[build failed]") || strings.Contains(text, "[setup failed]"):
-		return fmt.Errorf("does not compile: %s", text)
+	case strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]"):
+		return fmt.Errorf("does not compile:\n%s", out)
+	case !strings.Contains(out, "--- FAIL: "+b.test) && !strings.Contains(out, "panic: ") && !strings.Contains(out, "fatal error: "):
+		return fmt.Errorf("%s in %s did not fail, something else did:\n%s", b.test, b.pkg, out)
 	}
 	return nil
+}
+
+// goTest runs the tests of pkg whose name is one of the alternatives in names.
+func (r *runner) goTest(pkg, names string, short bool, flags ...string) (out string, err error) {
+	args := append([]string{"test", "-count=1", "-vet=off", "-timeout", r.limit.String(), "-run", "^(?:" + names + ")$"}, flags...)
+	if short {
+		args = append(args, "-short")
+	}
+	cmd := exec.Command("go", append(args, "./"+pkg)...)
+	cmd.Dir = r.root
+	b, err := cmd.CombinedOutput()
+	return string(b), err
 }
