@@ -205,9 +205,24 @@ func (f *fetchReply) readAll() {
 		f.bytes += read.Len() - had
 		if err != nil {
 			p.code = codeOf(err)
+		}
+		if err != nil || f.cutShort(&read) {
 			f.urgent = true
 		}
 	}
+}
+
+// cutShort says that a read ended before the records did, at the end of a segment or at a limit: waiting would not make it
+// longer. Source: DelayedFetch.tryComplete, case F.
+func (f *fetchReply) cutShort(read *partition.Read) bool {
+	if read.Extent == nil {
+		return false
+	}
+	end := read.HW
+	if f.isolation == partition.ReadCommitted {
+		end = read.LSO
+	}
+	return read.Extent.Next() < end
 }
 
 // unchanged says that a read would give what the last one gave.

@@ -229,6 +229,18 @@ func TestLongPoll(t *testing.T) {
 			t.Errorf("got %+v", p)
 		}
 	})
+	t.Run("not at the end of a segment", func(t *testing.T) {
+		b.CreateTopic("segments", 1, "segment.bytes=1048576")
+		for range 4 {
+			mustProduce(t, b, "segments", batch(t, nil, string(make([]byte, 500_000))))
+		}
+		req := fetch(b, 13, "segments", 0)
+		req.MaxWaitMillis, req.MinBytes, req.MaxBytes = forever, 50<<20, 50<<20
+		req.Topics[0].Partitions[0].PartitionMaxBytes = 50 << 20
+		if p := b.Dial().Do(req).(*kmsg.FetchResponse).Topics[0].Partitions[0]; len(p.RecordBatches) == 0 {
+			t.Errorf("got %+v", p)
+		}
+	})
 	t.Run("no partitions", func(t *testing.T) {
 		req := fetch(b, 13, "t", 0)
 		req.MaxWaitMillis, req.Topics = forever, nil
