@@ -132,8 +132,9 @@ func (p *Partition) open(s *Spec, sg *storage.Group) error {
 	return nil
 }
 
-// Create makes a partition; it exists for good when Create returns, and serves once Ready says so (a few syncs later). A
-// partition that exists with the same topic id is returned as it is. Errors: ErrExists for another topic's, storage's.
+// Create makes a partition; it exists for good when Create returns, and serves once Ready says so (a few syncs later). One that
+// exists with the same topic id is returned as it is, or opened where that has failed before. Errors: ErrExists for another
+// topic's, ErrStorage.
 func (m *Manager) Create(ctx context.Context, s Spec) (*Partition, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -145,20 +146,24 @@ func (m *Manager) Create(ctx context.Context, s Spec) (*Partition, error) {
 	switch {
 	case closed:
 		return nil, raft.ErrClosed
-	case ok && p.id == s.groupID():
+	case ok && p.id == s.groupID() && p.opened == nil:
 		return p, nil
-	case ok:
+	case ok && p.id != s.groupID():
 		return nil, fmt.Errorf("%w: %s-%d has topic id %s", ErrExists, s.Topic, s.Partition, p.id.Topic)
 	}
-	sg, err := m.host.Store().CreateGroup(s.groupID(), s.folder(), s.Start, m.options.logOptions(&s.Config))
-	if errors.Is(err, storage.ErrExists) {
-		return nil, fmt.Errorf("%w: %w", ErrExists, err)
-	}
-	if err != nil {
-		return nil, translate(err)
+	sg, ok := m.host.Store().Group(s.groupID())
+	if !ok {
+		var err error
+		sg, err = m.host.Store().CreateGroup(s.groupID(), s.folder(), s.Start, m.options.logOptions(&s.Config))
+		if errors.Is(err, storage.ErrExists) {
+			return nil, fmt.Errorf("%w: %w", ErrExists, err)
+		}
+		if err != nil {
+			return nil, translate(err)
+		}
 	}
 	p = m.newPartition(&s)
-	err = p.open(&s, sg)
+	err := p.open(&s, sg)
 	if err != nil {
 		p.opened = err // it exists, so it is there, and says why it serves nothing
 	}
@@ -209,16 +214,16 @@ func (p *Partition) WaitReady(ctx context.Context) error {
 	return err
 }
 
-// Delete removes a partition and its data, for good on return. What is in flight fails with ErrNotLeader. Errors: ErrUnknown,
-// storage's.
+// Delete removes a partition and its data, for good on return, whether it could be opened or not. What is in flight fails with
+// ErrNotLeader. Errors: ErrUnknown, ErrStorage; then it may be called again.
 func (m *Manager) Delete(_ context.Context, topicID uuid.UUID, partition int32) error {
 	p := m.byID(topicID, partition)
 	if p == nil {
-		return fmt.Errorf("%w: topic id %s, partition %d", ErrUnknown, topicID, partition)
+		return m.deleteStored(topicID, partition)
 	}
 	p.closed.Store(true)
 	p.notify()
-	if err := m.host.Remove(p.id); err != nil {
+	if err := m.host.Remove(p.id); err != nil && !errors.Is(err, storage.ErrUnknown) { // unknown: an earlier call got so far
 		return translate(err)
 	}
 	m.mu.Lock()
@@ -227,6 +232,16 @@ func (m *Manager) Delete(_ context.Context, topicID uuid.UUID, partition int32) 
 		delete(m.mu.byName, name{p.topic, partition})
 	}
 	return nil
+}
+
+// deleteStored removes a partition that the store has and nobody opened.
+func (m *Manager) deleteStored(topicID uuid.UUID, partition int32) error {
+	for _, g := range m.host.Store().Groups() {
+		if g.ID().Topic == topicID && g.ID().Partition == partition && g.ID() != entry.MetadataGroup {
+			return translate(m.host.Remove(g.ID()))
+		}
+	}
+	return fmt.Errorf("%w: topic id %s, partition %d", ErrUnknown, topicID, partition)
 }
 
 func (m *Manager) byID(topicID uuid.UUID, partition int32) *Partition {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -171,25 +170,44 @@ func TestDuplicatesAcrossRestarts(t *testing.T) {
 
 func TestDuplicateInFlightWaitsForTheCommit(t *testing.T) {
 	p := newBroker(t).create(t, 0)
-	// Apply waits for mu: hold it once the first batch is stored, and let go before the second is checked, which needs it too.
-	first := write{producer: 5}
-	p.append.Lock()
-	done := make(chan *Append)
-	released := 0
-	go func() { done <- p.Append(first.batch(t), func() {}) }()
-	go func() { done <- p.Append(first.batch(t), func() {}) }()
-	p.append.Unlock()
-	a, b := <-done, <-done
-	ra, errA := wait(t, a)
-	rb, errB := wait(t, b)
-	if errA != nil || errB != nil || ra.BaseOffset != 0 || rb.BaseOffset != 0 {
-		t.Fatalf("%+v, %v; %+v, %v", ra, errA, rb, errB)
+	batch := write{producer: 5}.batch(t)
+	first := &Append{partition: p, producerID: none}
+	if err := first.describe(batch, entry.Synced); err != nil {
+		t.Fatal(err)
 	}
-	if r, err := wait(t, p.Append(first.batch(t), func() { released++ })); err != nil || r.BaseOffset != 0 || released != 1 {
+	p.append.Lock() // as Append does, stopped where its proposal is in flight
+	if _, err := p.admit(first); err != nil {
+		t.Fatal(err)
+	}
+	first.future = p.group.ProposeFor(&first.header, batch, func() {}, first)
+	p.append.Unlock()
+	released := 0
+	again := p.Append(write{producer: 5}.batch(t), func() { released++ })
+	r, err := wait(t, again)
+	if err != nil || r.BaseOffset != 0 || released != 1 {
 		t.Fatalf("%+v, %v, released %d times", r, err, released)
+	}
+	if _, err := wait(t, first); err != nil {
+		t.Fatal(err)
 	}
 	if _, hw, _, _ := p.Offsets(); hw != 1 {
 		t.Fatalf("written twice: high watermark %d", hw)
+	}
+
+	// One that never commits: its duplicate is the same Append, and fails with it.
+	lost := &Append{partition: p, producerID: none}
+	if err := lost.describe(write{producer: 5, sequence: 1}.batch(t), entry.Synced); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.admit(lost); err != nil {
+		t.Fatal(err)
+	}
+	if got := (write{producer: 5, sequence: 1}).append(t, p); got != lost {
+		t.Fatal("the duplicate does not wait for the batch in flight")
+	}
+	lost.ProposalDone(ErrRetriable)
+	if got := mustAppend(t, p, write{producer: 5, sequence: 1}); got != 1 {
+		t.Fatalf("sent again, it went to offset %d", got)
 	}
 }
 
@@ -330,100 +348,6 @@ func TestDeleteRecordsSurvivesRestart(t *testing.T) {
 	}
 }
 
-func segments(t *testing.T, b *broker) (n int) {
-	t.Helper()
-	files, err := os.ReadDir(filepath.Join(b.dir, "t-0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		if strings.HasSuffix(f.Name(), ".log") {
-			n++
-		}
-	}
-	return n
-}
-
-// Segments go only once a durable snapshot lies behind them, and every restart sees the same log start.
-func TestRetentionBySize(t *testing.T) {
-	b := newBroker(t)
-	b.config.SegmentBytes, b.config.RetentionBytes = 20_000, 30_000
-	p := b.create(t, 0)
-	for range 20 {
-		mustAppend(t, p, write{size: 5000, ts: b.clock.Now().UnixMilli()})
-	}
-	before := segments(t, b)
-	n, err := p.Retain(waitContext(t), b.clock.Now())
-	start, hw, _, _ := p.Offsets()
-	if err != nil || n != 0 || start < 10 || start > 16 || segments(t, b) != before {
-		t.Fatalf("before a checkpoint: %d segments deleted, log start %d, %v", n, start, err)
-	}
-	b.kill(t)
-	b.start(t)
-	p = b.get(t, 0)
-	if again, hwAgain, _, _ := p.Offsets(); again != start || hwAgain != hw {
-		t.Fatalf("after a restart log start %d, high watermark %d, want %d, %d", again, hwAgain, start, hw)
-	}
-	if err := b.host.Checkpoint(waitContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	n, err = p.Retain(waitContext(t), b.clock.Now())
-	if err != nil || n == 0 || segments(t, b) != before-n {
-		t.Fatalf("after a checkpoint: %d of %d segments deleted, %d left, %v", n, before, segments(t, b), err)
-	}
-	b.kill(t)
-	b.start(t)
-	p = b.get(t, 0)
-	if again, hwAgain, _, _ := p.Offsets(); again != start || hwAgain != hw {
-		t.Fatalf("after another log start %d, high watermark %d, want %d, %d", again, hwAgain, start, hw)
-	}
-	r, err := p.Read(start, 1<<20, ReadUncommitted, -1, true)
-	if err != nil || r.Extent == nil {
-		t.Fatal(err)
-	}
-	r.Extent.Release()
-	mustAppend(t, p, write{})
-}
-
-func TestRetentionByTime(t *testing.T) {
-	b := newBroker(t)
-	b.config.SegmentBytes, b.config.RetentionMs = 20_000, 60_000
-	p := b.create(t, 0)
-	for range 10 {
-		mustAppend(t, p, write{size: 5000, ts: b.clock.Now().UnixMilli()})
-	}
-	if _, err := p.Retain(waitContext(t), b.clock.Now()); err != nil {
-		t.Fatal(err)
-	}
-	if start, _, _, _ := p.Offsets(); start != 0 {
-		t.Fatalf("log start %d before its time", start)
-	}
-	b.clock.add(2 * time.Minute)
-	if _, err := p.Retain(waitContext(t), b.clock.Now()); err != nil {
-		t.Fatal(err)
-	}
-	if start, hw, _, _ := p.Offsets(); start != hw {
-		t.Fatalf("log start %d, high watermark %d: all is older than retention.ms", start, hw)
-	}
-	// The snapshot's end lies in the segment that goes now.
-	if err := b.host.Checkpoint(waitContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := p.Retain(waitContext(t), b.clock.Now()); err != nil || n == 0 || segments(t, b) != 1 {
-		t.Fatalf("%d segments deleted, %d left, %v", n, segments(t, b), err)
-	}
-	for range 2 {
-		b.kill(t)
-		b.start(t)
-		if start, hw, _, _ := b.get(t, 0).Offsets(); start != 10 || hw != 10 {
-			t.Fatalf("log start %d, high watermark %d", start, hw)
-		}
-	}
-	if got := mustAppend(t, b.get(t, 0), write{}); got != 10 {
-		t.Fatalf("next offset %d", got)
-	}
-}
-
 func TestLifecycle(t *testing.T) {
 	b := newBroker(t)
 	p := b.create(t, 0)
@@ -457,6 +381,33 @@ func TestLifecycle(t *testing.T) {
 	}
 	if got := mustAppend(t, p, write{}); got != 0 || p.Epoch() != 5 {
 		t.Fatalf("offset %d, leader epoch %d", got, p.Epoch())
+	}
+}
+
+// What could not be opened can be opened later, and deleted.
+func TestPartitionThatCouldNotBeOpened(t *testing.T) {
+	b := newBroker(t)
+	spec := Spec{Topic: "t", TopicID: topicID, Config: b.config}
+	sg, err := b.store.CreateGroup(spec.groupID(), spec.folder(), 0, b.options.logOptions(&spec.Config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := b.newPartition(&spec)
+	p.log, p.opened = sg.Log(), errors.New("no luck")
+	b.Manager.mu.byName[name{"t", 0}] = p
+	wantError(t, p, write{}, ErrStorage)
+	if _, err := p.Read(0, 1, ReadUncommitted, -1, true); !errors.Is(err, ErrStorage) {
+		t.Fatal(err)
+	}
+	mustAppend(t, b.create(t, 0), write{})
+	b.Manager.mu.Lock()
+	delete(b.Manager.mu.byName, name{"t", 0})
+	b.Manager.mu.Unlock()
+	if err := b.Delete(waitContext(t), topicID, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := b.store.Group(spec.groupID()); ok {
+		t.Fatal("still stored")
 	}
 }
 

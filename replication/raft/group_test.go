@@ -335,3 +335,22 @@ func TestBootstrapIsFinishedAfterACrash(t *testing.T) {
 	b := d.start(t, Options{})
 	mustCommit(t, b.openGroup(t, 1, &recorder{}, 0), 1)
 }
+
+// A clean stop right after a creation: nothing was applied yet, and the checkpoint must not fail on that.
+func TestCheckpointBeforeTheFirstBarrier(t *testing.T) {
+	d := newDisk(t)
+	b := d.start(t, Options{})
+	var voters = []string{b.serverID, "2@elsewhere"} // so that nobody is elected
+	if _, err := b.Open(groupID(1), &recorder{}, Boot{Folder: "t-1", Voters: voters}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(context20(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.store.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	if sg, ok := d.open(t).Group(groupID(1)); !ok || sg.LastIndex() != 1 {
+		t.Fatal("the membership entry is gone")
+	}
+}

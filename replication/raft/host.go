@@ -214,7 +214,11 @@ func (h *Host) Checkpoint(ctx context.Context) error {
 		if !ok {
 			return ErrUnknown
 		}
-		return g.raft.Load().Snapshot().Error()
+		err := g.raft.Load().Snapshot().Error()
+		if errors.Is(err, hraft.ErrNothingNewToSnapshot) {
+			return nil // nothing was applied since the start, no barrier either: its entries stay in the journal
+		}
+		return err
 	})
 }
 

@@ -1,0 +1,146 @@
+package raft
+
+import (
+	"bytes"
+	"errors"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	hraft "github.com/hashicorp/raft"
+
+	"github.com/tandembroker/tandem/protocol/record"
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/vfs"
+)
+
+// The caller's buffer goes back to its pool, and to another request, as soon as it is released.
+func TestPayloadIsReleasedOnlyOnceStored(t *testing.T) {
+	for name, size := range map[string]int{"inline": 10, "by reference": 100_000} {
+		t.Run(name, func(t *testing.T) {
+			b := newDisk(t).start(t, Options{})
+			g := b.openGroup(t, 1, &recorder{}, 0)
+			h, payload := batch(t, 2, size)
+			f := g.Propose(h, payload, func() {
+				for i := range payload {
+					payload[i] = 0xee
+				}
+			})
+			if _, err := f.Wait(context20(t)); err != nil {
+				t.Fatal(err)
+			}
+			x, err := g.sg.Log().Read(0, 1<<20, 2, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer x.Release()
+			raw, err := x.ReadAll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored, _, err := record.Next(raw)
+			if err == nil {
+				err = stored.CheckCRC()
+			}
+			if err != nil {
+				t.Fatalf("stored after it was released: %v", err)
+			}
+		})
+	}
+}
+
+// A follower takes the offsets that the leader gave, gaps included: they are never its own log end.
+func TestFollowerKeepsTheLeadersOffsets(t *testing.T) {
+	b := newDisk(t).start(t, Options{})
+	g := b.openGroup(t, 1, &recorder{}, 0)
+	mustCommit(t, g, 3)
+	s := newLogStoreView(g)
+	s.state = g.sg.State()
+	term, _, _ := g.Serving()
+	h, payload := batch(t, 2, 10)
+	h.ValidatedTerm, h.AppendSequence = term, s.state.AppendSequence+1
+	leader := s.state
+	leader.NextOffset = 1000 // behind a gap, as a promotion leaves
+	leader.Stamp(h, term)
+	stamp(h, payload)
+	sent, header := bytes.Clone(payload), h.Append(nil)
+	err := s.StoreLogs([]*hraft.Log{{Index: g.sg.LastIndex() + 1, Term: term, Data: header, Extensions: payload}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := g.sg.Log()
+	x, err := l.Read(1000, 1<<20, l.LogEnd(), true)
+	if err != nil {
+		t.Fatalf("the log ends at %d, %v", l.LogEnd(), err)
+	}
+	defer x.Release()
+	stored, err := x.ReadAll()
+	if err != nil || !bytes.Equal(stored, sent) || l.LogEnd() != 1002 {
+		t.Fatalf("%d bytes stored, the leader sent %d, the log ends at %d, %v", len(stored), len(sent), l.LogEnd(), err)
+	}
+}
+
+// A truncation that failed may have happened or not: whoever went on would answer the next append from either.
+func TestGuardR4FailedTruncationEndsTheRaftGroup(t *testing.T) {
+	d := newMemDisk(t)
+	b := d.start(t, Options{})
+	g := b.openGroup(t, 1, &recorder{}, 0)
+	for range 3 {
+		mustCommit(t, g, 1)
+	}
+	s := newLogStoreView(g)
+	s.state = g.sg.State()
+	d.mem.SetHook((&vfs.Fault{Ops: vfs.OpTruncate, Err: syscall.EIO, Sticky: true}).Hook)
+	last := g.sg.LastIndex()
+	if err := s.DeleteRange(last, last); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("got %v", err)
+	}
+	g.mu.Lock()
+	failed := g.mu.failed
+	g.mu.Unlock()
+	if failed == nil {
+		t.Fatal("the Raft group goes on")
+	}
+	<-g.stopped
+}
+
+// slowMachine takes its time over the first entry that it is given, and notes a leadership that begins meanwhile.
+type slowMachine struct {
+	recorder
+	once    sync.Once
+	leading chan struct{}
+	early   bool
+}
+
+func (m *slowMachine) Apply(index uint64, h *entry.Header) any {
+	m.once.Do(func() {
+		select {
+		case <-m.leading:
+			m.early = true
+		case <-time.After(300 * time.Millisecond):
+		}
+	})
+	return m.recorder.Apply(index, h)
+}
+
+func (m *slowMachine) Leading(term uint64, epoch int32) {
+	close(m.leading)
+	m.recorder.Leading(term, epoch)
+}
+
+// A leader serves when its machine has applied all that was committed before, or its high watermark would go back.
+func TestLeaderServesOnlyBehindItsBarrier(t *testing.T) {
+	d := newDisk(t)
+	b := d.start(t, Options{})
+	g := b.openGroup(t, 1, &recorder{}, 0)
+	for range 5 {
+		mustCommit(t, g, 1)
+	}
+	b.stop(t)
+	m := &slowMachine{leading: make(chan struct{})}
+	d.start(t, Options{}).openGroup(t, 1, m, 0)
+	if n := m.count(entry.Data); n != 5 || m.early {
+		t.Fatalf("serving with %d of 5 entries applied, before the first one: %v", n, m.early)
+	}
+}
