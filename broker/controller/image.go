@@ -36,7 +36,6 @@ type Broker struct {
 
 // Image is the metadata at one moment. Immutable.
 type Image struct {
-	version uint64
 	byName  map[string]*Topic
 	byID    map[uuid.UUID]*Topic
 	brokers []Broker // by node id
@@ -45,8 +44,8 @@ type Image struct {
 	collisions func() map[string]string
 }
 
-func newImage(version uint64, byName map[string]*Topic, byID map[uuid.UUID]*Topic, brokers map[int32]Broker) *Image {
-	i := &Image{version: version, byName: byName, byID: byID}
+func newImage(byName map[string]*Topic, byID map[uuid.UUID]*Topic, brokers map[int32]Broker) *Image {
+	i := &Image{byName: byName, byID: byID}
 	for _, node := range slices.Sorted(maps.Keys(brokers)) {
 		i.brokers = append(i.brokers, brokers[node])
 	}

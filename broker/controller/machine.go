@@ -72,7 +72,7 @@ func (m *machine) Image() *Image {
 	for node, b := range m.mu.brokers {
 		brokers[node] = Broker{Node: node, Rack: b.Rack}
 	}
-	i := newImage(m.mu.version, maps.Clone(m.mu.topics), maps.Clone(m.mu.byID), brokers)
+	i := newImage(maps.Clone(m.mu.topics), maps.Clone(m.mu.byID), brokers)
 	m.image.Store(i)
 	return i
 }

@@ -27,7 +27,6 @@ type Writer struct {
 	stall time.Duration // how long a client may leave writeStepMax bytes unread
 	now   func() time.Time
 	buf   []byte
-	sent  int64
 	err   error
 }
 
@@ -112,7 +111,7 @@ func (w *Writer) sendFile(f vfs.File, pos, n int64) (handled bool, err error) {
 		if err != nil {
 			return true, w.fail(fmt.Errorf("send %s at byte %d: %w", f.Name(), pos, err))
 		}
-		pos, n, w.sent = pos+step, n-step, w.sent+step
+		pos, n = pos+step, n-step
 	}
 	return true, nil
 }
@@ -170,7 +169,7 @@ func (w *Writer) write(b []byte, more bool) error {
 		if err != nil {
 			return w.fail(err)
 		}
-		b, w.sent = b[n:], w.sent+int64(n)
+		b = b[n:]
 	}
 	return nil
 }
