@@ -167,7 +167,7 @@ func (d *actor) step(id GroupID) (string, error) {
 	case n < 55:
 		return "append", d.append(g, gm)
 	case n < 65:
-		return "truncate", d.truncate(g, gm)
+		return "truncate", d.truncate(g)
 	case n < 75:
 		return "vote", d.vote(g, gm)
 	case n < 84:
@@ -265,9 +265,9 @@ func (d *actor) append(g *Group, gm *groupModel) error {
 	return nil
 }
 
-func (d *actor) truncate(g *Group, gm *groupModel) error {
+func (d *actor) truncate(g *Group) error {
 	defer d.exclude(g.ID())()
-	gm = d.model().groups[g.ID()]
+	gm := d.model().groups[g.ID()]
 	last := uint64(len(gm.entries))
 	if last <= gm.snapshot {
 		return nil

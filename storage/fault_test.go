@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -238,12 +237,11 @@ func TestBallast(t *testing.T) {
 	o.BallastBytes, o.ReserveBytes = 1<<20, 1<<20
 	s := openStore(t, o)
 	s.Close(true) // ends the watcher: from here on this test is the only one that looks
-	name := filepath.Join(o.MetaDir, ballastFile)
 	fsys := vfs.OS{}
 	sp := newSpace(s)
 	s.opts.MetaDir = o.Dirs[0]
 	sp.keepBallast()
-	name = sp.ballastName()
+	name := sp.ballastName()
 	if info, err := fsys.Stat(name); err != nil || info.Size() != 1<<20 || !sp.whole {
 		t.Fatalf("%v, %v", info, err)
 	}

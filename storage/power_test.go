@@ -325,7 +325,7 @@ func TestSupersededInlinePayloadIsNotReplayed(t *testing.T) {
 	before := contents(t, g)
 	for range 2 {
 		pw.lose()
-		g = pw.want(1, before)
+		pw.want(1, before)
 	}
 }
 

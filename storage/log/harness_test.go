@@ -177,11 +177,10 @@ func joined(list []made) []byte {
 
 // journaled is an entry of the simulated journal.
 type journaled struct {
-	list     []made
-	pos      Position
-	inline   bool
-	acked    bool
-	snapshot bool // unused entries of a checkpoint
+	list   []made
+	pos    Position
+	inline bool
+	acked  bool
 }
 
 func (j *journaled) tail() Tail {

@@ -15,13 +15,6 @@ type naive struct {
 	start int64
 }
 
-func (n *naive) end() int64 {
-	if len(n.list) == 0 {
-		return 0
-	}
-	return n.list[len(n.list)-1].row.LastOffset + 1
-}
-
 // read gives the batches that Read may return when segments had no ends: a real answer is a prefix of it, not empty unless it is.
 func (n *naive) read(offset, bytesMax, limit int64, one bool) []byte {
 	var b []byte
