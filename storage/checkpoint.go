@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/tandembroker/tandem/storage/log"
@@ -111,18 +113,19 @@ func (s *Store) keep() (first uint64, removed []GroupID) {
 	// the journal never ends below its own first record.
 	first = min(s.journal.NextSequence(), s.journal.Mark()+1)
 	s.mu.Lock()
+	groups := slices.Collect(maps.Values(s.mu.groups)) // with the deletions: a group is in one of them, at any time
 	for id, d := range s.mu.deleted {
 		if d.finished {
 			removed = append(removed, id)
 		} else {
-			first = min(first, d.sequence)
+			first = min(first, d.needs)
 		}
 	}
 	for _, at := range s.mu.creating {
 		first = min(first, at)
 	}
 	s.mu.Unlock()
-	for _, g := range s.Groups() {
+	for _, g := range groups {
 		if need := g.needs(); need != 0 {
 			first = min(first, need)
 		}

@@ -28,6 +28,11 @@ func (r *recovery) charge() {
 	for i := range r.journal.Damage {
 		d := &r.journal.Damage[i]
 		err := fmt.Errorf("%w: journal file %s, byte %d: records %d to %d are damaged", ErrCorrupt, d.File, d.Pos, d.From, d.To)
+		for _, id := range d.Groups {
+			if r.groups[id] == nil && r.deleted[id] == nil {
+				r.groups[id] = newReplay(id, nil) // its creation is lost: it must not be created again, empty
+			}
+		}
 		for id, p := range r.groups {
 			if (contains(d.Groups, id) || d.Unidentified && !contains(d.Whole, id)) && p.mayHaveLost(d) {
 				p.hurt = errors.Join(p.hurt, err)

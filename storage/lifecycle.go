@@ -81,7 +81,7 @@ func (s *Store) reserve(id GroupID, folder string) (*Group, error) {
 		}
 		count := make([]int, len(s.dirs))
 		for _, other := range s.mu.groups {
-			if other.folder != "" {
+			if other.dir != nil { // nil: without segments, or in a log dir that is not configured any more
 				count[other.dirIdx]++
 			}
 		}
@@ -159,7 +159,12 @@ func (s *Store) DeleteGroup(id GroupID) error {
 		return s.fatal(err)
 	}
 	g.write.closed, g.save.gone = true, true
-	d := &deletion{sequence: seq, folder: g.folder, dir: g.dirIdx}
+	d := &deletion{sequence: seq, needs: seq, folder: g.folder, dir: g.dirIdx}
+	g.mu.RLock()
+	if g.mu.bornAt != 0 {
+		d.needs = g.mu.bornAt
+	}
+	g.mu.RUnlock()
 	s.mu.Lock()
 	s.mu.deleted[id] = d
 	delete(s.mu.groups, id)
@@ -177,7 +182,7 @@ func (s *Store) DeleteGroup(id GroupID) error {
 
 func (s *Store) removeData(g *Group) error {
 	switch {
-	case g.folder == "":
+	case g.dir == nil: // without segments, or in a log dir that is not configured any more
 		return nil
 	case g.log != nil:
 		return g.log.Delete()

@@ -103,12 +103,17 @@ func (r *recovery) replay() error {
 			r.groups[rec.Group] = g
 		}
 		g.note(rec)
+		bornAt := g.bornAt
 		if err := g.add(rec); err != nil {
 			return fmt.Errorf("storage: journal record %d of %s: %w", rec.Sequence, rec.Group, err)
 		}
 		switch rec.Kind {
 		case journal.Deleted:
-			r.deleted[rec.Group] = &deletion{sequence: rec.Sequence, folder: g.folder, dir: g.dir}
+			d := &deletion{sequence: rec.Sequence, needs: rec.Sequence, folder: g.folder, dir: g.dir}
+			if bornAt != 0 {
+				d.needs = bornAt
+			}
+			r.deleted[rec.Group] = d
 		case journal.Created:
 			if g.bornAt == rec.Sequence {
 				delete(r.deleted, rec.Group)
@@ -241,9 +246,10 @@ func (r *recovery) openGroup(p *replay) (*Group, error) {
 			ConfigurationIndex: p.cp.ConfigurationIndex, State: p.cp.State, LogStart: p.cp.LogStart}
 	}
 	g.mu.last, g.mu.first = p.snapshotIndex(), p.snapshotIndex()+1
+	placed := r.place(g, p) // a hurt one too: it may be deleted, with its folder
 	err := p.hurt
 	if err == nil {
-		err = r.place(g, p)
+		err = placed
 	}
 	if err == nil {
 		err = r.recoverEntries(g, p)

@@ -1,0 +1,149 @@
+package storage
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/vfs"
+)
+
+// A log dir that is no longer configured takes its own partitions offline; others are created, and they can be deleted.
+func TestLogDirTakenOutOfTheConfiguration(t *testing.T) {
+	mem, meta := vfs.NewMem(), t.TempDir()
+	o := testOptions(meta)
+	o.FS, o.Dirs, o.MetaDir = mem, []string{"/a", "/b"}, meta
+	s := openStore(t, o)
+	var gone GroupID
+	for i := range 2 {
+		g, p := createGroup(t, s, i)
+		mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(100, entry.Synced))
+		if g.dirIdx == 1 {
+			gone = g.ID()
+		}
+	}
+	s.Close(true)
+	o.Dirs = o.Dirs[:1]
+	s = openStore(t, o)
+	if g, _ := s.Group(gone); g == nil || !errors.Is(g.Offline(), ErrOffline) {
+		t.Fatal("the partition in the folder that is gone is not offline")
+	}
+	createGroup(t, s, 7)
+	if err := s.DeleteGroup(gone); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damageRecord flips a byte of the first journal file of a closed store.
+func damageRecord(t *testing.T, o Options, at int64) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(o.Dirs[0], journalDir, "0*"))
+	if err != nil || len(names) == 0 {
+		t.Fatal(names, err)
+	}
+	b, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at] ^= 0xff
+	if err := os.WriteFile(names[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A Raft group that damage took offline can be deleted.
+func TestDeleteDamagedGroup(t *testing.T) {
+	o := testOptions(t.TempDir())
+	s := openStore(t, o)
+	g, p := createGroup(t, s, 1)
+	mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(100, entry.Synced), p.data(20000, entry.Synced))
+	g2, p2 := createGroup(t, s, 2)
+	mustAppend(t, g2, p2, p2.noop())
+	s.Close(false)
+	damageRecord(t, o, 400) // the first entries
+	s = openStore(t, o)
+	g, ok := s.Group(groupID(1))
+	if !ok || g.Offline() == nil {
+		t.Fatal("not offline")
+	}
+	if err := s.DeleteGroup(groupID(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(o.Dirs[0], "topic-1")); !os.IsNotExist(err) {
+		t.Fatalf("the folder is still there: %v", err)
+	}
+}
+
+// Where the record of a creation is damaged, the Raft group must not be forgotten: it would be created again, empty.
+func TestDamagedCreationIsNotForgotten(t *testing.T) {
+	o := testOptions(t.TempDir())
+	s := openStore(t, o)
+	createGroup(t, s, 1)
+	createGroup(t, s, 2) // names the one before
+	s.Close(false)
+	damageRecord(t, o, 5) // in the header of the first record
+	s = openStore(t, o)
+	g, ok := s.Group(groupID(1))
+	if !ok || g.Offline() == nil {
+		t.Fatalf("known %v", ok)
+	}
+	if err := s.Checkpoint(t.Context(), snapshotAll); err != nil {
+		t.Fatal(err)
+	}
+	s.Close(false)
+	s = openStore(t, o)
+	if g, ok := s.Group(groupID(1)); !ok || g.Offline() == nil {
+		t.Fatalf("known %v after a checkpoint", ok)
+	}
+}
+
+// A checkpoint beside a deletion names either the Raft group as removed, or keeps the record of the deletion.
+func TestCheckpointBesideDeletion(t *testing.T) {
+	s := openStore(t, testOptions(t.TempDir()))
+	type answer struct {
+		first   uint64
+		removed map[GroupID]bool
+	}
+	for round := range 60 {
+		id := groupID(round)
+		if _, err := s.CreateGroup(id, "", 0, log.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if g, _ := s.Group(id); g.saveRow() != nil {
+			t.Fatal("row not saved")
+		}
+		var answers []answer
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				first, removed := s.keep()
+				a := answer{first, map[GroupID]bool{}}
+				for _, r := range removed {
+					a.removed[r] = true
+				}
+				answers = append(answers, a)
+			}
+		})
+		if err := s.DeleteGroup(id); err != nil {
+			t.Fatal(err)
+		}
+		close(stop)
+		wg.Wait()
+		deleted := s.mu.deleted[id].sequence
+		for _, a := range answers {
+			if a.first > deleted && !a.removed[id] {
+				t.Fatalf("round %d: the journal is kept from %d, the group was deleted by record %d and stays in meta.db", round, a.first, deleted)
+			}
+		}
+	}
+}
