@@ -141,12 +141,14 @@ func (g *Group) writePayloads(entries []Entry, synced bool) (journalBytes, refer
 // journal appends scratch.records and waits until they are written, and synced if asked, together with the segment.
 func (g *Group) journal(sync, syncLog bool) (first uint64, err error) {
 	g.begin()
-	ticket := g.store.journal.Append(g.write.records, sync)
 	var logErr error
 	if syncLog {
+		ticket := g.store.journal.Append(g.write.records, sync)
 		logErr = g.log.Sync() // in parallel with the journal's owner
+		first, err = ticket.Wait()
+	} else {
+		first, err = g.store.journal.Do(g.write.records, sync)
 	}
-	first, err = ticket.Wait()
 	if err != nil {
 		return 0, g.store.fatal(err)
 	}

@@ -63,22 +63,23 @@ func TestUnsyncedRecordsAreSyncedWithinTheInterval(t *testing.T) {
 		if j.Stats().Syncs != 0 || j.Mark() != 0 {
 			t.Fatalf("synced at once: %+v", j.Stats())
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(unsyncedIntervals*100*time.Millisecond + 50*time.Millisecond)
 		synctest.Wait()
 		if j.Mark() < seq {
 			t.Fatalf("mark %d", j.Mark())
 		}
 		// A steady stream is never idle, and synced all the same.
 		var last uint64
-		for range 100 {
+		for range 1000 {
 			time.Sleep(10 * time.Millisecond)
-			if last > 0 && j.Mark()+11 < last {
-				t.Fatalf("mark %d is more than an interval behind record %d", j.Mark(), last)
+			synctest.Wait()
+			if last > 0 && j.Mark()+10*unsyncedIntervals+6 < last {
+				t.Fatalf("mark %d is more than the interval behind record %d", j.Mark(), last)
 			}
 			last = mustAppend(t, j, false, rec)
 		}
 		if syncs := j.Stats().Syncs; syncs > 20 {
-			t.Fatalf("%d syncs in a second", syncs)
+			t.Fatalf("%d syncs in ten seconds", syncs)
 		}
 		if err := j.Close(); err != nil {
 			t.Fatal(err)

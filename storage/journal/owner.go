@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,11 +11,13 @@ import (
 	"github.com/tidwall/wal"
 
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/vfs"
 )
 
-// owner is the state of the one goroutine that frames, writes and syncs.
+// owner is the state of whoever frames, writes and syncs; it belongs to the goroutine that holds Journal.duty.
 type owner struct {
 	lib   Library
+	aside vfs.File // the library's last file once more, for syncAside
 	batch wal.Batch
 	frame []byte    // one record, reused
 	spare []request // the queue's other array
@@ -29,6 +32,7 @@ type owner struct {
 	newest        uint64    // last record that is not a mark: an idle journal's mark has to reach it
 	unsyncedSince time.Time // of the first record behind the last sync; valid while written > synced
 	synced        uint64    // = marks.synced, without the lock
+	watched       bool      // the owner goroutine's timer runs
 }
 
 // groupTail is the newest record of a Raft group.
@@ -43,30 +47,80 @@ func (j *Journal) run() {
 	timer := time.NewTimer(j.opts.MarkInterval)
 	defer timer.Stop()
 	for {
-		batch, closed := j.take()
-		if j.Err() != nil {
-			j.failTaken(batch)
-			return // the library is not closed: that would sync
-		}
-		if len(batch) > 0 {
-			j.store(batch)
-			j.letServedQueue(len(batch))
+		switch j.turn(timer) {
+		case turnServed:
 			continue
-		}
-		if closed {
-			j.finish()
+		case turnEnded:
 			return
-		}
-		if j.owner.newest > j.owner.carried || j.owner.written > j.owner.synced {
-			timer.Reset(j.opts.MarkInterval / 2)
-		} else {
-			timer.Stop()
+		case turnIdle:
 		}
 		select {
 		case <-j.wake:
 		case <-timer.C:
 			j.idle()
 		}
+	}
+}
+
+// turn is what the owner goroutine did with the library in its hands.
+type turn int
+
+const (
+	turnIdle   turn = iota // nothing was queued
+	turnServed             // a batch was stored; there may be another
+	turnEnded              // closed or failed
+)
+
+func (j *Journal) turn(timer *time.Timer) turn {
+	j.duty.Lock()
+	defer j.duty.Unlock()
+	batch, closed := j.take()
+	if j.Err() != nil {
+		j.failTaken(batch)
+		return turnEnded // the library is not closed: that would sync
+	}
+	if len(batch) > 0 {
+		j.store(batch)
+		j.letServedQueue(len(batch)) // on duty, so that they queue
+		if j.Err() == nil && j.overdue() {
+			if err := j.syncAside(); err != nil {
+				_ = j.fail(err)
+			}
+		}
+		return turnServed
+	}
+	if closed {
+		j.finish()
+		return turnEnded
+	}
+	o := &j.owner
+	if o.watched = o.newest > o.carried || o.written > o.synced; o.watched {
+		timer.Reset(j.opts.MarkInterval / 2)
+	} else {
+		timer.Stop()
+	}
+	return turnIdle
+}
+
+// help stores what is queued, in the caller's goroutine, where nobody is on duty.
+func (j *Journal) help() {
+	if !j.duty.TryLock() {
+		j.signal()
+		return
+	}
+	batch, _ := j.take()
+	if j.Err() != nil {
+		j.failTaken(batch)
+	} else if len(batch) > 0 {
+		j.store(batch)
+	}
+	watched := j.owner.watched
+	j.duty.Unlock()
+	j.mu.Lock()
+	waiting := len(j.mu.queue)
+	j.mu.Unlock()
+	if waiting > 0 || !watched {
+		j.signal()
 	}
 }
 
@@ -126,7 +180,7 @@ func (j *Journal) failTaken(batch []request) {
 func (j *Journal) store(batch []request) {
 	first := j.owner.written + 1
 	wantSync, err := j.write(batch)
-	if err == nil && (wantSync || j.overdue()) {
+	if err == nil && wantSync {
 		// Who waits for the write only does not wait for the sync.
 		next := first
 		for i := range batch {
@@ -154,7 +208,7 @@ func (j *Journal) store(batch []request) {
 // overdue says whether the oldest unsynced record has waited long enough.
 func (j *Journal) overdue() bool {
 	o := &j.owner
-	return o.written > o.synced && j.opts.Now().Sub(o.unsyncedSince) >= j.opts.MarkInterval
+	return o.written > o.synced && j.opts.Now().Sub(o.unsyncedSince) >= unsyncedIntervals*j.opts.MarkInterval
 }
 
 // write frames a batch and hands it to the library.
@@ -240,6 +294,29 @@ func (j *Journal) sync() error {
 	return nil
 }
 
+// syncAside makes durable what nobody waits for. It is called on duty and leaves duty meanwhile, so that those who wait for a
+// write only need not wait for the disk: it syncs through a descriptor of its own, since the library's lock is held across its.
+func (j *Journal) syncAside() error {
+	o := &j.owner
+	file, written, mark, began := o.aside, o.written, o.framedMark, j.opts.Now()
+	j.duty.Unlock()
+	err := file.Sync()
+	j.duty.Lock()
+	if written <= o.synced {
+		return nil // a sync or a roll came in between, and did it through the library's descriptor, which reports errors too
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", j.lastFile(), err)
+	}
+	j.count.syncs.Add(1)
+	o.synced, o.carried = written, max(o.carried, mark)
+	o.unsyncedSince = began // what is written since is younger
+	j.marks.Lock()
+	j.marks.synced = written
+	j.marks.Unlock()
+	return nil
+}
+
 // noteSynced moves the mark behind a sync.
 func (j *Journal) noteSynced() {
 	o := &j.owner
@@ -257,6 +334,9 @@ func (j *Journal) roll() error {
 	}
 	j.count.syncs.Add(1)
 	j.noteSynced()
+	if err := o.aside.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", j.lastFile(), err)
+	}
 	if err := j.begin(o.written + 1); err != nil {
 		return err
 	}
@@ -275,20 +355,17 @@ func (j *Journal) begin(first uint64) error {
 	if err == nil && size != 0 {
 		err = fmt.Errorf("%d bytes in a new file", size)
 	}
-	if errClose := f.Close(); err == nil {
-		err = errClose
-	}
 	if err != nil {
-		return fmt.Errorf("create %s: %w", name, err)
+		return errors.Join(fmt.Errorf("create %s: %w", name, err), f.Close())
 	}
 	if err := j.syncDir(); err != nil {
-		return err
+		return errors.Join(err, f.Close())
 	}
 	lib, err := j.opts.OpenLibrary(j.dir)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", j.dir, err)
+		return errors.Join(fmt.Errorf("open %s: %w", j.dir, err), f.Close())
 	}
-	j.owner.lib, j.owner.fileBytes = lib, 0
+	j.owner.lib, j.owner.aside, j.owner.fileBytes = lib, f, 0
 	j.files.Lock()
 	j.files.list = append(j.files.list, file{first: first})
 	j.files.Unlock()
@@ -309,13 +386,20 @@ func (j *Journal) lastFile() string {
 	return filepath.Join(j.dir, fileName(j.files.list[len(j.files.list)-1].first))
 }
 
-// idle runs when nothing came for half a MarkInterval: first what is unsynced, the next time the mark.
+// idle runs twice in a MarkInterval while there is something to do: first what is unsynced for long, then the mark.
 func (j *Journal) idle() {
+	j.duty.Lock()
+	defer j.duty.Unlock()
+	if j.Err() != nil {
+		return
+	}
 	o := &j.owner
 	var err error
 	switch {
 	case o.written > o.synced:
-		err = j.sync()
+		if j.overdue() {
+			err = j.syncAside()
+		}
 	case o.newest > o.carried && j.Mark() > o.carried:
 		err = j.writeMark()
 	}
@@ -340,7 +424,7 @@ func (j *Journal) finish() {
 		err = j.writeMark()
 	}
 	if err == nil {
-		err = o.lib.Close()
+		err = errors.Join(o.lib.Close(), o.aside.Close())
 	}
 	if err != nil {
 		_ = j.fail(err)
