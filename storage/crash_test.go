@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,10 +96,7 @@ func (d *driver) run(w *world, ops int) ([]*world, error) {
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	d.store = s
-	defer func() {
-		d.mem.SetHook(nil)
-		s.Close(false)
-	}()
+	defer d.kill(s)
 	if err := w.model.check(s); err != nil {
 		return nil, err
 	}
@@ -118,6 +116,14 @@ func (d *driver) run(w *world, ops int) ([]*world, error) {
 	defer d.mu.Unlock()
 	d.mu.off = true
 	return d.mu.states, nil
+}
+
+// kill ends the process: what it still tries to write or sync fails. As after a failed sync, what was not synced is in memory
+// for the next process to read, and syncing it again does not bring it to the disk.
+func (d *driver) kill(s *Store) {
+	d.mem.SetHook((&vfs.Fault{Ops: vfs.OpChanges, Err: syscall.EIO, Sticky: true}).Hook)
+	s.Close(false)
+	d.mem.SetHook(nil)
 }
 
 func (d *driver) runInTurn(ops int) error {
@@ -380,6 +386,10 @@ func (c *crashSearch) explore(t *testing.T, seed uint64, dir string) error {
 			}
 		}
 		w = states[rng.IntN(len(states))]
+		if rng.IntN(3) == 0 {
+			w = capture(d.mem, dir, nil, d.model(), nil, "a killed process")
+			w.mem = d.mem // with all that is not on the disk
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"strings"
 	"syscall"
@@ -282,5 +283,72 @@ func TestVotePinsTheJournal(t *testing.T) {
 	}
 	if first, _ := s.keep(); first <= before {
 		t.Fatal("a saved vote still pins the journal")
+	}
+}
+
+// A folder that could not be removed keeps its deleted record in the journal until a later start has removed it.
+func TestUnfinishedDeletionIsFinishedByALaterStart(t *testing.T) {
+	mem, meta := vfs.NewMem(), t.TempDir()
+	o := testOptions(meta)
+	o.FS, o.Dirs, o.MetaDir, o.JournalSegmentBytes = mem, []string{"/a"}, meta, 1
+	s := openStore(t, o)
+	g, p := createGroup(t, s, 1)
+	other, op := createGroup(t, s, 2)
+	mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(100, entry.Synced))
+	mem.SetHook((&vfs.Fault{Ops: vfs.OpRename, Err: syscall.EIO}).Hook)
+	if err := s.DeleteGroup(g.ID()); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("got %v", err)
+	}
+	mem.SetHook(nil)
+	if _, ok := s.Group(g.ID()); ok {
+		t.Fatal("a deleted Raft group is still there")
+	}
+	if _, err := s.CreateGroup(groupID(3), g.Folder(), 0, log.Options{}); !errors.Is(err, ErrExists) {
+		t.Fatalf("the folder of a deleted Raft group is taken: %v", err)
+	}
+	for i := range 3 {
+		mustAppend(t, other, op, op.noop())
+		if err := s.Checkpoint(t.Context(), snapshotAll); err != nil {
+			t.Fatal(err)
+		}
+		_, err := mem.Stat("/a/topic-1")
+		if gone := errors.Is(err, fs.ErrNotExist); gone != (i > 0) {
+			t.Fatalf("start %d: folder gone: %v", i, gone)
+		}
+		s.Close(i == 1)
+		s = openStore(t, o)
+		if n := len(s.Groups()); n != 1 {
+			t.Fatalf("%d Raft groups", n)
+		}
+		other, _ = s.Group(groupID(2))
+	}
+	if len(s.mu.deleted) != 0 {
+		t.Fatalf("still remembered: %+v", s.mu.deleted)
+	}
+}
+
+// The folder may be there before the first start, its own name not yet on the disk.
+func TestNameOfANewDataFolderIsDurable(t *testing.T) {
+	mem, meta := vfs.NewMem(), t.TempDir()
+	if err := mem.MkdirAll("/mnt/a", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := mem.SyncDir("/"); err != nil {
+		t.Fatal(err)
+	}
+	o := testOptions(meta)
+	o.FS, o.Dirs, o.MetaDir = mem, []string{"/mnt/a", "/mnt/b"}, meta
+	s := openStore(t, o)
+	for i := range 2 {
+		g, p := createGroup(t, s, i)
+		mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(30000, entry.Synced))
+	}
+	s.Close(false)
+	o.FS = mem.CrashClone(nil)
+	s = openStore(t, o)
+	for _, g := range s.Groups() {
+		if g.Offline() != nil || g.LastIndex() != 3 {
+			t.Fatalf("%s: %v, last index %d", g, g.Offline(), g.LastIndex())
+		}
 	}
 }

@@ -40,7 +40,7 @@ type Options struct {
 	Logger    *slog.Logger
 
 	InlineMax           int           // payloads up to this many bytes ride in the journal; 0 = 16 KiB, below 0 = none
-	JournalSegmentBytes int           // size of a journal file; 0 = 8 MiB
+	JournalSegmentBytes int           // size of a journal file; 0 = 4 MiB
 	MarkInterval        time.Duration // an idle journal writes its mark within this; 0 = 100 ms
 
 	// A checkpoint is due after this many journal bytes (which bounds what a restart reads), ...
@@ -91,7 +91,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	o.MetaDir = cmp.Or(o.MetaDir, o.Dirs[0])
 	o.InlineMax = max(cmp.Or(o.InlineMax, 16<<10), 0)
-	o.JournalSegmentBytes = cmp.Or(o.JournalSegmentBytes, 8<<20)
+	o.JournalSegmentBytes = cmp.Or(o.JournalSegmentBytes, 4<<20)
 	o.MarkInterval = cmp.Or(o.MarkInterval, 100*time.Millisecond)
 	o.CheckpointBytes = cmp.Or(o.CheckpointBytes, 64<<20)
 	o.CheckpointPayloadBytes = cmp.Or(o.CheckpointPayloadBytes, 512<<20)

@@ -426,3 +426,23 @@ func TestCleanFlagIsGoneOnceTheStoreIsOpen(t *testing.T) {
 		}
 	}
 }
+
+// What is missing on the disk is voided once and for all: entries that take the voided indexes must not be mixed with it.
+func TestVoidedEntriesStayVoided(t *testing.T) {
+	p := newPowered(t)
+	g, l := p.create(1, log.Options{})
+	other, ol := createGroup(t, p.s, 2)
+	mustAppend(t, g, l, l.noop(), l.epochBase(), l.data(100, entry.Synced))
+	mustAppend(t, g, l, l.data(5000, entry.Cached), l.data(100, entry.Cached))
+	mustAppend(t, other, ol, ol.noop()) // syncs the journal, not the payload
+	p.lose()
+	g, _ = p.s.Group(groupID(1))
+	if g.Offline() != nil || g.LastIndex() != 3 {
+		t.Fatalf("%v, last index %d, the payload of 4 is gone", g.Offline(), g.LastIndex())
+	}
+	l.resume(3, l.term, g.State())
+	mustAppend(t, g, l, l.noop(), l.data(5000, entry.Synced), l.data(10, entry.Synced))
+	before := contents(t, g)
+	p.lose()
+	p.want(1, before)
+}

@@ -56,6 +56,7 @@ type Store struct {
 // deletion is a Raft group whose deleted record is durable.
 type deletion struct {
 	sequence uint64 // of the record
+	needs    uint64 // first record that an unfinished deletion needs: the one that names the folder, if no row of meta.db does
 	folder   string
 	dir      uint16
 	finished bool // the folder is gone

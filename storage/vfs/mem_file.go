@@ -3,6 +3,7 @@ package vfs
 import (
 	"io"
 	"io/fs"
+	"math"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -123,17 +124,37 @@ func (f *memFile) Sync() error {
 		}
 		return pathError("fdatasync", f.name, out.Err)
 	}
-	kept := f.n.writes[:0]
-	for _, w := range f.n.writes {
-		if w.doomed {
-			kept = append(kept, w)
+	var kept []write // doomed bytes that nothing has overwritten since
+	for i := range f.n.writes {
+		w := &f.n.writes[i]
+		if w.doomed && w.data != nil {
+			kept = append(kept, *w)
 			continue
 		}
 		f.n.synced = w.apply(f.n.synced)
+		kept = w.cover(kept)
 	}
-	clear(f.n.writes[len(kept):])
 	f.n.writes = kept
 	return nil
+}
+
+// cover returns what is left of earlier writes under w.
+func (w *write) cover(earlier []write) []write {
+	from, to := w.pos, w.pos+int64(len(w.data))
+	if w.data == nil {
+		to = math.MaxInt64
+	}
+	var left []write
+	for _, e := range earlier {
+		end := e.pos + int64(len(e.data))
+		if head := min(end, from); e.pos < head {
+			left = append(left, write{pos: e.pos, data: e.data[:head-e.pos], doomed: e.doomed})
+		}
+		if tail := max(e.pos, to); tail < end {
+			left = append(left, write{pos: tail, data: e.data[tail-e.pos:], doomed: e.doomed})
+		}
+	}
+	return left
 }
 
 func (w *write) apply(data []byte) []byte {
