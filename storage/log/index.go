@@ -66,11 +66,7 @@ func (x *indexes) add(h *header, interval int64) {
 
 // addTime appends the largest timestamp so far where the index does not have it.
 func (x *indexes) addTime() {
-	newest := int64(-1)
-	if n := len(x.times); n > 0 {
-		newest = x.times[n-1].ts
-	}
-	if x.maxTs > newest && x.maxTsAt-x.base <= math.MaxInt32 {
+	if x.maxTs > x.newestTime() && x.maxTsAt-x.base <= math.MaxInt32 {
 		x.times = append(x.times, timeEntry{x.maxTs, int32(x.maxTsAt - x.base)})
 	}
 }
@@ -123,6 +119,28 @@ func (x *indexes) cut(pos int64) {
 	}
 	j := sort.Search(len(x.times), func(j int) bool { return x.times[j].rel > last })
 	x.times = slices.Clip(x.times[:j])
+}
+
+// cutBehindTimes is called where a time entry does not follow the one before: either of the two is wrong. It drops both, and the
+// offset entries behind the last good one, so that walk reads what lies there: a time entry that is gone may have had the
+// largest timestamp, by which retention goes.
+func (x *indexes) cutBehindTimes() {
+	last := int32(-1)
+	if n := len(x.times) - 1; n >= 0 {
+		x.times = x.times[:n]
+		if n > 0 {
+			last = x.times[n-1].rel
+		}
+	}
+	i := sort.Search(len(x.offsets), func(i int) bool { return x.offsets[i].rel > last })
+	x.offsets = x.offsets[:i]
+}
+
+func (x *indexes) newestTime() int64 {
+	if n := len(x.times); n > 0 {
+		return x.times[n-1].ts
+	}
+	return -1
 }
 
 // walkChecks is what a walk compares the batches with.
@@ -262,6 +280,9 @@ func decodeTimes(b []byte) []timeEntry {
 // the range whose CRCs were checked.
 //
 // sealed: the segment is not the last one, its time index ends with the largest timestamp.
+//
+// The largest timestamp that the files know must be found in the batches, unless the files reach behind size: they are rebuilt
+// otherwise.
 func loadIndexes(fsys vfs.FS, dir string, base int64, f vfs.File, size int64, sealed bool, c walkChecks) (
 	x indexes, saved savedIndex, good span, err error) {
 	x = newIndexes(base)
@@ -269,8 +290,12 @@ func loadIndexes(fsys vfs.FS, dir string, base int64, f vfs.File, size int64, se
 	rawTimes, err2 := readSmall(fsys, fileName(dir, base, suffixTime))
 	if bad := errors.Join(err1, err2); bad == nil {
 		x.offsets, x.times = decodeOffsets(rawOffsets, size), decodeTimes(rawTimes)
+		if len(x.times)*timeEntryLen < len(rawTimes) {
+			x.cutBehindTimes()
+		}
+		newest, whole := x.newestTime(), len(x.offsets) == len(rawOffsets)/offsetEntryLen
 		x.cut(size)
-		if good, err = x.walk(f, size, c); err == nil {
+		if good, err = x.walk(f, size, c); err == nil && (newest <= x.maxTs || !whole) {
 			if sealed {
 				x.addTime()
 			}

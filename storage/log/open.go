@@ -22,7 +22,7 @@ func Open(fsys vfs.FS, dir string, cp Checkpoint, o Options) (*Log, error) {
 }
 
 func (l *Log) load(cp Checkpoint) error {
-	r := &recovery{l: l, cp: cp, beyond: map[int64]int64{}, intact: map[Position]Tail{}}
+	r := &recovery{l: l, cp: cp, beyond: map[int64]int64{}, caches: map[int64]bool{}, intact: map[Position]Tail{}}
 	aborted, err := l.list(r)
 	if err != nil {
 		return err
@@ -67,8 +67,12 @@ func (l *Log) list(r *recovery) (aborted []int64, err error) {
 		case !ok:
 		case suffix == suffixIndex:
 			indexed = append(indexed, base)
+			r.caches[base] = true
+		case suffix == suffixTime:
+			r.caches[base] = true
 		case suffix == suffixAborted:
 			aborted = append(aborted, base)
+			r.caches[base] = true
 		case suffix == suffixLog:
 			info, err := e.Info()
 			if err != nil {

@@ -29,6 +29,7 @@ type recovery struct {
 	cp      Checkpoint
 	endSize int64           // of the file of cp.End
 	beyond  map[int64]int64 // segments above cp.End: base to file size
+	caches  map[int64]bool  // bases that have index files
 	intact  map[Position]Tail
 }
 
@@ -170,6 +171,9 @@ func (r *recovery) run(tail []Tail) error {
 	}
 	if len(l.mu.segments) == 0 {
 		s, err := l.newFile(max(l.mu.end, l.mu.start))
+		if err == nil {
+			err = l.removeCaches(s.base)
+		}
 		if err != nil {
 			return err
 		}
@@ -250,7 +254,7 @@ func (r *recovery) segmentOf(t *Tail) (*segment, error) {
 		return nil, err
 	}
 	// The index files may be of another time: all rows are at hand, and aborted transactions will be applied again.
-	if err := errors.Join(l.removeIndexes(t.Pos.Segment), removeIfThere(l.fsys, fileName(l.dir, t.Pos.Segment, suffixAborted))); err != nil {
+	if err := l.removeCaches(t.Pos.Segment); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
@@ -286,10 +290,14 @@ func (l *Log) removeIndexes(base int64) error {
 	return errors.Join(removeIfThere(l.fsys, fileName(l.dir, base, suffixIndex)), removeIfThere(l.fsys, fileName(l.dir, base, suffixTime)))
 }
 
+// removeCaches unlinks all that lies beside a segment's .log.
+func (l *Log) removeCaches(base int64) error {
+	return errors.Join(l.removeIndexes(base), removeIfThere(l.fsys, fileName(l.dir, base, suffixAborted)))
+}
+
 // removeSegment unlinks a segment's files, the .log last: an index without a log would be taken for damage by Kafka's tools.
 func (l *Log) removeSegment(base int64) error {
-	return errors.Join(l.removeIndexes(base), removeIfThere(l.fsys, fileName(l.dir, base, suffixAborted)),
-		removeIfThere(l.fsys, fileName(l.dir, base, suffixLog)))
+	return errors.Join(l.removeCaches(base), removeIfThere(l.fsys, fileName(l.dir, base, suffixLog)))
 }
 
 // cutRest removes what lies behind the last entry, and makes the whole durable.
@@ -310,6 +318,16 @@ func (r *recovery) cutRest() error {
 	}
 	for base := range r.beyond {
 		if err := l.removeSegment(base); err != nil {
+			return err
+		}
+		l.mu.dirDirty = true
+	}
+	for base := range r.caches {
+		if i := l.segmentAtLocked(base); i >= 0 && l.mu.segments[i].base == base {
+			continue
+		}
+		// Unlinks reorder at power loss. Left here they would be taken for those of a later segment, or of a lost one.
+		if err := l.removeCaches(base); err != nil {
 			return err
 		}
 		l.mu.dirDirty = true
