@@ -35,6 +35,7 @@ type driver struct {
 	}
 	clones     int // random clones per instant, beside the one that keeps only what was synced
 	concurrent bool
+	killed     *world        // what run left behind
 	busy       [4]sync.Mutex // per Raft group: what a broker never does at a time excludes each other
 }
 
@@ -124,6 +125,8 @@ func (d *driver) kill(s *Store) {
 	d.mem.SetHook((&vfs.Fault{Ops: vfs.OpChanges, Err: syscall.EIO, Sticky: true}).Hook)
 	s.Close(false)
 	d.mem.SetHook(nil)
+	d.killed = capture(d.mem, d.dir, nil, d.model(), nil, "a killed process")
+	d.killed.mem = d.mem // with all that is not on the disk
 }
 
 func (d *driver) runInTurn(ops int) error {
@@ -387,8 +390,7 @@ func (c *crashSearch) explore(t *testing.T, seed uint64, dir string) error {
 		}
 		w = states[rng.IntN(len(states))]
 		if rng.IntN(3) == 0 {
-			w = capture(d.mem, dir, nil, d.model(), nil, "a killed process")
-			w.mem = d.mem // with all that is not on the disk
+			w = d.killed
 		}
 	}
 	return nil
@@ -420,11 +422,16 @@ func (c *crashSearch) verify(state *world, rng *rand.Rand, dir string) error {
 	return nil
 }
 
-// TestPowerLoss is the main proof of this package. Run it with TANDEM_SEED=n for one seed.
+// TestPowerLoss is the main proof of this package. TANDEM_SEED=n runs one seed, TANDEM_STATES=n looks for so many states.
 func TestPowerLoss(t *testing.T) {
 	target := int64(20000)
 	if testing.Short() {
 		target = 1500
+	}
+	if more := os.Getenv("TANDEM_STATES"); more != "" {
+		if _, err := fmt.Sscan(more, &target); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c := &crashSearch{target: target, seen: map[uint64]bool{}}
 	base := uint64(time.Now().UnixNano())

@@ -218,7 +218,7 @@ func (t *tail) missing(int, uint64, uint64) {}
 func (t *tail) gap(gap) error               { return nil }
 func (t *tail) record(r *found) error {
 	if r.sequence > t.above && t.pos[t.at] < 0 {
-		t.pos[t.at] = int64(r.pos)
+		t.pos[t.at] = int64(r.pos - prefixLen(r.length)) // with its length prefix
 	}
 	return nil
 }
