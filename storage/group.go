@@ -193,7 +193,8 @@ func (g *Group) Snapshot() (Snapshot, bool) {
 }
 
 // RetainFrom is the offset behind the newest durable snapshot: what lies below is not needed by any entry above it, so
-// retention and compaction may touch it.
+// compaction may touch it, and retention may where it also lies below that snapshot's LogStart: a restart takes a segment
+// above that for lost.
 func (g *Group) RetainFrom() int64 {
 	g.mu.RLock()
 	defer g.mu.RUnlock()

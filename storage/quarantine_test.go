@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -145,5 +146,33 @@ func TestCheckpointBesideDeletion(t *testing.T) {
 				t.Fatalf("round %d: the journal is kept from %d, the group was deleted by record %d and stays in meta.db", round, a.first, deleted)
 			}
 		}
+	}
+}
+
+// Retention never goes beyond the log start offset of the checkpoint: an older segment that is missing is lost data.
+func TestMissingOldestSegmentIsDamage(t *testing.T) {
+	o := testOptions(t.TempDir())
+	o.LogOptions = func(string) log.Options { return log.Options{SegmentBytes: 50_000} }
+	s := openStore(t, o)
+	g, p := createGroup(t, s, 1)
+	g.Log().SetOptions(o.LogOptions(""))
+	mustAppend(t, g, p, p.noop(), p.epochBase())
+	for range 10 {
+		mustAppend(t, g, p, p.data(20000, entry.Synced))
+	}
+	if err := s.Checkpoint(t.Context(), snapshotAll); err != nil {
+		t.Fatal(err)
+	}
+	segments := g.Log().Segments()
+	if len(segments) < 3 {
+		t.Fatal("too few segments")
+	}
+	s.Close(true)
+	for _, suffix := range []string{".log", ".index", ".timeindex"} {
+		_ = os.Remove(filepath.Join(o.Dirs[0], "topic-1", fmt.Sprintf("%020d%s", segments[0].Base, suffix)))
+	}
+	s = openStore(t, o)
+	if g, _ := s.Group(groupID(1)); !errors.Is(g.Offline(), ErrCorrupt) {
+		t.Fatalf("%v; the log begins at %d", g.Offline(), g.Log().LogStart())
 	}
 }

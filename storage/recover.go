@@ -381,6 +381,9 @@ func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 		return fmt.Errorf("open %s: %w", dir, err)
 	}
 	g.log = l
+	if at := l.LogStart(); at > p.start { // retention stays below the log start offset of the durable snapshot (Group.RetainFrom)
+		return fmt.Errorf("%w: %s: the segment of offset %d is missing, the first one begins at %d", ErrCorrupt, dir, p.start, at)
+	}
 	return nil
 }
 
