@@ -88,6 +88,7 @@ type Log struct {
 	syncing sync.Mutex // one Sync at a time; held across I/O
 
 	recovery *recovery // between Open and Recover, under write
+	stored   int64     // offset of the producer snapshot that the checkpoint given to Open names, -1 = none; immutable then
 
 	mu struct {
 		sync.RWMutex
@@ -108,7 +109,7 @@ type Log struct {
 }
 
 func newLog(fsys vfs.FS, dir string, o Options) *Log {
-	l := &Log{fsys: fsys, dir: dir}
+	l := &Log{fsys: fsys, dir: dir, stored: -1}
 	l.SetOptions(o)
 	return l
 }

@@ -65,6 +65,8 @@ func (l *Log) list(r *recovery) (aborted []int64, err error) {
 		base, suffix, ok := parseName(e.Name())
 		switch {
 		case !ok:
+		case suffix == suffixSnapshot && base <= r.cp.LogEnd:
+			l.stored = base
 		case suffix == suffixIndex:
 			indexed = append(indexed, base)
 			r.caches[base] = true

@@ -85,7 +85,7 @@ func decodeSnapshot(b []byte) ([]ProducerEntry, error) {
 }
 
 // WriteProducerSnapshot stores the producers' state as of the records below offset, durably, and removes all but the newest two
-// snapshots. entries are borrowed until return. A failure is final for the log (ErrFailed).
+// snapshots and the one that belongs to the checkpoint given to Open: starts may end before they store another one. entries are borrowed until return. A failure is final for the log (ErrFailed).
 func (l *Log) WriteProducerSnapshot(offset int64, entries []ProducerEntry) error {
 	if err := l.writable(); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (l *Log) WriteProducerSnapshot(offset int64, entries []ProducerEntry) error
 	}
 	slices.Reverse(offsets)
 	for i, old := range offsets {
-		if i < snapshotsKept {
+		if i < snapshotsKept || old == l.stored {
 			continue
 		}
 		if err := removeIfThere(l.fsys, fileName(l.dir, old, suffixSnapshot)); err != nil {

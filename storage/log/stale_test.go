@@ -117,3 +117,42 @@ func TestAbortedTransactionsOfAnotherTime(t *testing.T) {
 		t.Fatalf("aborted transactions %+v", got)
 	}
 }
+
+// A checkpoint writes the producers' file before it is stored itself. Interrupted again and again, it must leave the file that the
+// stored one names: without it a restart reads the whole log.
+func TestInterruptedCheckpointsKeepTheProducersOfTheStoredOne(t *testing.T) {
+	fsys, o := vfs.NewMem(), testOptions()
+	l := create(t, fsys, o)
+	entries := []ProducerEntry{{ProducerID: 1}}
+	fill(t, l, 2)
+	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	if err := l.WriteProducerSnapshot(cp.LogEnd, entries); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		j := journaled{list: []made{makeBatch(t, batchSpec{base: cp.LogEnd, count: 9, valueLen: 10})}, pos: cp.End, inline: true}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if l, err = Open(fsys, testDir, cp, o); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Recover([]Tail{j.tail()}); err != nil {
+			t.Fatal(err)
+		}
+		list, err := l.ProducerSnapshots()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.ReadProducerSnapshot(cp.LogEnd); err != nil {
+			t.Fatalf("left are %v: %v", list, err)
+		}
+		if err := l.WriteProducerSnapshot(cp.LogEnd+int64(len(list)), entries); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err := l.ProducerSnapshots(); err != nil || len(list) > 3 {
+		t.Fatalf("left are %v, %v", list, err)
+	}
+}
