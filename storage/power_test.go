@@ -174,8 +174,12 @@ func TestDeletedGroupStaysDeletedAfterPowerLoss(t *testing.T) {
 // Its row would come back for good: the journal's record of the deletion is dropped one day.
 func TestDeletedGroupTakesNoSnapshot(t *testing.T) {
 	pw := newPowered(t)
-	g, p := pw.create(1, log.Options{})
-	mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(100, entry.Synced))
+	g, err := pw.s.CreateGroup(entry.MetadataGroup, "", 0, log.Options{}) // no segments, whose removal would stop it too
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProducer(rand.New(rand.NewPCG(1, 1)), 0)
+	mustAppend(t, g, p, p.noop(), p.command(entry.Header{Kind: entry.Metadata, Body: []byte("{}")}, nil))
 	snap := snapshotAt(g, g.LastIndex())
 	if err := pw.s.DeleteGroup(g.ID()); err != nil {
 		t.Fatal(err)
@@ -194,7 +198,7 @@ func TestCheckpointVouchesForSyncedBytesOnly(t *testing.T) {
 	g, p := pw.create(1, log.Options{SegmentBytes: 2000})
 	mustAppend(t, g, p, p.noop(), p.epochBase())
 	for range 8 {
-		mustAppend(t, g, p, p.data(500, entry.Synced)) // inline: not synced in the segment
+		mustAppend(t, g, p, p.data(300, entry.Synced)) // inline: not synced in the segment
 	}
 	before := payloads(t, g)
 	var mu sync.Mutex

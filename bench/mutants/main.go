@@ -31,6 +31,8 @@ type bug struct {
 	file  string // relative to the module
 	old   string // stands exactly once in file
 	new   string
+	old2  string // a second change of the same file; "" = none
+	new2  string
 	pkg   string // package of the test, relative to the module
 	test  string // exact name of the test that must fail
 	short bool   // the test is run with -short
@@ -167,8 +169,15 @@ func (r *runner) try(b bug) error {
 	if err != nil {
 		return err
 	}
-	if n := strings.Count(string(text), b.old); n != 1 {
-		return fmt.Errorf("the text to change stands %d times in %s", n, b.file)
+	edited := string(text)
+	for _, edit := range [][2]string{{b.old, b.new}, {b.old2, b.new2}} {
+		if edit[0] == "" {
+			continue
+		}
+		if n := strings.Count(edited, edit[0]); n != 1 {
+			return fmt.Errorf("the text to change stands %d times in %s: %q", n, b.file, edit[0])
+		}
+		edited = strings.Replace(edited, edit[0], edit[1], 1)
 	}
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -176,7 +185,7 @@ func (r *runner) try(b bug) error {
 	}
 	defer os.RemoveAll(dir)
 	changed := filepath.Join(dir, filepath.Base(b.file))
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(text), b.old, b.new, 1)), 0o600); err != nil {
+	if err := os.WriteFile(changed, []byte(edited), 0o600); err != nil {
 		return err
 	}
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{source: changed}})

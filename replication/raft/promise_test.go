@@ -81,6 +81,28 @@ func TestFollowerKeepsTheLeadersOffsets(t *testing.T) {
 	}
 }
 
+// What could not be stored is not tried again, and nothing is stored behind it (R3): in the same call, before the library knows.
+func TestGuardR3FailedStoreIsFinal(t *testing.T) {
+	b := newDisk(t).start(t, Options{})
+	g := b.openGroup(t, 1, &recorder{}, 0)
+	s := newLogStoreView(g)
+	s.state = g.sg.State()
+	next := g.sg.LastIndex() + 1
+	if err := s.StoreLogs([]*hraft.Log{{Index: next, Term: 9, Data: []byte("no header")}}); err == nil {
+		t.Fatal("stored")
+	}
+	g.mu.Lock()
+	failed := g.mu.failed
+	g.mu.Unlock()
+	if failed == nil {
+		t.Fatal("the Raft group goes on")
+	}
+	<-g.stopped
+	if g.sg.LastIndex() != next-1 || g.Offline() == nil {
+		t.Fatalf("last index %d, offline: %v", g.sg.LastIndex(), g.Offline())
+	}
+}
+
 // A truncation that failed may have happened or not: whoever went on would answer the next append from either.
 func TestGuardR4FailedTruncationEndsTheRaftGroup(t *testing.T) {
 	d := newMemDisk(t)
@@ -103,6 +125,27 @@ func TestGuardR4FailedTruncationEndsTheRaftGroup(t *testing.T) {
 		t.Fatal("the Raft group goes on")
 	}
 	<-g.stopped
+}
+
+// The next entry is judged by what the log holds once its end is gone, not by what it held before.
+func TestTruncationTakesTheAdmissionStateBack(t *testing.T) {
+	b := newDisk(t).start(t, Options{})
+	g := b.openGroup(t, 1, &recorder{}, 0)
+	mustCommit(t, g, 1)
+	s := newLogStoreView(g)
+	before := g.sg.State()
+	s.state = before
+	mustCommit(t, g, 4)
+	s.state = g.sg.State()
+	last := g.sg.LastIndex()
+	if err := s.DeleteRange(last, last); err != nil {
+		t.Fatal(err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s.state != before || g.mu.state != before || g.sg.State() != before {
+		t.Fatalf("the log store has %+v, the Raft group %+v, storage %+v, want %+v", s.state, g.mu.state, g.sg.State(), before)
+	}
 }
 
 // slowMachine takes its time over the first entry that it is given, and notes a leadership that begins meanwhile.

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -58,5 +59,22 @@ func TestTruncateCutsAtTheBatch(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Without its index the last segment leaves no trace but in the checkpoint, which vouches for its bytes.
+func TestMissingLastSegmentIsNoticed(t *testing.T) {
+	fsys := vfs.NewMem()
+	l := create(t, fsys, testOptions())
+	fill(t, l, 80)
+	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.removeSegment(cp.End.Segment); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(fsys, testDir, cp, testOptions()); !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("got %v", err)
 	}
 }
