@@ -108,6 +108,7 @@ func (j *Journal) help() {
 		j.signal()
 		return
 	}
+	j.gather()
 	batch, _ := j.take()
 	if j.Err() != nil {
 		j.failTaken(batch)
@@ -121,6 +122,22 @@ func (j *Journal) help() {
 	j.mu.Unlock()
 	if waiting > 0 || !watched {
 		j.signal()
+	}
+}
+
+// gather lets those run that are about to queue, as the other partitions of one request: a batch of one would have them all
+// wait for a second sync. It costs a lone appender one look at the run queue.
+func (j *Journal) gather() {
+	before := 0
+	for range 8 {
+		j.mu.Lock()
+		waiting := len(j.mu.queue)
+		j.mu.Unlock()
+		if waiting == before {
+			return
+		}
+		before = waiting
+		runtime.Gosched()
 	}
 }
 
