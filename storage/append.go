@@ -21,7 +21,8 @@ type scratch struct {
 // system. Payloads are borrowed until return, Data is the Group's from then on.
 //
 // An error means that nothing may be believed about entries: they may or may not be there after a restart. Errors: ErrGap,
-// ErrTerm (nothing happened), else the Raft group or the whole store has failed.
+// ErrTerm, ErrCorrupt and those of package entry for an entry that contradicts itself (nothing happened); else the Raft group or
+// the whole store has failed.
 func (g *Group) Append(entries []Entry, state entry.State) error {
 	if len(entries) == 0 {
 		return nil
@@ -76,22 +77,31 @@ func (g *Group) check(entries []Entry) (synced bool, err error) {
 			return false, fmt.Errorf("%w: %s: index %d of term %d behind term %d", ErrTerm, g, e.Index, e.Term, term)
 		}
 		index, term = e.Index, e.Term
-		if e.Type != TypeCommand || entryClass(e.Data) != entry.Cached {
-			synced = true
+		command, err := g.checkEntry(e)
+		if err != nil {
+			return false, fmt.Errorf("%s: index %d: %w", g, e.Index, err)
 		}
-		if len(e.Payload) > 0 && g.log == nil {
-			return false, fmt.Errorf("%w: %s: index %d has a payload, the Raft group has no segments", ErrCorrupt, g, e.Index)
-		}
+		synced = synced || !command || g.write.header.Class == entry.Synced
 	}
 	return synced, nil
 }
 
-// entryClass reads the durability class of an encoded entry header.
-func entryClass(data []byte) entry.Class {
-	if len(data) < 3 {
-		return entry.Synced
+// checkEntry decodes the header of a command into scratch.header and compares it with the payload.
+func (g *Group) checkEntry(e *Entry) (command bool, err error) {
+	length := 0
+	if command = e.Type == TypeCommand; command {
+		if err := g.write.header.Decode(e.Data); err != nil {
+			return true, err
+		}
+		length = int(g.write.header.PayloadLength)
 	}
-	return entry.Class(data[2])
+	switch {
+	case length != len(e.Payload):
+		return command, fmt.Errorf("%w: payload of %d bytes, its header says %d", ErrCorrupt, len(e.Payload), length)
+	case length > 0 && g.log == nil:
+		return command, fmt.Errorf("%w: a payload in a Raft group without segments", ErrCorrupt)
+	}
+	return command, nil
 }
 
 // writePayloads puts all payloads into the segment, unsynced, and fills scratch.records.
@@ -108,16 +118,10 @@ func (g *Group) writePayloads(entries []Entry, synced bool) (journalBytes, refer
 			Kind: journal.Entry, Class: class, LogType: e.Type, Group: g.id, Index: e.Index, Term: e.Term, Data: e.Data,
 		}
 		var place log.Position
-		if e.Type == TypeCommand {
-			if err := w.header.Decode(e.Data); err != nil {
-				return 0, 0, fmt.Errorf("%s: index %d: %w", g, e.Index, err)
-			}
-			if int(w.header.PayloadLength) != len(e.Payload) {
-				return 0, 0, fmt.Errorf("%w: %s: index %d: payload of %d bytes, the header says %d",
-					ErrCorrupt, g, e.Index, len(e.Payload), w.header.PayloadLength)
-			}
-		}
 		if len(e.Payload) > 0 {
+			if err := w.header.Decode(e.Data); err != nil {
+				return 0, 0, err // cannot be: checkEntry has decoded it
+			}
 			if place, err = g.log.Append(e.Payload, w.header.Rows); err != nil {
 				return 0, 0, err
 			}

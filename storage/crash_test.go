@@ -266,7 +266,7 @@ func (d *actor) append(g *Group, gm *groupModel) error {
 		m.entries = append(m.entries[:len(m.entries):len(m.entries)], entries...)
 		m.appending = nil
 		for i := range entries {
-			if entries[i].Type != TypeCommand || entryClass(entries[i].Data) == entry.Synced {
+			if entries[i].Type != TypeCommand || entry.Class(entries[i].Data[2]) == entry.Synced {
 				m.durable = uint64(len(m.entries))
 			}
 		}
@@ -324,7 +324,7 @@ func (d *driver) snapshot(g *Group) error {
 	}
 	index := last - d.random(min(last-gm.snapshot, 3))
 	d.change(g.ID(), func(m *groupModel) { m.saving = index })
-	if err := g.SaveSnapshot(snapshotOf(gm.entries, index)); err != nil {
+	if err := g.SaveSnapshot(gm.snapshotOf(gm.entries, index)); err != nil {
 		return err
 	}
 	d.change(g.ID(), func(m *groupModel) { m.snapshot, m.saving, m.durable = index, 0, max(m.durable, index) })

@@ -113,7 +113,8 @@ func judgeDamage(w *world, dir string, again bool) (offline []*Group, err error)
 	if again && anyOffline(s) {
 		// A checkpoint must not make the damage disappear: the next start finds it as well.
 		err := s.Checkpoint(context.Background(), func(_ context.Context, g *Group) error {
-			return g.SaveSnapshot(snapshotOf(w.model.groups[g.ID()].entries, g.LastIndex()))
+			gm := w.model.groups[g.ID()]
+			return g.SaveSnapshot(gm.snapshotOf(gm.entries, g.LastIndex()))
 		})
 		if err != nil {
 			return nil, err

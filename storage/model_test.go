@@ -96,7 +96,7 @@ func (gm *groupModel) check(g *Group) error {
 		return fmt.Errorf("snapshot at %d, acknowledged is %d, sent is %d", snap.Index, gm.snapshot, gm.saving)
 	}
 	if snap.Index > 0 {
-		want := snapshotOf(all, snap.Index)
+		want := gm.snapshotOf(all, snap.Index)
 		if snap.Term != want.Term || !bytes.Equal(snap.State, want.State) || !bytes.Equal(snap.Configuration, want.Configuration) {
 			return fmt.Errorf("snapshot %+v, sent was %+v", snap, want)
 		}
@@ -152,8 +152,8 @@ func firstDifference(a, b []byte) int {
 	return min(len(a), len(b))
 }
 
-func snapshotOf(entries []Entry, index uint64) Snapshot {
-	return Snapshot{Index: index, Term: entries[index-1].Term, Configuration: []byte("configuration"),
+func (gm *groupModel) snapshotOf(entries []Entry, index uint64) Snapshot {
+	return Snapshot{Index: index, LogStart: gm.start, Term: entries[index-1].Term, Configuration: []byte("configuration"),
 		ConfigurationIndex: 1, State: fmt.Appendf(nil, "state at %d", index)}
 }
 

@@ -9,6 +9,8 @@ import (
 	"path"
 	"sync"
 
+	"github.com/google/uuid"
+
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/log"
@@ -372,15 +374,14 @@ func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 			return err
 		}
 	}
-	if !mayBelongTo(g.dir.fs, dir, p.id.Topic) {
-		return fmt.Errorf("%w: %s names another topic id", ErrCorrupt, path.Join(dir, partitionMetadata))
-	}
-	end := p.end()
-	l, err := log.Open(g.dir.fs, dir, log.Checkpoint{LogStart: p.start, LogEnd: p.base().NextOffset, End: end}, o)
+	l, err := log.Open(g.dir.fs, dir, log.Checkpoint{LogStart: p.start, LogEnd: p.base().NextOffset, End: p.end()}, o)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", dir, err)
 	}
 	g.log = l
+	if id := l.TopicID(); id != p.id.Topic && id != (uuid.UUID{}) {
+		return fmt.Errorf("%w: %s is of topic id %s", ErrCorrupt, path.Join(dir, partitionMetadata), id)
+	}
 	if at := l.LogStart(); at > p.start { // retention stays below the log start offset of the durable snapshot (Group.RetainFrom)
 		return fmt.Errorf("%w: %s: the segment of offset %d is missing, the first one begins at %d", ErrCorrupt, dir, p.start, at)
 	}

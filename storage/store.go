@@ -250,8 +250,8 @@ func (s *Store) Failed() error {
 
 // fatal notes the first failure and returns it.
 func (s *Store) fatal(err error) error {
-	if errors.Is(err, ErrClosed) {
-		return err
+	if errors.Is(err, ErrClosed) || errors.Is(err, journal.ErrClosed) || errors.Is(err, meta.ErrClosed) {
+		return fmt.Errorf("%w: %w", ErrClosed, err) // late, not broken
 	}
 	if s.failed.CompareAndSwap(nil, &err) {
 		s.opts.Logger.Error("storage failed", "err", err)

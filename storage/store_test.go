@@ -189,6 +189,10 @@ func TestAppendRefusesWhatDoesNotFollow(t *testing.T) {
 		{"gap", Entry{Index: 4, Term: 1, Type: typeNoop}, ErrGap},
 		{"again", Entry{Index: 2, Term: 1, Type: typeNoop}, ErrGap},
 		{"older term", Entry{Index: 3, Term: 0, Type: typeNoop}, ErrTerm},
+		{"no header", Entry{Index: 3, Term: 1, Type: TypeCommand, Data: []byte{1}}, entry.ErrCorrupt},
+		{"payload without a header", Entry{Index: 3, Term: 1, Type: typeNoop, Payload: []byte("x")}, ErrCorrupt},
+		{"payload that its header does not know", Entry{Index: 3, Term: 1, Type: TypeCommand,
+			Data: (&entry.Header{Kind: entry.LogStart, Body: entry.LogStartBody(0)}).Append(nil), Payload: []byte("x")}, ErrCorrupt},
 	} {
 		if err := g.Append([]Entry{c.e}, p.state); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", c.name, err)
