@@ -170,6 +170,7 @@ func (s *Store) flush(l *log.Log) error {
 
 // written counts towards the next checkpoint.
 func (s *Store) written(journalBytes, payloadBytes int64) {
+	s.space.wrote(journalBytes + payloadBytes)
 	j, p := s.journalBytes.Add(journalBytes), s.payloadBytes.Add(payloadBytes)
 	if j >= s.opts.CheckpointBytes || p >= s.opts.CheckpointPayloadBytes {
 		s.fireDue()

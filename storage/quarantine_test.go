@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
@@ -174,5 +175,25 @@ func TestMissingOldestSegmentIsDamage(t *testing.T) {
 	s = openStore(t, o)
 	if g, _ := s.Group(groupID(1)); !errors.Is(g.Offline(), ErrCorrupt) {
 		t.Fatalf("%v; the log begins at %d", g.Offline(), g.Log().LogStart())
+	}
+}
+
+// A disk that fills within one SpaceInterval refuses writes before one of them fails, which would stop the process.
+func TestDiskFillsFasterThanItIsLookedAt(t *testing.T) {
+	mem, meta := vfs.NewMem(), t.TempDir()
+	mem.SetCapacity(24 << 20)
+	o := testOptions(meta)
+	o.FS, o.Dirs, o.MetaDir, o.ReserveBytes, o.SpaceInterval = mem, []string{"/a"}, meta, 8<<20, time.Hour
+	s := openStore(t, o)
+	g, p := createGroup(t, s, 1)
+	mustAppend(t, g, p, p.noop(), p.epochBase())
+	for s.Writable() == nil {
+		e := p.data(100_000, entry.Synced)
+		if err := g.Append([]Entry{e}, p.state); err != nil {
+			t.Fatalf("at %d bytes: %v", g.Log().Size(), err)
+		}
+	}
+	if err := s.Writable(); !errors.Is(err, ErrNoSpace) {
+		t.Fatal(err)
 	}
 }

@@ -18,12 +18,32 @@ type space struct {
 	store *Store
 	state atomic.Pointer[error] // what Writable answers; nil = there is room
 	whole bool                  // the ballast file is there, in its full size
+	due   chan struct{}         // capacity 1: so much was written that free space has to be looked at before its time
+	since atomic.Int64          // bytes written since due fired
 }
 
-func newSpace(s *Store) *space { return &space{store: s} }
+func newSpace(s *Store) *space { return &space{store: s, due: make(chan struct{}, 1)} }
+
+// lookShare is the part of the reserve that may be written before free space is looked at again. A small one, because inline
+// payloads are written twice, and because what has been let in already is still to come.
+const lookShare = 16
+
+// wrote makes a disk that fills within one Options.SpaceInterval refuse writes before one of them fails.
+func (sp *space) wrote(bytes int64) {
+	reserve := sp.store.opts.ReserveBytes
+	if n := sp.since.Add(bytes); reserve == 0 || n < reserve/lookShare {
+		return
+	}
+	sp.since.Store(0)
+	select {
+	case sp.due <- struct{}{}:
+	default:
+	}
+}
 
 // Writable is nil, or why no new data should be taken (ErrNoSpace, with the folder and the figures). It answers from a value
-// that is looked at every Options.SpaceInterval; it becomes nil again by itself when space is freed.
+// that is looked at every Options.SpaceInterval, and whenever a part of the reserve was written; it becomes nil again by itself
+// when space is freed.
 func (s *Store) Writable() error {
 	if err := s.Failed(); err != nil {
 		return err

@@ -313,6 +313,8 @@ func (s *Store) watch() {
 			return
 		case <-space.C:
 			s.space.refresh()
+		case <-s.space.due:
+			s.space.refresh()
 		case <-interval.C:
 			for _, g := range s.Groups() {
 				if save, _ := g.dirty(); save {
