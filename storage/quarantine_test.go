@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/log"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
@@ -196,4 +198,39 @@ func TestDiskFillsFasterThanItIsLookedAt(t *testing.T) {
 	if err := s.Writable(); !errors.Is(err, ErrNoSpace) {
 		t.Fatal(err)
 	}
+}
+
+// A process that was killed in a checkpoint may leave its last transaction in the page cache only. Nothing may be unlinked or cut on
+// its word before it is on the disk: a start commits first.
+func TestStartMakesMetaDurableFirst(t *testing.T) {
+	o := testOptions(t.TempDir())
+	s := openStore(t, o)
+	createGroup(t, s, 1)
+	if err := s.Checkpoint(t.Context(), snapshotAll); err != nil {
+		t.Fatal(err)
+	}
+	s.Close(false)
+	before := transactionOf(t, o)
+	atJournal := uint64(0)
+	o.journalLibrary = func(dir string) (journal.Library, error) {
+		atJournal = transactionOf(t, o)
+		return nil, errors.New("far enough")
+	}
+	if _, err := Open(o); err == nil {
+		t.Fatal("opened")
+	}
+	if atJournal <= before {
+		t.Fatalf("the journal was repaired by what transaction %d says, the last one before the start is %d", atJournal, before)
+	}
+}
+
+// transactionOf is the newest transaction of meta.db.
+func transactionOf(t *testing.T, o Options) uint64 {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(o.Dirs[0], metaFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const at = 16 + 48 // page header; transaction in the meta page
+	return max(binary.LittleEndian.Uint64(b[at:]), binary.LittleEndian.Uint64(b[os.Getpagesize()+at:]))
 }

@@ -91,14 +91,13 @@ func (s *Store) open() error {
 	if err := s.openMeta(); err != nil {
 		return err
 	}
+	// Nothing is unlinked or cut by what meta.db says before that is durable: the last transaction of a process that was killed
+	// may be in the page cache only. And the flag of a clean stop must be gone for good before anything is written under it.
 	clean := s.meta.WasClean()
 	jc := s.meta.Journal()
-	if clean {
-		// The flag must be gone for good before anything is written under it.
-		jc.Clean = false
-		if err := s.meta.Commit(meta.Commit{Journal: &jc}); err != nil {
-			return err
-		}
+	jc.Clean = false
+	if err := s.meta.Commit(meta.Commit{Journal: &jc}); err != nil {
+		return err
 	}
 	s.commits = newCombiner(s.meta)
 	if err := s.recover(); err != nil {
