@@ -171,6 +171,35 @@ func TestDeletedGroupStaysDeletedAfterPowerLoss(t *testing.T) {
 	}
 }
 
+// The journal's record of a deletion outlives the folder: a partition rebuilt in it, of the same topic id, is not what was deleted.
+func TestDeletionSparesTheNextIncarnation(t *testing.T) {
+	pw := newPowered(t)
+	g, p := pw.create(1, log.Options{})
+	mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(100, entry.Synced))
+	if err := pw.s.DeleteGroup(g.ID()); err != nil {
+		t.Fatal(err)
+	}
+	id := g.ID()
+	id.Incarnation++
+	g, err := pw.s.CreateGroup(id, "topic-1", 0, log.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = newProducer(rand.New(rand.NewPCG(2, 1)), 0)
+	mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(2000, entry.Synced))
+	before := contents(t, g)
+	for range 2 {
+		pw.lose()
+		g, ok := pw.s.Group(id)
+		if !ok || g.Offline() != nil {
+			t.Fatalf("the new incarnation: there %v, %+v", ok, g)
+		}
+		if after := contents(t, g); after != before {
+			t.Fatalf("was\n%s\nis\n%s", before, after)
+		}
+	}
+}
+
 // Its row would come back for good: the journal's record of the deletion is dropped one day.
 func TestDeletedGroupTakesNoSnapshot(t *testing.T) {
 	pw := newPowered(t)

@@ -215,6 +215,26 @@ var partitionBugs = []bug{
 		pkg: "broker/partition", test: "TestListOffset",
 	},
 	{
+		name: "acks=all answered by the leader alone", file: "broker/handler/produce.go",
+		old: "if r.acks == acksAll {\n\t\treturn a.Done()", new: "if r.acks == acksAll {\n\t\treturn a.Stored()",
+		pkg: "broker/handler", test: "TestAcksWaitForWhatTheyPromise",
+	},
+	{
+		name: "metadata entry applied twice", file: "broker/controller/machine.go",
+		old: "if index <= m.mu.applied {", new: "if index < m.mu.applied {",
+		pkg: "broker/controller", test: "TestApply",
+	},
+	{
+		name: "producer ids given out again after a restart", file: "broker/controller/save.go",
+		old: "uint64(m.mu.nextPID)", new: "uint64(0)",
+		pkg: "broker/controller", test: "TestRestarts",
+	},
+	{
+		name: "deleted topic stays in meta.db", file: "broker/controller/machine.go",
+		old: "\tm.writeLocked(bucketTopics, t.ID[:], nil)\n", new: "",
+		pkg: "broker/controller", test: "TestRestarts",
+	},
+	{
 		name: "frame not held for the partition", file: "broker/handler/produce.go",
 		old: "r.Frame.Retain() // ", new: "// ",
 		pkg: "broker/handler", test: "TestAcksNone",

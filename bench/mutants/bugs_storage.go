@@ -116,6 +116,11 @@ var journalBugs = []bug{
 		pkg: "storage/journal", test: "TestPayloadHoldsTheMark",
 	},
 	{
+		name: "records above the mark believed from the page cache", file: "storage/journal/repair.go",
+		old: "if s.newest <= s.mark {", new: "if s.newest >= 0 {",
+		pkg: "storage/journal", test: "TestPowerLossBehindARepair",
+	},
+	{
 		name: "mark passes recovered payloads", file: "storage/journal/repair.go",
 		old: "if s.refers > s.mark {", new: "if s.refers > s.mark+1<<20 {",
 		pkg: "storage/journal", test: "TestRecoveredPayloadsHoldTheMark",
@@ -309,6 +314,16 @@ var storeBugs = []bug{
 		name: "deleted group's row kept", file: "storage/checkpoint.go",
 		old: "meta.Commit{Removed: removed, Journal: &jc}", new: "meta.Commit{Removed: removed[:0], Journal: &jc}",
 		pkg: "storage", test: "TestDeletedGroupStaysDeletedAfterPowerLoss",
+	},
+	{
+		name: "deletion takes the next incarnation's folder", file: "storage/recover.go",
+		old: "if d.folder == \"\" || taken[d.folder] {", new: "if d.folder == \"\" || len(taken) < 0 {",
+		pkg: "storage", test: "TestDeletionSparesTheNextIncarnation",
+	},
+	{
+		name: "failed entries come back", file: "storage/store.go",
+		old: "s.journal.Append(drop, true)", new: "s.journal.Append(drop[:0], true)",
+		pkg: "storage", test: "TestOneLogDirFails",
 	},
 	{
 		name: "deleted group takes a snapshot", file: "storage/lifecycle.go",
