@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -233,4 +234,32 @@ func transactionOf(t *testing.T, o Options) uint64 {
 	}
 	const at = 16 + 48 // page header; transaction in the meta page
 	return max(binary.LittleEndian.Uint64(b[at:]), binary.LittleEndian.Uint64(b[os.Getpagesize()+at:]))
+}
+
+// A process that was killed between the rename of a deleted folder and the sync of that: the next start may forget the deletion
+// only when the folder can not come back.
+func TestDeletedFolderDoesNotComeBack(t *testing.T) {
+	mem, meta := vfs.NewMem(), t.TempDir()
+	o := testOptions(meta)
+	o.FS, o.Dirs, o.MetaDir = mem, []string{"/a"}, meta
+	s := openStore(t, o)
+	g, p := createGroup(t, s, 1)
+	mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(20000, entry.Synced))
+	mem.SetHook((&vfs.Fault{Ops: vfs.OpRename, Err: syscall.EIO}).Hook)
+	if err := s.DeleteGroup(groupID(1)); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	mem.SetHook(nil)
+	s.Close(false)
+	if err := mem.Rename("/a/topic-1", "/a/topic-1.0123456789abcdef0123456789abcdef-delete"); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, o)
+	if err := s.Checkpoint(t.Context(), snapshotAll); err != nil {
+		t.Fatal(err)
+	}
+	s.Close(false)
+	o.FS = mem.CrashClone(nil)
+	s = openStore(t, o)
+	createGroup(t, s, 1) // the same name and id: nothing is left of the old one
 }

@@ -356,6 +356,11 @@ func RemoveDeleted(fsys vfs.FS, parent string) ([]string, error) {
 		if id, err := hex.DecodeString(name[dot+1:]); err != nil || len(id) != 16 {
 			continue
 		}
+		if len(removed) == 0 {
+			if err := fsys.SyncDir(parent); err != nil { // the rename may not be durable yet
+				return nil, err
+			}
+		}
 		if err := fsys.RemoveAll(path.Join(parent, e.Name())); err != nil {
 			return removed, err
 		}
