@@ -298,8 +298,12 @@ func TestEpochEnd(t *testing.T) {
 		b.start(t)
 	}
 	p := b.get(t, 0)
-	if epoch, end, err := p.EpochEnd(-1, 2); err != nil || epoch != 2 || end != 4 {
-		t.Fatalf("current epoch without a record: %d ends at %d, %v", epoch, end, err)
+	// A consumer that waits at the end knows epoch 1, in which nothing was written, from ListOffsets: told that it is unknown, it
+	// would reset its position.
+	for epoch, found := range map[int32]int32{0: 0, 1: 0, 2: 2} {
+		if got, end, err := p.EpochEnd(-1, epoch); err != nil || got != found || end != 4 {
+			t.Errorf("before epoch 2 has a record, EpochEnd(%d) = %d, %d, %v; want %d, 4", epoch, got, end, err, found)
+		}
 	}
 	mustAppend(t, p, write{count: 2})
 	for _, c := range []struct {
@@ -309,6 +313,18 @@ func TestEpochEnd(t *testing.T) {
 		found, end, err := p.EpochEnd(2, c.epoch)
 		if err != nil || found != c.found || end != c.end {
 			t.Errorf("EpochEnd(%d) = %d, %d, %v; want %d, %d", c.epoch, found, end, err, c.found, c.end)
+		}
+	}
+}
+
+func TestEpochEndOfAnEmptyLog(t *testing.T) {
+	b := newBroker(t)
+	b.create(t, 0)
+	b.kill(t)
+	b.start(t)
+	for epoch := range int32(2) {
+		if got, end, err := b.get(t, 0).EpochEnd(-1, epoch); err != nil || got != epoch || end != 0 {
+			t.Errorf("EpochEnd(%d) = %d, %d, %v; want itself, 0", epoch, got, end, err)
 		}
 	}
 }

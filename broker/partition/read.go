@@ -154,8 +154,17 @@ func (p *Partition) EpochEnd(currentEpoch, epoch int32) (int32, int64, error) {
 	if epoch == current { // it may have no record yet, so that the log does not know it
 		return current, end, nil
 	}
+	last := p.log.LastEpoch()
 	found, offset := p.log.EndOffsetForEpoch(epoch, end)
-	return found, offset, nil
+	switch {
+	case found != none:
+		return found, offset, nil
+	case last != none:
+		// Nothing was written in that epoch or since. Kafka notes the current epoch when a leadership begins, so that an earlier
+		// one always ends somewhere; told that it is unknown, clients reset their positions.
+		return last, end, nil
+	}
+	return epoch, end, nil
 }
 
 // DeleteRecords makes offset the log start offset (-1 = the high watermark) and returns the log start offset then. It
