@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	// drainTimeout is how long clients get for the requests that they have sent, and how long the last checkpoint may take.
-	drainTimeout = 20 * time.Second
+	// drainTimeout is how long clients get for the requests that they have sent.
+	drainTimeout = 10 * time.Second
+	// closeTimeout is how long the last checkpoint may take. Together they stay within the 30 s that Kubernetes gives.
+	closeTimeout = 15 * time.Second
 	// startTimeout is how long the metadata Raft group may take to elect itself.
 	startTimeout = 60 * time.Second
 )
@@ -61,6 +63,7 @@ type Broker struct {
 	stopCheckpoints context.CancelFunc
 	checkpoints     chan struct{} // closed when the goroutine that takes checkpoints has ended
 	serving         atomic.Bool
+	drainTimeout    time.Duration
 }
 
 // New opens the data directories and everything on them, and binds the listeners. It takes as long as recovery takes. What is
@@ -76,6 +79,7 @@ func New(cfg *config.Config, o Options) (*Broker, error) {
 		o.Now = time.Now
 	}
 	b := &Broker{cfg: cfg, opts: o, logger: o.Logger, metrics: metrics.New(o.Version, cfg.NodeID), files: metrics.CountFiles(vfs.OS{})}
+	b.drainTimeout = drainTimeout
 	if err := b.open(); err != nil {
 		return nil, errors.Join(err, b.close(false))
 	}
@@ -236,14 +240,10 @@ func (b *Broker) Run(ctx context.Context) error {
 func (b *Broker) close(clean bool) error {
 	began := b.opts.Now()
 	b.serving.Store(false)
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	b.shutServer()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout) // of its own: a client may use up the drain
 	defer cancel()
 	var errs []error
-	if b.server != nil {
-		if err := b.server.Shutdown(ctx); err != nil {
-			b.logger.Warn("connections cut off at the end of the drain", "error", err) // not a failure: clients retry
-		}
-	}
 	if b.stopCheckpoints != nil {
 		b.stopCheckpoints()
 		<-b.checkpoints
@@ -269,4 +269,15 @@ func (b *Broker) close(clean bool) error {
 		b.logger.Info("stopped cleanly", "took", b.opts.Now().Sub(began))
 	}
 	return err
+}
+
+func (b *Broker) shutServer() {
+	if b.server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), b.drainTimeout)
+	defer cancel()
+	if err := b.server.Shutdown(ctx); err != nil {
+		b.logger.Warn("connections cut off at the end of the drain", "error", err) // not a failure: clients retry
+	}
 }

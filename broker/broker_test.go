@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/broker/config"
 )
@@ -173,6 +174,50 @@ func TestRecordsSurviveRestarts(t *testing.T) {
 		"go_memstats_mallocs_total", `tandem_request_seconds_count{api="Fetch"}`)
 	if code, body := r.get(t, "/readyz"); code != http.StatusOK {
 		t.Errorf("readyz: %d %s", code, body)
+	}
+}
+
+// TestStopWithAClientThatReadsNothing stops a broker while a client leaves a large answer unread, as a consumer does whose
+// application is busy: the drain runs out of time, the last checkpoint must not.
+func TestStopWithAClientThatReadsNothing(t *testing.T) {
+	cfg := settings(t, filepath.Join(t.TempDir(), "data"))
+	b, err := New(cfg, options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.drainTimeout = 100 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &running{Broker: b, stop: cancel, ended: make(chan error, 1)}
+	go func() { r.ended <- b.Run(ctx) }() // ended by stop, awaited in close
+	t.Cleanup(func() { _ = r.close() })
+	r.await(t)
+	const size = 900_000
+	client := r.client(t, kgo.UnknownTopicRetries(100), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	defer client.Close()
+	for range 40 { // more than the socket buffers of both sides hold
+		if err := client.ProduceSync(ctx, &kgo.Record{Topic: "large", Value: make([]byte, size)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nc, err := net.Dial("tcp", r.Addr("PLAINTEXT").String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	req := kmsg.NewPtrFetchRequest()
+	req.Version, req.MaxBytes = 4, 64<<20
+	topic, p := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	topic.Topic, p.PartitionMaxBytes = "large", 64<<20
+	topic.Partitions = append(topic.Partitions, p)
+	req.Topics = append(req.Topics, topic)
+	if _, err := nc.Write(kmsg.NewRequestFormatter().AppendRequest(nil, req, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(nc, make([]byte, 4)); err != nil { // the answer is under way
+		t.Fatal(err)
+	}
+	if err := r.close(); err != nil {
+		t.Errorf("not stopped cleanly: %v", err)
 	}
 }
 
