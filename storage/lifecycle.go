@@ -56,7 +56,7 @@ func (s *Store) CreateGroup(id GroupID, folder string, start int64, lo log.Optio
 
 // validFolder refuses names that could leave the log dir or be taken for something else in it.
 func validFolder(name string) bool {
-	return name == path.Base(name) && name[0] != '.' && len(name) <= folderNameMax && !strings.HasSuffix(name, deleteSuffix) &&
+	return name == path.Base(name) && name != "." && name != ".." && len(name) <= folderNameMax && !strings.HasSuffix(name, deleteSuffix) &&
 		!strings.ContainsAny(name, "/\\\x00") && name != journalDir && name != metaFile && name != propertiesFile
 }
 

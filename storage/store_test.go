@@ -367,7 +367,7 @@ func TestFolderWithForeignRecordsIsNeverTaken(t *testing.T) {
 	if b, err := os.ReadFile(file); err != nil || string(b) != "somebody's" {
 		t.Fatalf("%q, %v", b, err)
 	}
-	for _, bad := range []string{"../x", "a/b", ".hidden", "journal", "meta.db", "x-delete", strings.Repeat("x", 300), ".."} {
+	for _, bad := range []string{"../x", "a/b", ".", "..", "journal", "meta.db", "x-delete", strings.Repeat("x", 300), ".."} {
 		if _, err := s.CreateGroup(groupID(2), bad, 0, log.Options{}); err == nil {
 			t.Errorf("folder %q taken", bad)
 		}
