@@ -39,12 +39,15 @@ var tandemTopicKeys = []Key{
 		Doc:      "Acknowledge records of this topic once a quorum has them in its page caches, before they are synced to disk: a power loss may take the last of them, an end of the process does not."},
 }
 
-// tandemDefaults replace Kafka's defaults where `tandem serve` needs no file and binds only the loopback interface, and where
-// Kafka's "unlimited" would let clients take all memory or all file descriptors.
+// tandemDefaults replace Kafka's defaults where `tandem serve` needs no file and binds only the loopback interface, where Kafka's
+// "unlimited" would let clients take all memory or all file descriptors, and where a fixed socket buffer of 100 KiB keeps the
+// kernel from fitting it to the connection.
 var tandemDefaults = map[string]string{
-	"node.id":                  "1",
-	"log.dirs":                 "./tandem-data",
-	"listeners":                "PLAINTEXT://127.0.0.1:9092",
-	"max.connections":          "16384",
-	"queued.max.request.bytes": "268435456",
+	"node.id":                     "1",
+	"log.dirs":                    "./tandem-data",
+	"listeners":                   "PLAINTEXT://127.0.0.1:9092",
+	"max.connections":             "16384",
+	"queued.max.request.bytes":    "268435456",
+	"socket.receive.buffer.bytes": "-1",
+	"socket.send.buffer.bytes":    "-1",
 }

@@ -55,6 +55,9 @@ func TestDefaults(t *testing.T) {
 	if c.ProducerIDExpiration != 24*time.Hour || c.Network.RequestBytesMax != 100<<20 {
 		t.Errorf("producer.id.expiration.ms %s, socket.request.max.bytes %d", c.ProducerIDExpiration, c.Network.RequestBytesMax)
 	}
+	if c.Network.SendBufferBytes != -1 || c.Network.ReceiveBufferBytes != -1 {
+		t.Errorf("socket buffers of %d and %d bytes: the kernel must choose", c.Network.SendBufferBytes, c.Network.ReceiveBufferBytes)
+	}
 	if len(c.Warnings) != 0 {
 		t.Errorf("warnings without any setting: %v", c.Warnings)
 	}
