@@ -4,16 +4,30 @@ import (
 	"log/slog"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tandembroker/tandem/broker/config"
 )
 
 // fewFiles is the limit of open files below which a broker is warned of: every segment and every connection takes one, and
 // running out of them while a segment is created stops the broker.
 const fewFiles = 65536
 
-// warnFewFiles looks at the limit that the Go runtime has raised as far as it may.
-func warnFewFiles(logger *slog.Logger) {
+// limitFiles looks at the limit that the Go runtime has raised as far as it may, and keeps half of it from the connections.
+func limitFiles(cfg *config.Config, logger *slog.Logger) {
 	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && limit.Cur < fewFiles {
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return
+	}
+	if limit.Cur < fewFiles {
 		logger.Warn("few open files are allowed to this process; raise the hard limit (ulimit -Hn)", "limit", limit.Cur, "wanted", fewFiles)
 	}
+	if most := connectionsMax(limit.Cur); uint64(cfg.Network.ConnectionsMax) > most {
+		logger.Warn("max.connections is above half of the open files that are allowed; the rest is for segments",
+			"max.connections", cfg.Network.ConnectionsMax, "used", most)
+		cfg.Network.ConnectionsMax = int(most)
+	}
 }
+
+// connectionsMax is how many connections there may be where so many files may be open: clients that only connect must not be
+// able to take what the next segment needs.
+func connectionsMax(files uint64) uint64 { return max(files/2, 1) }

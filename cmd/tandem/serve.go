@@ -54,7 +54,7 @@ func serve(args []string, stderr io.Writer) int {
 		logger.Warn(w.Message, "settings", w.Keys)
 	}
 	limitMemory(cfg.MemoryLimit)
-	warnFewFiles(logger)
+	limitFiles(cfg, logger)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	context.AfterFunc(ctx, stop) // from then on a signal has its default effect again
