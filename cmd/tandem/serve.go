@@ -53,7 +53,7 @@ func serve(args []string, stderr io.Writer) int {
 	for _, w := range cfg.Warnings {
 		logger.Warn(w.Message, "settings", w.Keys)
 	}
-	limitMemory(cfg.MemoryLimit)
+	tuneRuntime(cfg.MemoryLimit)
 	limitFiles(cfg, logger)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
