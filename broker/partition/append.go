@@ -85,6 +85,11 @@ func (p *Partition) Append(batch record.Batch, release func()) *Append {
 	}
 	p.append.Lock()
 	defer p.append.Unlock()
+	term, _, ok := p.group.Serving()
+	if !ok {
+		return a.refuse(ErrNotLeader, release)
+	}
+	a.header.ValidatedTerm = term // before the checks: they hold in this leadership only
 	if p.group.Draining() {
 		return a.refuse(errDraining, release)
 	}

@@ -173,9 +173,11 @@ func (g *Group) Propose(h *entry.Header, payload []byte, release func()) *Future
 }
 
 // ProposeFor hands in the command h with its payload, nil or record batches, and returns at once, unless many proposals wait:
-// then it waits for the disk. Several may be in flight. h is the Group's until the Future is done; validated term, site epoch and
-// append sequence are filled in here, the rest of the stamping happens when it is stored. payload is the Group's, and will be
-// changed (stamped), until release is called, exactly once, before the Future is done. release and o may be nil.
+// then it waits for the disk. Several may be in flight. h is the Group's until the Future is done; site epoch and append sequence
+// are filled in here, the rest of the stamping happens when it is stored. A validated term in h is the one in which the caller
+// checked the command against the state: proposed in another it is ErrNotLeader, since what it was checked against may be lost;
+// 0 = it was not checked. payload is the Group's, and will be changed (stamped), until release is called, exactly once, before
+// the Future is done. release and o may be nil.
 //
 // A proposal that fails without being stored leaves a gap in the append sequence, so that all that follow it become voids:
 // none overtakes another. Then no proposal is taken (ErrVoid) until those in flight are gone, and the sequence goes on behind
@@ -200,6 +202,8 @@ func (g *Group) enqueue(f *Future, fromCaller bool) error {
 	case g.mu.closed:
 		return ErrClosed
 	case g.mu.term == 0 || fromCaller && g.serving.Load() == nil:
+		return ErrNotLeader
+	case f.header.ValidatedTerm != 0 && f.header.ValidatedTerm != g.mu.term:
 		return ErrNotLeader
 	case g.mu.broken && g.mu.inFlight > 0:
 		return fmt.Errorf("%w: an earlier one was lost", ErrVoid)

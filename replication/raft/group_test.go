@@ -201,6 +201,29 @@ func TestStaleProposalOfALostLeadershipIsVoid(t *testing.T) {
 }
 
 // A proposal that the library refuses leaves a gap: what follows it in flight must not overtake it.
+// What was checked in one leadership must not be proposed in the next, even if nobody noticed that there was a change: what it
+// was checked against may not be in the log.
+func TestProposalCheckedInAnEarlierTermIsRefused(t *testing.T) {
+	g := newDisk(t).start(t, Options{}).openGroup(t, 1, &recorder{}, 0)
+	before, _, _ := g.Serving()
+	g.Elect()
+	eventually(t, "a new leadership", func() bool { term, _, ok := g.Serving(); return ok && term > before })
+	end := g.sg.State().NextOffset
+	for term, want := range map[uint64]error{before: ErrNotLeader, before + 100: ErrNotLeader} {
+		h, payload := batch(t, 1, 10)
+		h.ValidatedTerm = term
+		released := 0
+		if _, err := g.Propose(h, payload, func() { released++ }).Wait(context20(t)); !errors.Is(err, want) || released != 1 {
+			t.Errorf("term %d: %v, released %d times", term, err, released)
+		}
+	}
+	h, payload := batch(t, 1, 10)
+	h.ValidatedTerm, _, _ = g.Serving()
+	if _, err := g.Propose(h, payload, nil).Wait(context20(t)); err != nil || h.Rows[0].BaseOffset != end {
+		t.Errorf("in its term: offset %d, want %d, %v", h.Rows[0].BaseOffset, end, err)
+	}
+}
+
 func TestSequenceGapIsVoid(t *testing.T) {
 	b := newDisk(t).start(t, Options{})
 	m := &recorder{}
