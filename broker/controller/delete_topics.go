@@ -30,13 +30,13 @@ func (c *Controller) DeleteTopics(ctx context.Context, ids []uuid.UUID) []error 
 	return results
 }
 
-// nextFloor is above every leader epoch that clients may have seen of t. The epoch of a partition that is not here, or not
-// open, is not known; its topic then gives what the others say.
+// nextFloor is above every leader epoch that clients may have seen of t. The epoch of a partition that is not here is not known;
+// its topic then gives what the others say.
 func (c *Controller) nextFloor(t *Topic) int32 {
 	floor := t.EpochFloor + 1
 	for i := range t.Partitions {
 		if p, ok := c.life.partitions.Get(t.Name, int32(i)); ok && p.TopicID() == t.ID {
-			floor = max(floor, p.Epoch()+1)
+			floor = max(floor, p.EpochMax(t.EpochFloor)+1)
 		}
 	}
 	return floor

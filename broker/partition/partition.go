@@ -87,6 +87,18 @@ func (p *Partition) Epoch() int32 {
 	return epoch
 }
 
+// EpochMax is at or above every leader epoch that clients can have seen of the partition, also where nobody leads it: the data
+// may be lost while the vote, which is kept elsewhere, is not. floor is the first leader epoch that it had.
+func (p *Partition) EpochMax(floor int32) int32 {
+	if epoch := p.Epoch(); epoch != none {
+		return epoch
+	}
+	if sg, ok := p.manager.host.Store().Group(p.id); ok {
+		return floor + int32(min(sg.Vote().Term, 1<<entry.LeaderEpochBits)) // one at most for each term
+	}
+	return floor
+}
+
 // Leader is the leader's node id, -1 = unknown.
 func (p *Partition) Leader() int32 {
 	node, _ := p.leader()
