@@ -17,9 +17,19 @@ const (
 	smallBatch     = 1 << 10
 )
 
-// runPartitions is figure (c): 100 partitions, one batch of 1 KiB in flight for each, synced before the ack. A request carries
-// one batch, or several as a stock producer's does when it has batches for several partitions: with one each, the system calls
-// of the client take most of a small machine's processors.
+// partitionsLoad is how the batches of one figure reach the broker.
+type partitionsLoad struct {
+	each   int32 // batches of 1 KiB a request, for as many partitions
+	window int   // requests in flight a connection, as max.in.flight.requests.per.connection
+}
+
+func (l partitionsLoad) String() string {
+	return fmt.Sprintf("%d x 1 KiB, %d a request, %d in flight", manyPartitions, l.each, l.window)
+}
+
+// runPartitions is figure (c): 100 partitions, batches of 1 KiB, synced before the ack. A request carries one batch, or several
+// as a stock producer's does when it has batches for several partitions: with one each, the system calls of the client take
+// most of a small machine's processors. A stock producer keeps up to five requests in flight.
 func runPartitions(ctx context.Context, o options, r *report) error {
 	b, err := startBroker(ctx, o)
 	if err != nil {
@@ -34,25 +44,28 @@ func runPartitions(ctx context.Context, o options, r *report) error {
 	if err := c.create(ctx, "bench", manyPartitions, nil); err != nil {
 		return err
 	}
-	each := []int32{1, 5, 25}
+	loads := []partitionsLoad{{1, 1}, {25, 1}, {25, 5}, {100, 5}}
 	if o.quick {
-		each = each[1:2]
+		loads = loads[2:3]
 	}
-	for _, n := range each {
-		if err := partitionsCase(ctx, o, r, b, n); err != nil {
-			return fmt.Errorf("%d batches a request: %w", n, err)
+	for _, l := range loads {
+		if err := partitionsCase(ctx, o, r, b, l); err != nil {
+			return fmt.Errorf("%v: %w", l, err)
 		}
 	}
 	return nil
 }
 
-func partitionsCase(ctx context.Context, o options, r *report, b *broker, each int32) error {
+func partitionsCase(ctx context.Context, o options, r *report, b *broker, l partitionsLoad) error {
 	batch := makeBatch(smallBatch, 1)
-	lanes, err := producers(b.addr, "bench", manyPartitions, each, manyPartitions/int(each), batch)
+	lanes, err := producers(b.addr, "bench", manyPartitions, l.each, manyPartitions/int(l.each), batch)
 	if err != nil {
 		return err
 	}
 	defer closeLanes(lanes)
+	for _, lane := range lanes {
+		lane.window = l.window
+	}
 	for round := 0; round <= o.rounds && ctx.Err() == nil; round++ {
 		before, err := b.written(ctx)
 		if err != nil {
@@ -73,10 +86,10 @@ func partitionsCase(ctx context.Context, o options, r *report, b *broker, each i
 		if round == 0 {
 			continue // warm-up
 		}
-		appends := float64(got.requests) * float64(each)
+		appends := float64(got.requests) * float64(l.each)
 		extra := got.extra()
 		extra["syncs"] = after.minus(before).syncs / appends
-		r.add(sample{Figure: "partitions", Case: fmt.Sprintf("%d x 1 KiB, %d a request", manyPartitions, each), Round: round,
+		r.add(sample{Figure: "partitions", Case: l.String(), Round: round,
 			Broker: appends / got.elapsed.Seconds(), Baseline: base, Unit: "appends/s", Extra: extra}, target{atLeast: 3})
 	}
 	return ctx.Err()
