@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -284,6 +286,29 @@ func TestInterruptedDeletion(t *testing.T) {
 			}
 		})
 	}
+}
+
+// opener counts the attempts to open a partition.
+type opener struct {
+	Partitions
+	tried atomic.Int32
+}
+
+func (o *opener) Create(ctx context.Context, s partition.Spec) (*partition.Partition, error) {
+	o.tried.Add(1)
+	return o.Partitions.Create(ctx, s)
+}
+
+// TestOfflinePartitionIsOpenedAgain: what could not be opened at the start is tried again, since the reason may have gone.
+func TestOfflinePartitionIsOpenedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.open(nil)
+	w.create("t", 1)
+	w.close(false)
+	w.check(os.RemoveAll(filepath.Join(w.dir, "t-0")))
+	o := &opener{}
+	w.open(func(p Partitions) Partitions { o.Partitions = p; return o })
+	w.await("two attempts", func() bool { return o.tried.Load() >= 2 })
 }
 
 // TestUnclaimed: a partition that no topic claims is kept, and logged.

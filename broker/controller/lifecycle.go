@@ -126,9 +126,9 @@ func (l *lifecycle) createOne(ctx context.Context, spec partition.Spec) error {
 		return nil // deleted meanwhile
 	}
 	p, ok := l.partitions.Get(spec.Topic, spec.Partition)
-	if ok && p.TopicID() == spec.TopicID {
+	if ok && p.TopicID() == spec.TopicID && p.Offline() == nil {
 		p.SetConfig(spec.Config)
-	} else {
+	} else { // of one that could not be opened, Create tries that again
 		var err error
 		if p, err = l.partitions.Create(ctx, spec); err != nil {
 			return err
