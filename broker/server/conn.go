@@ -328,7 +328,8 @@ func (c *conn) park(ctx context.Context, heavy bool) (context.Context, func()) {
 	if !heavy {
 		c.releaseDecoded()
 	}
-	watched, cancel := context.WithCancel(ctx)
+	// Behind bytes that have arrived nobody hears that the client has gone: the time that it may be idle bounds the wait.
+	watched, cancel := context.WithTimeout(ctx, c.server.opts.Limits.IdleMax)
 	unlink := context.AfterFunc(c.server.ctx, cancel) // a drain ends long polls
 	if c.reader.Buffered() > 0 {
 		return watched, func() { unlink(); cancel() } // the client has sent its next request: it is there

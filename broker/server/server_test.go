@@ -467,6 +467,34 @@ func TestPark(t *testing.T) {
 	}
 }
 
+// TestParkEnds: a long poll ends with the idle time also where the client's next bytes hide that it has gone.
+func TestParkEnds(t *testing.T) {
+	for name, together := range map[string]bool{"bytes that were there": true, "bytes that come": false} {
+		t.Run(name, func(t *testing.T) {
+			parked := make(chan struct{})
+			h := begin(t, func(o *Options) { o.Limits.IdleMax = 100 * time.Millisecond }, func(ctx context.Context, r *Request) Reply {
+				watched, stop := r.Park(ctx)
+				defer stop()
+				close(parked)
+				<-watched.Done()
+				return answer(r)
+			})
+			c := h.dial()
+			frame, more := request(keyMeta, 1), []byte{0}
+			if together {
+				frame, more = append(frame, more...), nil
+			}
+			h.send(c, frame)
+			<-parked
+			h.send(c, more)
+			if err := c.Close(); err != nil {
+				t.Fatal(err)
+			}
+			h.await("the end of the connection", func() bool { return h.Connections() == 0 })
+		})
+	}
+}
+
 // TestParkAndGoOn: requests after a long poll are read as ever, whether they came before or after its end.
 func TestParkAndGoOn(t *testing.T) {
 	h := begin(t, nil, func(ctx context.Context, r *Request) Reply {
