@@ -221,8 +221,11 @@ func (l *loader) network() Network {
 			l.fail(name, "must be a whole number from 1 to %d, or -1 for the operating system's default", math.MaxInt32)
 		}
 	}
-	if n.ConnectionsMax < 1 {
-		l.fail("max.connections", "must be a whole number from 1 to %d", math.MaxInt32)
+	// Kafka takes 0, with which only the addresses in max.connections.per.ip.overrides may connect; there are none here.
+	for name, n := range map[string]int{"max.connections": n.ConnectionsMax, "max.connections.per.ip": n.ConnectionsPerIPMax} {
+		if n < 1 {
+			l.fail(name, "must be a whole number from 1 to %d", math.MaxInt32)
+		}
 	}
 	switch {
 	case n.QueuedBytesMax == -1:

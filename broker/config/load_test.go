@@ -161,6 +161,7 @@ func TestRefused(t *testing.T) {
 		{file: "log.cleaner.min.compaction.lag.ms=9\nlog.cleaner.max.compaction.lag.ms=8", want: []string{"log.cleaner.min.compaction.lag.ms=9", "at most", "(8)"}},
 		{file: "queued.max.request.bytes=5", want: []string{"queued.max.request.bytes=5", "104857600"}},
 		{file: "max.connections=0", want: []string{"max.connections=0", "from 1"}},
+		{file: "max.connections.per.ip=0", want: []string{"max.connections.per.ip=0", "from 1"}},
 		{file: "log.dirs=", want: []string{"log.dirs=", "at least one folder"}},
 		{file: "log.dirs=/a,/a", want: []string{"different folders"}},
 		{file: "listeners=", want: []string{"listeners=", "at least one listener"}},
