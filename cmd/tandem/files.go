@@ -18,14 +18,12 @@ func limitFiles(cfg *config.Config, logger *slog.Logger) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return
 	}
-	if limit.Cur < fewFiles {
-		logger.Warn("few open files are allowed to this process; raise the hard limit (ulimit -Hn)", "limit", limit.Cur, "wanted", fewFiles)
+	most := min(uint64(cfg.Network.ConnectionsMax), connectionsMax(limit.Cur))
+	if limit.Cur < fewFiles || most < uint64(cfg.Network.ConnectionsMax) {
+		logger.Warn("few open files are allowed to this process; raise the hard limit (ulimit -Hn)", "limit", limit.Cur, "wanted",
+			max(fewFiles, 2*cfg.Network.ConnectionsMax), "max.connections", most)
 	}
-	if most := connectionsMax(limit.Cur); uint64(cfg.Network.ConnectionsMax) > most {
-		logger.Warn("max.connections is above half of the open files that are allowed; the rest is for segments",
-			"max.connections", cfg.Network.ConnectionsMax, "used", most)
-		cfg.Network.ConnectionsMax = int(most)
-	}
+	cfg.Network.ConnectionsMax = int(most)
 }
 
 // connectionsMax is how many connections there may be where so many files may be open: clients that only connect must not be
