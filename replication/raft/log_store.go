@@ -135,15 +135,17 @@ func (s *logStore) admit(l *hraft.Log, e *storage.Entry) error {
 	return nil
 }
 
-// stamp writes what the rows say into the batches of payload, and takes the payload's checksum behind it.
+// stamp writes what the rows say into the batches of payload, whose CRCs were checked when they came in, and takes the
+// payload's checksum behind it.
 func stamp(h *entry.Header, payload []byte) {
+	h.PayloadCRC = 0
 	for i := range h.Rows {
 		r := &h.Rows[i]
 		b := record.Batch(payload[r.Pos : r.Pos+r.Length])
 		b.SetBaseOffset(r.BaseOffset)
 		b.SetLeaderEpoch(r.LeaderEpoch)
+		h.PayloadCRC = record.JoinChecksums(h.PayloadCRC, b.Checksum(), len(b))
 	}
-	h.PayloadCRC = crc32.Checksum(payload, entry.Castagnoli)
 }
 
 // take finds the proposal of a command and takes it out of the queue. Those before it in the queue were refused by the
