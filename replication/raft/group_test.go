@@ -377,3 +377,25 @@ func TestCheckpointBeforeTheFirstBarrier(t *testing.T) {
 		t.Fatal("the membership entry is gone")
 	}
 }
+
+// A Raft group that nobody opened keeps its part of the journal and nothing else from being saved.
+func TestCheckpointWithoutEveryGroupOpen(t *testing.T) {
+	d := newDisk(t)
+	b := d.start(t, Options{})
+	g := b.openGroup(t, 1, &recorder{}, 0)
+	mustCommit(t, g, 3)
+	if err := b.Stop(g.ID()); err != nil {
+		t.Fatal(err)
+	}
+	mustCommit(t, b.openGroup(t, 2, &recorder{}, 0), 1)
+	if err := b.Close(context20(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.store.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	b = d.start(t, Options{})
+	if g := b.openGroup(t, 1, &recorder{}, 0); g.sg.State().NextOffset != 3 {
+		t.Errorf("the log ends at %d", g.sg.State().NextOffset)
+	}
+}

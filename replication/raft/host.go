@@ -212,7 +212,7 @@ func (h *Host) Checkpoint(ctx context.Context) error {
 	return h.store.Checkpoint(ctx, func(_ context.Context, sg *storage.Group) error {
 		g, ok := h.Group(sg.ID())
 		if !ok {
-			return ErrUnknown
+			return nil // not open, or not any more: what it has stays in the journal
 		}
 		err := g.raft.Load().Snapshot().Error()
 		if errors.Is(err, hraft.ErrNothingNewToSnapshot) {
