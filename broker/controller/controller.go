@@ -76,7 +76,7 @@ func (c *Controller) Spec(s partition.Spec) partition.Spec {
 		s.Config, s.EpochFloor = t.Config, t.EpochFloor
 	} else {
 		s.Config = c.opts.Config.Topic
-		s.Config.RetentionMs, s.Config.RetentionBytes = -1, -1
+		s.Config.RetentionMs, s.Config.RetentionBytes, s.EpochFloor = -1, -1, -1
 	}
 	return s
 }

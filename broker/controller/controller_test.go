@@ -22,6 +22,7 @@ import (
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/storage"
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/log"
 )
 
 const limit = 30 * time.Second // above what anything takes
@@ -285,6 +286,30 @@ func TestInterruptedDeletion(t *testing.T) {
 				t.Errorf("%d deletions are still remembered", n)
 			}
 		})
+	}
+}
+
+// TestEpochFloorAfterACrash: the crash comes when a topic that is created anew is in the log only, and its partition is made but
+// empty. Nobody knows its leader-epoch floor then when the partitions are opened.
+func TestEpochFloorAfterACrash(t *testing.T) {
+	w := newWorld(t)
+	w.open(nil)
+	old := w.create("t", 1)
+	w.check(w.DeleteTopics(w.ctx(), []uuid.UUID{old.ID})[0])
+	w.await("the end of the old one", func() bool { return len(w.partitions.All()) == 0 })
+	w.close(false)
+	w.open(func(p Partitions) Partitions { return &failing{Partitions: p, create: true} })
+	w.cancel() // nothing reaches meta.db any more
+	w.wait.Wait()
+	created := w.CreateTopics(w.ctx(), []NewTopic{{Name: "t", Partitions: 1, ReplicationFactor: 1}}, false)[0].Topic
+	spec := specOf(created, 0)
+	_, err := w.store.CreateGroup(entry.GroupID{Topic: spec.TopicID, Partition: 0, Incarnation: spec.Incarnation}, "t-0", 0, log.Options{})
+	w.check(err)
+	w.close(true)
+	w.open(nil)
+	w.await("the partition", func() bool { p, ok := w.partitions.Get("t", 0); return ok && p.Ready() })
+	if p, _ := w.partitions.Get("t", 0); created.EpochFloor < 1 || p.Epoch() != created.EpochFloor {
+		t.Errorf("leader epoch %d, the floor is %d", p.Epoch(), created.EpochFloor)
 	}
 }
 

@@ -25,7 +25,7 @@ type Spec struct {
 	TopicID     uuid.UUID
 	Partition   int32
 	Incarnation uint32
-	EpochFloor  int32 // the first leader epoch; above those of a deleted topic of the same name
+	EpochFloor  int32 // the first leader epoch; above those of a deleted topic of the same name; -1 = unknown (Options.Topic)
 	Start       int64 // offset of the first record; 0 but for partitions added after a promotion
 	Config      Config
 }
@@ -56,7 +56,8 @@ type Manager struct {
 }
 
 // Open opens all partitions that the Host's Store has. One whose data is not usable is there as well: it answers ErrStorage
-// with the reason. Open does not wait for elections; see WaitReady. Errors: a group whose folder is not a partition's.
+// with the reason. One whose first leader epoch is neither stored nor known (a crash came while it was created) is left to
+// Create and Delete. Open does not wait for elections; see WaitReady. Errors: a group whose folder is not a partition's.
 func Open(host *raft.Host, o Options) (*Manager, error) {
 	m := &Manager{host: host, options: o.withDefaults(), done: make(chan struct{})}
 	m.mu.byName = map[name]*Partition{}
@@ -74,6 +75,9 @@ func Open(host *raft.Host, o Options) (*Manager, error) {
 		}
 		spec := m.options.Topic(Spec{Topic: topic, TopicID: g.ID().Topic, Partition: number})
 		spec.Topic, spec.TopicID, spec.Partition, spec.Incarnation = topic, g.ID().Topic, number, g.ID().Incarnation
+		if spec.EpochFloor < 0 && !g.State().HasEpochBase && g.Offline() == nil {
+			continue // nothing was ever written: whoever knows the floor creates it
+		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
