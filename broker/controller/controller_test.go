@@ -313,6 +313,29 @@ func TestEpochFloorAfterACrash(t *testing.T) {
 	}
 }
 
+// blind is a broker whose partitions are there but can not be found by name.
+type blind struct{ failing }
+
+func (b *blind) Get(string, int32) (*partition.Partition, bool) { return nil, false }
+
+// TestConfigAfterACrash: a topic is in the log only, and its partition was opened with the defaults. It must have its own
+// configuration before clients come, however long the lifecycle takes to look at it.
+func TestConfigAfterACrash(t *testing.T) {
+	w := newWorld(t)
+	w.open(nil)
+	w.cancel() // nothing reaches meta.db any more
+	w.wait.Wait()
+	value := "LogAppendTime"
+	r := w.CreateTopics(w.ctx(), []NewTopic{{Name: "t", Partitions: 1, ReplicationFactor: 1,
+		Configs: []NewConfig{{Name: "message.timestamp.type", Value: &value}}}}, false)[0]
+	w.check(r.Err)
+	w.close(true)
+	w.open(func(p Partitions) Partitions { return &blind{failing{Partitions: p, create: true}} })
+	if p, ok := w.partitions.Get("t", 0); !ok || !p.Config().LogAppendTime {
+		t.Error("opened without its configuration")
+	}
+}
+
 // opener counts the attempts to open a partition.
 type opener struct {
 	Partitions

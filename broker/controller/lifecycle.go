@@ -253,22 +253,30 @@ func (l *lifecycle) await(ctx context.Context, t *Topic, first int) error {
 }
 
 // reconcile brings everything to what the metadata says after a start: missing partitions are created, interrupted deletions
-// finished. What no topic claims is kept.
+// finished. What no topic claims is kept. On return the partitions that are there have the configurations of their topics, which
+// they were opened without where meta.db had not heard of the topic before a crash.
 func (l *lifecycle) reconcile(topics, deleting []*Topic) {
-	claimed := map[uuid.UUID]bool{}
+	claimed := map[uuid.UUID]*Topic{}
+	for _, t := range topics {
+		claimed[t.ID] = t
+	}
+	doomed := map[uuid.UUID]bool{}
 	for _, t := range deleting {
-		claimed[t.ID] = true
+		doomed[t.ID] = true
+	}
+	for _, p := range l.partitions.All() {
+		if t := claimed[p.TopicID()]; t != nil {
+			p.SetConfig(t.Config)
+		} else if !doomed[p.TopicID()] {
+			l.logger.Error("partition on disk that no topic claims; it is kept and not served", "topic", p.Topic(),
+				"id", p.TopicID().String(), "partition", p.ID())
+		}
+	}
+	for _, t := range deleting {
 		l.logger.Info("finishing the deletion of a topic", "topic", t.Name, "id", t.ID.String())
 		l.remove(t)
 	}
 	for _, t := range topics {
-		claimed[t.ID] = true
 		l.create(t, 0)
-	}
-	for _, p := range l.partitions.All() {
-		if !claimed[p.TopicID()] {
-			l.logger.Error("partition on disk that no topic claims; it is kept and not served", "topic", p.Topic(),
-				"id", p.TopicID().String(), "partition", p.ID())
-		}
 	}
 }
