@@ -72,6 +72,7 @@ func TestProduceErrors(t *testing.T) {
 	b := brokertest.Start(t)
 	b.CreateTopic("t", 1, "max.message.bytes=1000")
 	b.CreateTopic("compacted", 1, "cleanup.policy=compact")
+	b.CreateTopic("punctual", 1, "message.timestamp.after.max.ms=0")
 	good := batch(t, nil, "a", "b")
 	big := batch(t, nil, string(make([]byte, 2000)))
 	future := record.NewBuilder()
@@ -80,6 +81,7 @@ func TestProduceErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	soon := batch(t, func(b *record.Builder) { b.Append(time.Now().Add(time.Minute).UnixMilli(), nil, nil) }, "x")
 	magic1 := slices.Clone([]byte(good))
 	magic1[16] = 1
 	codec5 := batch(t, nil, "x")
@@ -108,6 +110,7 @@ func TestProduceErrors(t *testing.T) {
 		{"null", "t", 12, -1, nil, kerr.InvalidRecord},
 		{"too large", "t", 12, -1, big, kerr.MessageTooLarge},
 		{"from the future", "t", 12, -1, late, kerr.InvalidTimestamp},
+		{"a minute ahead, where none is allowed", "punctual", 12, -1, soon, kerr.InvalidTimestamp},
 		{"zstd below version 7", "t", 6, -1, batch(t, func(b *record.Builder) { b.Codec = record.Zstd }, "x"), kerr.UnsupportedCompressionType},
 		{"control batch", "t", 12, -1, controlBatch(), kerr.InvalidRecord},
 		{"transactional", "t", 12, -1, batch(t, func(b *record.Builder) { b.Transactional = true; idempotent(7, 0, 0)(b) }, "x"), kerr.InvalidTxnState},

@@ -67,15 +67,7 @@ func class(c *Config) entry.Class {
 func (p *Partition) Limits() record.Limits {
 	c := p.config.Load()
 	l := record.DefaultLimits(p.manager.options.Now().UnixMilli())
-	if c.MessageBytesMax > 0 {
-		l.BytesMax = c.MessageBytesMax
-	}
-	if c.TimestampBeforeMaxMs > 0 {
-		l.BeforeMaxMs = c.TimestampBeforeMaxMs
-	}
-	if c.TimestampAfterMaxMs > 0 {
-		l.AfterMaxMs = c.TimestampAfterMaxMs
-	}
+	l.BytesMax, l.BeforeMaxMs, l.AfterMaxMs = c.MessageBytesMax, c.TimestampBeforeMaxMs, c.TimestampAfterMaxMs // 0 means 0, as in Kafka
 	l.LogAppendTime, l.KeysRequired, l.DecompressMax = c.LogAppendTime, c.Compact, int64(c.DecompressedBytesMax)
 	return l
 }
