@@ -5,11 +5,12 @@ GOLANGCI     := v2.15.0
 GOVULNCHECK  := v1.9.0
 FUZZTIME     ?= 30s
 INTEROP      ?=
+TRACE        ?=
 VERSION      ?=
 
 export CGO_ENABLED = 0
 
-.PHONY: build test race fuzz lint vuln interop bench mutants keys
+.PHONY: build test race fuzz lint vuln interop bench mutants trace keys
 
 build: ## one static binary in .bin/
 	go build -trimpath -ldflags "-s -w $(if $(VERSION),-X main.version=$(VERSION))" -o $(BIN)/tandem ./cmd/tandem
@@ -54,6 +55,10 @@ bench:
 
 mutants: ## every seeded bug must be caught by its test
 	go run ./bench/mutants
+
+trace: build ## power losses on a system-call trace of the binary; TRACE=-bursts=20 for a short one. Linux, needs strace
+	go build -o $(BIN)/recoverlogs ./cmd/internal/recoverlogs
+	go run ./bench/chaos/trace -tandem $(BIN)/tandem -recoverlogs $(BIN)/recoverlogs $(TRACE)
 
 # Writes the table of Kafka's configuration keys anew, from the release that bench/interop/pom.xml names.
 keys:

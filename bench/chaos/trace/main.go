@@ -1,0 +1,276 @@
+//go:build linux
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+type options struct {
+	tandem, recoverlogs string
+	dir, replay         string
+	bursts, variants    int
+	starts, workers     int
+	seed                uint64
+	op, variant         int
+}
+
+func (o *options) parse() {
+	flag.StringVar(&o.tandem, "tandem", "", "path of the tandem binary")
+	flag.StringVar(&o.recoverlogs, "recoverlogs", "", "path of the recoverlogs binary")
+	flag.StringVar(&o.dir, "dir", "", "folder for the recording, which is then kept; a temporary one when empty")
+	flag.StringVar(&o.replay, "replay", "", "use the recording in this folder instead of a new one")
+	flag.IntVar(&o.bursts, "bursts", 60, "bursts of records a partition")
+	flag.IntVar(&o.variants, "variants", 4, "states by chance for each operation, beside the one that keeps only what was synced")
+	flag.IntVar(&o.starts, "starts", 40, "states in which the broker itself is started")
+	flag.IntVar(&o.workers, "workers", 2, "states that are recovered at a time")
+	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the load and of the states")
+	flag.IntVar(&o.op, "op", -1, "only this operation (with -replay)")
+	flag.IntVar(&o.variant, "variant", -1, "only this state of it")
+	flag.Parse()
+}
+
+func main() {
+	var o options
+	o.parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "trace:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	scratch, err := scratchDir()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	var r *recording
+	if o.replay != "" {
+		r, err = openRecording(o.replay)
+	} else {
+		dir := o.dir
+		if dir == "" { // on a real disk: a tmpfs has other errors and no syncs worth the name
+			if dir, err = os.MkdirTemp("", "tandem-trace-"); err != nil {
+				return err
+			}
+		} else if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		r, err = record(ctx, o, dir)
+	}
+	if err != nil {
+		return err
+	}
+	s := &search{options: o, recording: r, scratch: scratch, jobs: make(chan *state), seen: map[uint64]bool{}}
+	err = s.run(ctx)
+	if err == nil && o.dir == "" && o.replay == "" {
+		err = os.RemoveAll(r.dir)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w (the recording is in %s: -replay %s -seed %d)", err, r.dir, r.dir, o.seed)
+	}
+	return err
+}
+
+// scratchDir is in memory where the machine has such a place.
+func scratchDir() (string, error) {
+	if dir, err := os.MkdirTemp("/dev/shm", "tandem-trace-"); err == nil {
+		return dir, nil
+	}
+	return os.MkdirTemp("", "tandem-trace-")
+}
+
+// state is a disk after a power loss, and what it must hold.
+type state struct {
+	op, variant int
+	loss        loss
+	at          string // the operation
+	files       []file
+	promises    []promise
+	deleted     []string // topics whose deletion had been acknowledged
+	start       bool     // the broker itself is started in it as well
+}
+
+// search replays a recording.
+type search struct {
+	options
+	recording *recording
+	scratch   string
+	jobs      chan *state
+
+	ops      int
+	states   int
+	promised int64 // most records that a state had to hold
+	byName   map[string]int
+	seen     map[uint64]bool
+	mu       struct {
+		sync.Mutex
+		failures []string
+		started  int
+	}
+}
+
+func (s *search) run(ctx context.Context) error {
+	began := time.Now()
+	events, err := s.read()
+	if err != nil {
+		return err
+	}
+	total, err := s.count(events)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for i := range s.workers {
+		w := &worker{binary: s.recoverlogs, dir: filepath.Join(s.scratch, fmt.Sprintf("state-%d", i))}
+		wg.Go(func() { s.work(ctx, w) })
+	}
+	err = s.replayAll(ctx, events, total)
+	close(s.jobs)
+	wg.Wait()
+	for _, f := range s.mu.failures[:min(len(s.mu.failures), 20)] {
+		fmt.Println(f)
+	}
+	fmt.Printf("trace: %d operations %v, %d distinct states, up to %d records promised, %d starts of the broker, %d failures, seed %d, %s\n", s.ops, s.byName,
+		s.states, s.promised, s.mu.started, len(s.mu.failures), s.seed, time.Since(began).Round(time.Second))
+	if err == nil && len(s.mu.failures) > 0 {
+		err = fmt.Errorf("%d of %d states failed", len(s.mu.failures), s.states)
+	}
+	return err
+}
+
+func (s *search) read() (phases [][]event, err error) {
+	line := 1
+	for phase := 1; phase <= 2; phase++ {
+		events, err := readTrace(s.recording.trace(phase), line)
+		if err != nil {
+			return nil, err
+		}
+		line = events[len(events)-1].line + 2
+		phases = append(phases, events)
+	}
+	return phases, nil
+}
+
+// count follows the whole recording once: the number of operations, and the proof that the trace is complete, because it
+// explains every byte that the processes left behind.
+func (s *search) count(phases [][]event) (total int, err error) {
+	err = s.follow(phases, func(*disk, event) error {
+		total++
+		return nil
+	})
+	return total, err
+}
+
+func (s *search) follow(phases [][]event, operation func(*disk, event) error) error {
+	d := newDisk()
+	for i, events := range phases {
+		system := newSystem(d, s.recording.Root, events)
+		for _, e := range events {
+			changed, err := system.take(e)
+			if err == nil && changed {
+				err = operation(d, e)
+			}
+			if err != nil {
+				return fmt.Errorf("phase %d, line %d, %s: %w", i+1, e.line, e.name, err)
+			}
+		}
+		real := s.recording.end(i + 1)
+		if err := system.killed(events[len(events)-1].line+1, real); err != nil {
+			return err
+		}
+		if err := d.compare(real); err != nil {
+			return fmt.Errorf("the trace of phase %d is not complete: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func (s *search) replayAll(ctx context.Context, phases [][]event, total int) error {
+	s.byName = map[string]int{}
+	stride := max(1, total/max(1, s.starts))
+	return s.follow(phases, func(d *disk, e event) error {
+		op := s.ops
+		s.ops++
+		s.byName[e.name]++
+		if s.op >= 0 && s.op != op {
+			return ctx.Err()
+		}
+		promises := s.recording.promises(e.next)
+		var deleted []string
+		var promised int64
+		for _, p := range promises {
+			promised += p.acked
+			if p.lane.DeletedAt > 0 && p.lane.DeletedAt < e.next {
+				deleted = append(deleted, p.lane.Topic)
+			}
+		}
+		s.promised = max(s.promised, promised)
+		for variant := range s.variants + 1 {
+			r := rand.New(rand.NewPCG(s.seed, uint64(op)<<16|uint64(variant)))
+			l := syncedOnly
+			if variant > 0 {
+				l = loss(1 + r.IntN(int(lossCount)-1))
+			}
+			files := d.lose(l, r)
+			if s.variant >= 0 && s.variant != variant {
+				continue
+			}
+			start := s.starts > 0 && op%stride == stride-1 && variant == op/stride%(s.variants+1) || s.op >= 0
+			if h := fingerprint(files); !start && s.seen[h] && variant > 0 {
+				continue // variant 0 may have been promised more than before
+			} else if !s.seen[h] {
+				s.seen[h] = true
+				s.states++
+			}
+			st := &state{op: op, variant: variant, loss: l, at: e.name, files: files, promises: promises, deleted: deleted, start: start}
+			select {
+			case s.jobs <- st:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+}
+
+// work recovers states until there are no more.
+func (s *search) work(ctx context.Context, w *worker) {
+	for st := range s.jobs {
+		if err := w.recover(st); err != nil {
+			s.failed(st, err)
+		}
+		if !st.start || ctx.Err() != nil {
+			continue
+		}
+		if err := s.startBroker(ctx, w.dir, st); err != nil {
+			s.failed(st, fmt.Errorf("started: %w", err))
+		}
+		s.mu.Lock()
+		s.mu.started++
+		s.mu.Unlock()
+	}
+	if err := w.stop(); err != nil {
+		s.failed(&state{}, fmt.Errorf("recoverlogs: %w", err))
+	}
+}
+
+func (s *search) failed(st *state, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.failures = append(s.mu.failures, fmt.Sprintf("FAIL -op %d -variant %d -seed %d (behind %s, %s): %v", st.op, st.variant, s.seed, st.at, st.loss, err))
+	slices.SortFunc(s.mu.failures, cmp.Compare[string])
+}

@@ -1,0 +1,339 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	startLimit = 60 * time.Second
+	loadLimit  = 10 * time.Minute
+	// largeRetentionBytes is the least that retention may leave of the topic that has one.
+	largeRetentionBytes = 1 << 20
+)
+
+// settings of the traced broker: the smallest that it takes, so that a small load makes it roll, checkpoint, retain and unlink.
+var settings = []string{
+	"num.partitions=2", "log.segment.bytes=1048576", "journal.segment.bytes=" + journalSegmentBytes, "checkpoint.bytes=1048576",
+	"checkpoint.payload.bytes=1048576", "checkpoint.interval.ms=250", "log.retention.check.interval.ms=100",
+	"journal.inline.max.bytes=" + inlineBytesMax, "disk.reserve.bytes=0", "disk.ballast.bytes=65536",
+}
+
+const (
+	journalSegmentBytes = "1048576"
+	inlineBytesMax      = "16384"
+)
+
+// straceArgs: everything that changes files, file descriptors or processes; -xx and -s for all bytes that were written.
+func straceArgs(output string) []string {
+	return []string{"-f", "--seccomp-bpf", "--absolute-timestamps=format:unix,precision:ns", "--signal=none", "-qqq", "-xx", "-s", "16777216",
+		"-o", output, "-e", "trace=openat,open,creat,write,writev,pwrite64,pwritev,pwritev2,ftruncate,truncate,fallocate,fsync,fdatasync," +
+			"sync_file_range,msync,mmap,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,link,linkat,symlink,symlinkat," +
+			"close,dup,dup2,dup3,fcntl,lseek,copy_file_range,splice,sendfile,clone,clone3,fork,vfork,execve,io_uring_setup"}
+}
+
+// recording is a run of the broker, as it is kept in a folder: trace-1 and trace-2 (a broker that was killed, and its
+// successor), end-1 and end-2 (the disk behind each), and load.json.
+type recording struct {
+	dir string
+
+	Root  string // the folder that the traces know; the data directory is data/ in it
+	Lanes []*lane
+}
+
+func (r *recording) trace(phase int) string {
+	return filepath.Join(r.dir, fmt.Sprintf("trace-%d", phase))
+}
+func (r *recording) end(phase int) string { return filepath.Join(r.dir, fmt.Sprintf("end-%d", phase)) }
+
+func openRecording(dir string) (*recording, error) {
+	r := &recording{dir: dir}
+	b, err := os.ReadFile(filepath.Join(dir, "load.json"))
+	if err != nil {
+		return nil, err
+	}
+	return r, json.Unmarshal(b, r)
+}
+
+// record runs the load against a traced broker that is killed in the middle of it.
+func record(ctx context.Context, o options, dir string) (*recording, error) {
+	if err := checkStrace(ctx); err != nil {
+		return nil, err
+	}
+	root, err := filepath.Abs(filepath.Join(dir, "disk"))
+	if err != nil {
+		return nil, err
+	}
+	r := &recording{dir: dir, Root: root, Lanes: newLanes(o.bursts)}
+	if err := os.MkdirAll(r.Root, 0o755); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, loadLimit)
+	defer cancel()
+	b, err := startBroker(ctx, o.tandem, filepath.Join(r.Root, "data"), straceArgs(r.trace(1)))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { b.kill() }()
+	if err := createTopics(ctx, b.address); err != nil {
+		return nil, err
+	}
+	loads := r.load(ctx, b.address, o.seed)
+	if err := r.awaitHalf(ctx, loads); err != nil {
+		return nil, err
+	}
+	b.kill()
+	if err := os.CopyFS(r.end(1), os.DirFS(r.Root)); err != nil {
+		return nil, err
+	}
+	if err := b.start(ctx, straceArgs(r.trace(2))); err != nil {
+		return nil, err
+	}
+	if err := loads.wait(); err != nil {
+		return nil, err
+	}
+	if err := b.stop(); err != nil {
+		return nil, err
+	}
+	if err := os.CopyFS(r.end(2), os.DirFS(r.Root)); err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	return r, os.WriteFile(filepath.Join(dir, "load.json"), text, 0o644)
+}
+
+func checkStrace(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, "strace", "-f", "--seccomp-bpf", "-o", "/dev/null", "true").CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return errors.New("strace is not installed: apt-get install strace")
+	}
+	if err != nil {
+		return fmt.Errorf("strace cannot trace here (5.3 or newer, and the right to ptrace, are needed): %w: %s", err, out)
+	}
+	return nil
+}
+
+// loads are the producers of a run.
+type loads struct {
+	done chan struct{}
+	err  error
+}
+
+func (l *loads) wait() error {
+	<-l.done
+	return l.err
+}
+
+func (r *recording) load(ctx context.Context, address string, seed uint64) *loads {
+	l := &loads{done: make(chan struct{})}
+	errs := make([]error, len(r.Lanes))
+	var wg sync.WaitGroup
+	for i, lane := range r.Lanes {
+		wg.Go(func() {
+			errs[i] = lane.run(ctx, address, seed)
+			if lane.Topic == "doomed" && errs[i] == nil {
+				errs[i] = lane.delete(ctx, address)
+			}
+		})
+	}
+	go func() { // awaited by wait
+		wg.Wait()
+		l.err = errors.Join(errs...)
+		close(l.done)
+	}()
+	return l
+}
+
+// awaitHalf waits until half of the load is acknowledged; a third into it the doomed topic goes.
+func (r *recording) awaitHalf(ctx context.Context, l *loads) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	deleted := false
+	for {
+		done, total := 0, 0
+		for _, lane := range r.Lanes {
+			lane.mu.Lock()
+			done += len(lane.Acked)
+			lane.mu.Unlock()
+			total += lane.Bursts * (lane.BurstMax + 1) / 2
+			if lane.Topic == "doomed" && !deleted && 3*done > total {
+				close(lane.gone)
+				deleted = true
+			}
+		}
+		if deleted && 2*done > total {
+			return nil
+		}
+		select {
+		case <-l.done:
+			return errors.Join(errors.New("the load ended before the broker was killed"), l.err)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// broker is a tandem process, under strace or not.
+type broker struct {
+	binary, dataDir, address, admin, logFile string
+
+	command *exec.Cmd
+	traced  bool
+	ended   chan struct{} // closed when the process has ended; endErr is set then
+	endErr  error
+}
+
+func startBroker(ctx context.Context, binary, dataDir string, strace []string) (*broker, error) {
+	b := &broker{binary: binary, dataDir: dataDir, logFile: filepath.Dir(dataDir) + ".log"}
+	if err := b.choosePorts(); err != nil {
+		return nil, err
+	}
+	return b, b.start(ctx, strace)
+}
+
+// choosePorts finds ports that stay the same over restarts, so that clients find the broker again.
+func (b *broker) choosePorts() error {
+	for _, address := range []*string{&b.address, &b.admin} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer listener.Close() // both at the end, so that they differ
+		*address = listener.Addr().String()
+	}
+	return nil
+}
+
+// start runs the broker, under strace when there are arguments for it, and waits until it is ready.
+func (b *broker) start(ctx context.Context, strace []string) error {
+	log, err := os.OpenFile(b.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the child has its own
+	args := []string{b.binary, "serve", "--set", "log.dirs=" + b.dataDir, "--set", "listeners=PLAINTEXT://" + b.address, "--set", "admin.listener=" + b.admin}
+	for _, s := range settings {
+		args = append(args, "--set", s)
+	}
+	b.traced = strace != nil
+	if b.traced {
+		args = append(append([]string{"strace"}, strace...), args...)
+	}
+	b.command = exec.Command(args[0], args[1:]...)
+	b.command.Stdout, b.command.Stderr = log, log
+	if err := b.command.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	b.ended = ended
+	go func() { // ends with the process, awaited by stop and kill
+		b.endErr = b.command.Wait()
+		close(ended)
+	}()
+	if err := b.waitReady(ctx); err != nil {
+		b.kill()
+		return err
+	}
+	return nil
+}
+
+func (b *broker) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	client := http.Client{Timeout: time.Second}
+	for {
+		if response, err := client.Get("http://" + b.admin + "/readyz"); err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-b.ended:
+			return fmt.Errorf("tandem ended at start: %w\n%s", b.endErr, b.logTail())
+		case <-ctx.Done():
+			return fmt.Errorf("tandem is not ready: %w\n%s", ctx.Err(), b.logTail())
+		case <-tick.C:
+		}
+	}
+}
+
+// pid is the broker's, not strace's.
+func (b *broker) pid() (int, error) {
+	if !b.traced {
+		return b.command.Process.Pid, nil
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", b.command.Process.Pid, b.command.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(string(bytes.TrimSpace(children)))
+}
+
+// stop drains the broker, which must end with exit code 0.
+func (b *broker) stop() error {
+	pid, err := b.pid()
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGTERM)
+	}
+	if err != nil {
+		return fmt.Errorf("tandem ended by itself: %w\n%s", err, b.logTail())
+	}
+	select {
+	case <-b.ended:
+	case <-time.After(startLimit):
+		b.kill()
+		return fmt.Errorf("tandem did not stop within %s of SIGTERM", startLimit)
+	}
+	if b.endErr != nil {
+		return fmt.Errorf("tandem stopped with %w\n%s", b.endErr, b.logTail())
+	}
+	return nil
+}
+
+// kill ends the broker with SIGKILL and waits for its end, and strace's.
+func (b *broker) kill() {
+	select {
+	case <-b.ended:
+		return
+	default:
+	}
+	if pid, err := b.pid(); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended already
+	} else {
+		_ = b.command.Process.Kill()
+	}
+	<-b.ended
+}
+
+// logTail is the end of the broker's log.
+func (b *broker) logTail() string {
+	const linesMax = 20
+	data, err := os.ReadFile(b.logFile)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return strings.Join(lines[max(0, len(lines)-linesMax):], "\n")
+}
