@@ -56,7 +56,7 @@ func (g *Group) Append(entries []Entry, state entry.State) error {
 		g.write.cachedDirty = true
 	}
 	g.publish(entries, first, state)
-	g.store.written(journalBytes, referredBytes)
+	g.store.written(journalBytes, referredBytes, synced)
 	return nil
 }
 
@@ -273,7 +273,7 @@ func (g *Group) append(rec journal.Record) (uint64, error) {
 	if err != nil {
 		return 0, g.store.fatal(err)
 	}
-	g.store.written(journal.HeaderLen, 0)
+	g.store.written(journal.HeaderLen, 0, true)
 	return seq, nil
 }
 

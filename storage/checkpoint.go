@@ -168,9 +168,16 @@ func (s *Store) flush(l *log.Log) error {
 	return l.Flush()
 }
 
+// cachedWeight is how many bytes of class cached count as one of class synced towards a checkpoint: the checkpoint is what
+// syncs them, and their topics were made not to wait for the disk.
+const cachedWeight = 4
+
 // written counts towards the next checkpoint.
-func (s *Store) written(journalBytes, payloadBytes int64) {
+func (s *Store) written(journalBytes, payloadBytes int64, synced bool) {
 	s.space.wrote(journalBytes + payloadBytes)
+	if !synced {
+		payloadBytes /= cachedWeight
+	}
 	j, p := s.journalBytes.Add(journalBytes), s.payloadBytes.Add(payloadBytes)
 	if j >= s.opts.CheckpointBytes || p >= s.opts.CheckpointPayloadBytes {
 		s.fireDue()

@@ -119,7 +119,7 @@ func (s *Store) create(g *Group, start int64, lo log.Options) error {
 	if err != nil {
 		return s.fatal(err)
 	}
-	s.written(journal.HeaderLen, 0)
+	s.written(journal.HeaderLen, 0, true)
 	g.mu.state, g.mu.base = entry.NewState(start), entry.NewState(start)
 	g.mu.snapshot.LogStart = start
 	g.save.end = log.Position{Segment: start}

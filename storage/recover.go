@@ -68,7 +68,7 @@ func (s *Store) recover() error {
 	}
 	// What had to be replayed counts towards the next checkpoint: a process that dies young again and again must not leave
 	// each successor more to read than itself had.
-	s.written(j.Size(), r.payloadBytes)
+	s.written(j.Size(), r.payloadBytes, true)
 	// All payloads are on disk now, or voided, or of a Raft group that is offline: the mark may pass.
 	return found.Close()
 }
