@@ -31,7 +31,7 @@ func (s *seam) options(o Options) Options {
 		if err := s.call("library open", dir); err != nil {
 			return nil, err
 		}
-		l, err := openLibrary(dir)
+		l, err := newLibraryOpener(0).open(dir)
 		return &seamLibrary{l, s, dir}, err
 	}
 	return o

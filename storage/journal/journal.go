@@ -58,7 +58,7 @@ func (o Options) withDefaults() Options {
 		o.FS = vfs.OS{}
 	}
 	if o.OpenLibrary == nil {
-		o.OpenLibrary = openLibrary
+		o.OpenLibrary = newLibraryOpener(o.SegmentBytes).open
 	}
 	return o
 }
