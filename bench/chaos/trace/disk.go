@@ -62,6 +62,25 @@ func newFolder() *node {
 
 func newDisk() *disk { return &disk{root: newFolder()} }
 
+// diskOf is a disk on which files are, all of them durable.
+func diskOf(files []file) *disk {
+	d := newDisk()
+	for _, f := range files {
+		if f.path == "" {
+			continue
+		}
+		n := &node{content: bytes.Clone(f.content)}
+		n.durable.content = f.content
+		if f.dir {
+			n = newFolder()
+		}
+		folder, base := filepath.Split(f.path)
+		dir := d.root.find(folder)
+		dir.entries[base], dir.durable.entries[base] = n, n
+	}
+	return d
+}
+
 // find walks from n along a slash-separated path.
 func (n *node) find(path string) *node {
 	for part := range strings.SplitSeq(path, "/") {

@@ -1,11 +1,12 @@
 //go:build linux
 
-// Command trace tries power losses on a trace of the real broker: it runs the tandem binary under strace on a new data
-// directory, with a load of idempotent producers, kills it in the middle of the load, and runs a second one, also under strace,
-// to the end. The trace has every byte that was written. From it, all states are made that a power loss behind each system call
-// could have left; each is recovered with the product's own storage (cmd/internal/recoverlogs, twice), and in some the broker
-// itself is started. What was acknowledged before the power loss must be there, nothing else may be there than was sent, in
-// order, and byte by byte.
+// Command trace tries power losses on a trace of the real broker. It runs the tandem binary under strace on a new data
+// directory, with a load of idempotent producers, kills and restarts it in the middle of the load a few times, and stops it at
+// the end. The trace has every byte that was written. Behind each system call, states are made that a power loss could have
+// left then; each is recovered with the product's own storage (cmd/internal/recoverlogs, twice), and in some the broker itself
+// is started: it must know a repeated batch and take a new one. Some of these starts are traced as well, and power is lost
+// again behind each of their calls. What was acknowledged before the power loss must be there, nothing else may be there than
+// was sent, in order, and byte by byte.
 //
 //	make trace
 //	go run ./bench/chaos/trace -tandem .bin/tandem -recoverlogs .bin/recoverlogs -dir DIR      keep the recording
@@ -20,8 +21,8 @@
 // it has ended; a write that has begun may be on the disk in part. Client and strace read the same clock: an answer that the
 // client had strictly before the first line behind a power loss followed from calls before it, and is a promise.
 //
-// That the trace explains what happened is checked: replayed to its end it must give, byte by byte, the folder that each of
-// the two processes left behind. A call that is not modelled on a file of the data directory is an error.
+// That the trace explains what happened is checked: replayed to its end it must give, byte by byte, the folder that each
+// process left behind. A call that is not modelled on a file of the data directory is an error.
 //
 // # What a power loss leaves
 //

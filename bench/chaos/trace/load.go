@@ -35,6 +35,7 @@ type lane struct {
 	DeletedAt int64
 	mu        sync.Mutex
 	gone      chan struct{} // closed before the topic is deleted
+	once      sync.Once     // closes gone
 }
 
 // ack is an answer to a produce.
@@ -84,15 +85,6 @@ func (l *lane) ackedAt(ns int64) int64 {
 		return 0
 	}
 	return l.Acked[i-1].To
-}
-
-func (l *lane) acked() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.Acked) == 0 {
-		return 0
-	}
-	return l.Acked[len(l.Acked)-1].To
 }
 
 func newClient(address string, more ...kgo.Opt) (*kgo.Client, error) {

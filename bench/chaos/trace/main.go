@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -19,8 +20,10 @@ import (
 type options struct {
 	tandem, recoverlogs string
 	dir, replay         string
-	bursts, variants    int
-	starts, workers     int
+	bursts, kills       int
+	variants            int
+	starts, again       int
+	workers             int
 	seed                uint64
 	op, variant         int
 }
@@ -31,8 +34,10 @@ func (o *options) parse() {
 	flag.StringVar(&o.dir, "dir", "", "folder for the recording, which is then kept; a temporary one when empty")
 	flag.StringVar(&o.replay, "replay", "", "use the recording in this folder instead of a new one")
 	flag.IntVar(&o.bursts, "bursts", 60, "bursts of records a partition")
+	flag.IntVar(&o.kills, "kills", 4, "how often the broker is killed during the load, and started again")
 	flag.IntVar(&o.variants, "variants", 4, "states by chance for each operation, beside the one that keeps only what was synced")
 	flag.IntVar(&o.starts, "starts", 40, "states in which the broker itself is started")
+	flag.IntVar(&o.again, "again", 8, "how many of these starts are traced, to lose power a second time behind each call of theirs")
 	flag.IntVar(&o.workers, "workers", 2, "states that are recovered at a time")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the load and of the states")
 	flag.IntVar(&o.op, "op", -1, "only this operation (with -replay)")
@@ -102,6 +107,7 @@ type state struct {
 	promises    []promise
 	deleted     []string // topics whose deletion had been acknowledged
 	start       bool     // the broker itself is started in it as well
+	again       bool     // power is lost a second time during that start
 }
 
 // search replays a recording.
@@ -110,6 +116,8 @@ type search struct {
 	recording *recording
 	scratch   string
 	jobs      chan *state
+
+	logStarts map[string]int64 // at the end of the recording
 
 	ops      int
 	states   int
@@ -120,6 +128,7 @@ type search struct {
 		sync.Mutex
 		failures []string
 		started  int
+		again    int // states of a second power loss
 	}
 }
 
@@ -133,6 +142,9 @@ func (s *search) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.readStarts(); err != nil {
+		return err
+	}
 	var wg sync.WaitGroup
 	for i := range s.workers {
 		w := &worker{binary: s.recoverlogs, dir: filepath.Join(s.scratch, fmt.Sprintf("state-%d", i))}
@@ -141,20 +153,32 @@ func (s *search) run(ctx context.Context) error {
 	err = s.replayAll(ctx, events, total)
 	close(s.jobs)
 	wg.Wait()
-	for _, f := range s.mu.failures[:min(len(s.mu.failures), 20)] {
+	const shown = 20
+	for _, f := range s.mu.failures[:min(len(s.mu.failures), shown)] {
 		fmt.Println(f)
 	}
-	fmt.Printf("trace: %d operations %v, %d distinct states, up to %d records promised, %d starts of the broker, %d failures, seed %d, %s\n", s.ops, s.byName,
-		s.states, s.promised, s.mu.started, len(s.mu.failures), s.seed, time.Since(began).Round(time.Second))
+	fmt.Printf("trace: %d operations %v, %d distinct states, up to %d records promised, %d starts of the broker, %d states of a second power loss in them, %d failures, seed %d, %s\n", s.ops, s.byName,
+		s.states, s.promised, s.mu.started, s.mu.again, len(s.mu.failures), s.seed, time.Since(began).Round(time.Second))
 	if err == nil && len(s.mu.failures) > 0 {
 		err = fmt.Errorf("%d of %d states failed", len(s.mu.failures), s.states)
 	}
 	return err
 }
 
+// readStarts opens a copy of what the last run left behind.
+func (s *search) readStarts() error {
+	w := &worker{binary: s.recoverlogs, dir: filepath.Join(s.scratch, "end")}
+	defer os.RemoveAll(w.dir)
+	err := os.CopyFS(w.dir, os.DirFS(s.recording.end(s.recording.Runs)))
+	if err == nil {
+		s.logStarts, err = w.starts(filepath.Join(w.dir, "data"))
+	}
+	return errors.Join(err, w.stop())
+}
+
 func (s *search) read() (phases [][]event, err error) {
 	line := 1
-	for phase := 1; phase <= 2; phase++ {
+	for phase := 1; phase <= s.recording.Runs; phase++ {
 		events, err := readTrace(s.recording.trace(phase), line)
 		if err != nil {
 			return nil, err
@@ -178,22 +202,13 @@ func (s *search) count(phases [][]event) (total int, err error) {
 func (s *search) follow(phases [][]event, operation func(*disk, event) error) error {
 	d := newDisk()
 	for i, events := range phases {
-		system := newSystem(d, s.recording.Root, events)
-		for _, e := range events {
-			changed, err := system.take(e)
-			if err == nil && changed {
-				err = operation(d, e)
-			}
-			if err != nil {
-				return fmt.Errorf("phase %d, line %d, %s: %w", i+1, e.line, e.name, err)
-			}
-		}
 		real := s.recording.end(i + 1)
-		if err := system.killed(events[len(events)-1].line+1, real); err != nil {
-			return err
+		err := follow(d, s.recording.Root, real, events, operation)
+		if err == nil {
+			err = d.compare(real)
 		}
-		if err := d.compare(real); err != nil {
-			return fmt.Errorf("the trace of phase %d is not complete: %w", i+1, err)
+		if err != nil {
+			return fmt.Errorf("phase %d: %w", i+1, err)
 		}
 	}
 	return nil
@@ -209,7 +224,7 @@ func (s *search) replayAll(ctx context.Context, phases [][]event, total int) err
 		if s.op >= 0 && s.op != op {
 			return ctx.Err()
 		}
-		promises := s.recording.promises(e.next)
+		promises := s.recording.promises(e.next, s.logStarts)
 		var deleted []string
 		var promised int64
 		for _, p := range promises {
@@ -236,7 +251,8 @@ func (s *search) replayAll(ctx context.Context, phases [][]event, total int) err
 				s.seen[h] = true
 				s.states++
 			}
-			st := &state{op: op, variant: variant, loss: l, at: e.name, files: files, promises: promises, deleted: deleted, start: start}
+			st := &state{op: op, variant: variant, loss: l, at: e.name, files: files, promises: promises, deleted: deleted, start: start,
+				again: start && (s.op >= 0 || op/stride%max(1, s.starts/max(1, s.again)) == 0) && s.again > 0}
 			select {
 			case s.jobs <- st:
 			case <-ctx.Done():
@@ -262,6 +278,9 @@ func (s *search) work(ctx context.Context, w *worker) {
 		s.mu.Lock()
 		s.mu.started++
 		s.mu.Unlock()
+		if st.again {
+			s.loseAgain(ctx, w, st)
+		}
 	}
 	if err := w.stop(); err != nil {
 		s.failed(&state{}, fmt.Errorf("recoverlogs: %w", err))

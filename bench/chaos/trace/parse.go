@@ -87,12 +87,18 @@ func parseLine(text string, line int, open map[int]*call) (at int64, events []ev
 	if err != nil || len(nanoseconds) != 9 {
 		return 0, nil, fmt.Errorf("not a time: %.80q", atText)
 	}
+	if r, ok := strings.CutSuffix(rest, " <detached ...>"); ok { // it was killed in a call
+		rest = r + " <unfinished ...>"
+	}
 	switch {
 	case strings.HasPrefix(rest, "+++"), strings.HasPrefix(rest, "---"): // an exit, a signal
 		return at, nil, nil
 	case strings.HasPrefix(rest, "<..."):
 		c := open[pid]
 		_, rest, ok = strings.Cut(rest, " resumed>")
+		if strings.HasSuffix(rest, "<unfinished ...>") {
+			return at, nil, nil
+		}
 		if c == nil || !ok {
 			return 0, nil, fmt.Errorf("the end of a call that did not begin: %.80q", rest)
 		}
@@ -144,7 +150,7 @@ func (c *call) end(rest string) error {
 	if err != nil && !strings.HasPrefix(word, "0x") { // an address
 		return fmt.Errorf("result %.40q: %w", word, err)
 	}
-	c.failed = c.ret < 0
+	c.failed, c.killed = c.ret < 0, strings.Contains(result, "(errno ") // no error that strace knows: the process was being killed
 	return nil
 }
 

@@ -47,13 +47,14 @@ func straceArgs(output string) []string {
 			"close,dup,dup2,dup3,fcntl,lseek,copy_file_range,splice,sendfile,clone,clone3,fork,vfork,execve,io_uring_setup"}
 }
 
-// recording is a run of the broker, as it is kept in a folder: trace-1 and trace-2 (a broker that was killed, and its
-// successor), end-1 and end-2 (the disk behind each), and load.json.
+// recording is a run of the broker, as it is kept in a folder: trace-1, trace-2, ... (a broker that was killed, its successor,
+// ..., the last one was stopped), end-1, end-2, ... (the disk behind each), and load.json.
 type recording struct {
 	dir string
 
 	Root  string // the folder that the traces know; the data directory is data/ in it
 	Lanes []*lane
+	Runs  int // of the broker
 }
 
 func (r *recording) trace(phase int) string {
@@ -94,15 +95,17 @@ func record(ctx context.Context, o options, dir string) (*recording, error) {
 		return nil, err
 	}
 	loads := r.load(ctx, b.address, o.seed)
-	if err := r.awaitHalf(ctx, loads); err != nil {
-		return nil, err
-	}
-	b.kill()
-	if err := os.CopyFS(r.end(1), os.DirFS(r.Root)); err != nil {
-		return nil, err
-	}
-	if err := b.start(ctx, straceArgs(r.trace(2))); err != nil {
-		return nil, err
+	for r.Runs = 1; r.Runs <= o.kills; r.Runs++ {
+		if err := r.await(ctx, loads, float64(r.Runs)/float64(o.kills+1)); err != nil {
+			return nil, err
+		}
+		b.kill()
+		if err := os.CopyFS(r.end(r.Runs), os.DirFS(r.Root)); err != nil {
+			return nil, err
+		}
+		if err := b.start(ctx, straceArgs(r.trace(r.Runs+1))); err != nil {
+			return nil, err
+		}
 	}
 	if err := loads.wait(); err != nil {
 		return nil, err
@@ -110,7 +113,7 @@ func record(ctx context.Context, o options, dir string) (*recording, error) {
 	if err := b.stop(); err != nil {
 		return nil, err
 	}
-	if err := os.CopyFS(r.end(2), os.DirFS(r.Root)); err != nil {
+	if err := os.CopyFS(r.end(r.Runs), os.DirFS(r.Root)); err != nil {
 		return nil, err
 	}
 	text, err := json.Marshal(r)
@@ -162,11 +165,10 @@ func (r *recording) load(ctx context.Context, address string, seed uint64) *load
 	return l
 }
 
-// awaitHalf waits until half of the load is acknowledged; a third into it the doomed topic goes.
-func (r *recording) awaitHalf(ctx context.Context, l *loads) error {
+// await waits until a part of the load is acknowledged; a third into the load the doomed topic goes.
+func (r *recording) await(ctx context.Context, l *loads, part float64) error {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	deleted := false
 	for {
 		done, total := 0, 0
 		for _, lane := range r.Lanes {
@@ -174,20 +176,30 @@ func (r *recording) awaitHalf(ctx context.Context, l *loads) error {
 			done += len(lane.Acked)
 			lane.mu.Unlock()
 			total += lane.Bursts * (lane.BurstMax + 1) / 2
-			if lane.Topic == "doomed" && !deleted && 3*done > total {
-				close(lane.gone)
-				deleted = true
-			}
 		}
-		if deleted && 2*done > total {
+		if progress := float64(done) / float64(total); progress >= part {
 			return nil
+		} else if progress > 0.33 {
+			r.doom()
 		}
 		select {
 		case <-l.done:
-			return errors.Join(errors.New("the load ended before the broker was killed"), l.err)
+			if l.err == nil {
+				return nil // it was smaller than expected: the broker is killed idle
+			}
+			return l.err
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
+		}
+	}
+}
+
+// doom ends the producer of the topic that is deleted.
+func (r *recording) doom() {
+	for _, lane := range r.Lanes {
+		if lane.Topic == "doomed" {
+			lane.once.Do(func() { close(lane.gone) })
 		}
 	}
 }

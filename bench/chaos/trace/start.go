@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -72,6 +73,7 @@ func (p promise) askBroker(ctx context.Context, client *kgo.Client, id [16]byte)
 	if err != nil {
 		return err
 	}
+	p.startMax = math.MaxInt64 // retention goes on
 	if err := p.check(start, end, records); err != nil {
 		return err
 	}

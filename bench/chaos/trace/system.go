@@ -42,6 +42,23 @@ func newSystem(d *disk, root string, events []event) *system {
 	return s
 }
 
+// follow has a disk do what a trace says, and calls operation behind each call that changes it. What the processes were doing
+// when they ended is told by the disk that they left behind, of which real is a copy; "" = it does
+// not matter.
+func follow(d *disk, root, real string, events []event, operation func(*disk, event) error) error {
+	s := newSystem(d, root, events)
+	for _, e := range events {
+		changed, err := s.take(e)
+		if err == nil && changed {
+			err = operation(d, e)
+		}
+		if err != nil {
+			return fmt.Errorf("line %d, %s: %w", e.line, e.name, err)
+		}
+	}
+	return s.killed(events[len(events)-1].line+1, real)
+}
+
 // table finds the descriptors of a thread. One that is seen for the first time shares those of its parent or has a copy.
 func (s *system) table(pid int) table {
 	if t := s.tables[pid]; t != nil {
@@ -268,6 +285,9 @@ func (s *system) rename(t table, c *call, line int) (changed bool, err error) {
 
 // killed settles what the processes were doing when they ended, by a copy of the disk that they left behind.
 func (s *system) killed(line int, real string) error {
+	if real == "" {
+		return nil
+	}
 	for c := range s.unsettled {
 		fd, at := -1, 0
 		if strings.Contains(c.name, "at") && c.name != "ftruncate" && c.name != "fallocate" {

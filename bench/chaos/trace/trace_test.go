@@ -22,8 +22,8 @@ func hexText(s string) string {
 	return `"` + b.String() + `"`
 }
 
-// follow has a disk do what a trace says. "@text@" stands for a string.
-func follow(t *testing.T, lines ...string) (*disk, []event) {
+// follows has a disk do what a trace says. "@text@" stands for a string.
+func follows(t *testing.T, lines ...string) (*disk, []event) {
 	t.Helper()
 	var text strings.Builder
 	for i, l := range lines {
@@ -100,7 +100,7 @@ func TestWhatIsDurable(t *testing.T) {
 		}, "d/ d/a=abcd", "d/ d/b=a"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, _ := follow(t, c.lines...)
+			d, _ := follows(t, c.lines...)
 			r := rand.New(rand.NewPCG(1, 1))
 			if got := contents(d.lose(syncedOnly, r)); got != c.synced {
 				t.Errorf("synced is %q, want %q", got, c.synced)
@@ -114,7 +114,7 @@ func TestWhatIsDurable(t *testing.T) {
 
 // Each loss by chance must come up with all that it can leave, and with nothing else.
 func TestLossByChance(t *testing.T) {
-	d, _ := follow(t,
+	d, _ := follows(t,
 		`1 openat(AT_FDCWD, @/r@, O_RDONLY) = 4`, `1 openat(AT_FDCWD, @/r/a@, O_RDWR|O_CREAT, 0644) = 3`, `1 pwrite64(3, @AB@, 2, 0) = 2`,
 		`1 fsync(3) = 0`, `1 fsync(4) = 0`, `1 pwrite64(3, @c@, 1, 1) = 1`, `1 pwrite64(3, @d@, 1, 2) = 1`,
 		`1 renameat(AT_FDCWD, @/r/a@, AT_FDCWD, @/r/b@) = 0`, `1 openat(AT_FDCWD, @/r/n@, O_RDWR|O_CREAT, 0644) = 5`)
@@ -142,7 +142,7 @@ func TestLossByChance(t *testing.T) {
 }
 
 func TestPromisesAreOlderThanTheNextCall(t *testing.T) {
-	_, events := follow(t, `1 fsync(3) = 0`, `1 fsync(3) = 0`)
+	_, events := follows(t, `1 fsync(3) = 0`, `1 fsync(3) = 0`)
 	l := &lane{Acked: []ack{{events[0].next - 1, 5}, {events[0].next, 9}}}
 	if got := l.ackedAt(events[1].next); got != 5 || !events[1].end {
 		t.Fatalf("%d records are promised", got)

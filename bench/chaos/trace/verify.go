@@ -10,8 +10,6 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
-	"sort"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -20,17 +18,18 @@ import (
 type promise struct {
 	lane     *lane
 	acked    int64 // records
-	startMax int64 // retention may have deleted what lies below; only whole segments, so that it is the base of one
+	startMax int64 // retention may have deleted what lies below
 	gone     bool  // its topic may have been deleted
 }
 
 func (p promise) folder() string { return fmt.Sprintf("%s-%d", p.lane.Topic, p.lane.Partition) }
 
-// promises are those that had been made strictly before an instant.
-func (r *recording) promises(ns int64) []promise {
+// promises are those that had been made strictly before an instant. starts are where the logs begin at the end of the run.
+func (r *recording) promises(ns int64, starts map[string]int64) []promise {
 	var all []promise
 	for _, l := range r.Lanes {
-		p := promise{lane: l, startMax: r.startMax(l), gone: l.DeletedFrom > 0 && l.DeletedFrom < ns}
+		p := promise{lane: l, gone: l.DeletedFrom > 0 && l.DeletedFrom < ns}
+		p.startMax = starts[p.folder()]
 		if !p.gone && !l.Cached {
 			p.acked = l.ackedAt(ns)
 		}
@@ -39,16 +38,17 @@ func (r *recording) promises(ns int64) []promise {
 	return all
 }
 
-// startMax is where the log begins at the end of the run.
-func (r *recording) startMax(l *lane) int64 {
-	segments, _ := filepath.Glob(filepath.Join(r.end(2), "data", fmt.Sprintf("%s-%d", l.Topic, l.Partition), "*.log"))
-	if len(segments) == 0 {
-		return 0
+// starts are where the logs begin in a data directory, by folder. The directory is changed.
+func (w *worker) starts(dataDir string) (map[string]int64, error) {
+	a, err := w.ask(dataDir)
+	if err == nil && a.Err != "" {
+		err = errors.New(a.Err)
 	}
-	sort.Strings(segments)
-	var base int64
-	_, _ = fmt.Sscanf(strings.TrimSuffix(filepath.Base(segments[0]), ".log"), "%d", &base) // 0 = nothing was deleted
-	return base
+	starts := map[string]int64{}
+	for _, f := range a.Logs {
+		starts[f.Folder] = f.Start
+	}
+	return starts, err
 }
 
 // answer and found are what recoverlogs sends, by the names of their fields.
