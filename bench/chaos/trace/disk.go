@@ -186,11 +186,11 @@ func (d *disk) settleKilled(dir string) error {
 			if err != nil {
 				return err
 			}
-			written := int64(0)
-			if end := c.pos + int64(len(c.data)); end <= int64(len(real)) && bytes.Equal(real[c.pos:end], c.data) {
-				written = int64(len(c.data))
+			written := 0 // a write is cut short at the edge of a page
+			for at := int(c.pos); written < len(c.data) && at+written < len(real) && real[at+written] == c.data[written]; {
+				written++
 			}
-			n.settle(c.call, c.call.entry, written)
+			n.settle(c.call, c.call.entry, int64(written))
 		}
 		return nil
 	})

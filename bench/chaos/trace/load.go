@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -161,7 +162,7 @@ func createTopics(ctx context.Context, address string) error {
 	return nil
 }
 
-// deleteTopic deletes the topic of a lane whose producer has ended.
+// delete deletes the topic of a lane whose producer has ended, whatever happens to the broker meanwhile.
 func (l *lane) delete(ctx context.Context, address string) error {
 	client, err := newClient(address)
 	if err != nil {
@@ -169,9 +170,16 @@ func (l *lane) delete(ctx context.Context, address string) error {
 	}
 	defer client.Close()
 	l.DeletedFrom = time.Now().UnixNano()
-	if _, err := kadm.NewClient(client).DeleteTopic(ctx, l.Topic); err != nil {
-		return fmt.Errorf("delete %s: %w", l.Topic, err)
+	for {
+		_, err := kadm.NewClient(client).DeleteTopic(ctx, l.Topic)
+		if err == nil || errors.Is(err, kerr.UnknownTopicOrPartition) { // deleted, but the answer was lost
+			l.DeletedAt = time.Now().UnixNano()
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("delete %s: %w", l.Topic, errors.Join(err, ctx.Err()))
+		}
 	}
-	l.DeletedAt = time.Now().UnixNano()
-	return nil
 }
