@@ -114,8 +114,8 @@ func read(g *storage.Group) (found, error) {
 		Folder: g.Folder(), Group: g.ID().String(), First: g.FirstIndex(), Last: g.LastIndex(), Vote: fmt.Sprint(g.Vote()),
 		Snapshot: snapshot.Index,
 	}
-	if err := g.Offline(); err != nil {
-		f.Offline = err.Error()
+	if offline := g.Offline(); offline != nil { // a finding, not a failure
+		f.Offline = offline.Error()
 		return f, nil
 	}
 	crc := crc32.NewIEEE()
