@@ -114,8 +114,7 @@ func read(g *storage.Group) (found, error) {
 		Folder: g.Folder(), Group: g.ID().String(), First: g.FirstIndex(), Last: g.LastIndex(), Vote: fmt.Sprint(g.Vote()),
 		Snapshot: snapshot.Index,
 	}
-	if offline := g.Offline(); offline != nil { // a finding, not a failure
-		f.Offline = offline.Error()
+	if f.Offline = reason(g.Offline()); f.Offline != "" { // a finding, not a failure
 		return f, nil
 	}
 	crc := crc32.NewIEEE()
@@ -159,4 +158,12 @@ func readLog(l *log.Log, from, to int64) ([]byte, error) {
 		from = next
 	}
 	return all.Bytes(), nil
+}
+
+// reason is the text of err, "" for none.
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
