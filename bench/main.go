@@ -34,7 +34,7 @@ type figure struct {
 
 func figures() []figure {
 	return []figure{
-		{"produce", "one partition, acks=all, synced, against write + fdatasync (issue: at least 0.70)", runProduce},
+		{"produce", "one partition, acks=all, synced, against write + fdatasync (at least 0.70)", runProduce},
 		{"cached", "write.caching=true, against receive + CRC32C + write (at least 0.80)", runCached},
 		{"partitions", "100 partitions of 1 KiB batches, synced, against 100 files with a sync an append (at least 3)", runPartitions},
 		{"fetch", "fetch of cached data, against a bare sendfile loop (at least 0.70)", runFetch},
