@@ -9,7 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"time"
 )
+
+// recoverLimit is how long two recoveries of a state may take.
+const recoverLimit = 2 * time.Minute
 
 // worker has a recoverlogs process, which opens one state after the other.
 type worker struct {
@@ -48,6 +52,9 @@ func (w *worker) ask(dataDir string) (a answer, err error) {
 			return a, err
 		}
 	}
+	process := w.command.Process
+	watchdog := time.AfterFunc(recoverLimit, func() { _ = process.Kill() }) // it may have ended
+	defer watchdog.Stop()
 	_, err = fmt.Fprintln(w.in, dataDir)
 	if err == nil {
 		err = w.out.Decode(&a)
