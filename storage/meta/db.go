@@ -51,6 +51,8 @@ type Options struct {
 	// Initial is the identity that a new file is created with; FormatLevel 0 = FormatLevel.
 	Initial Identity
 	Logger  *slog.Logger
+
+	settle func(path string) error // a seam for tests
 }
 
 // DB is an open meta.db.
@@ -78,6 +80,9 @@ func Open(path string, o Options) (*DB, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.settle == nil {
+		o.settle = settle
+	}
 	clean := false
 	switch _, err := os.Stat(path); {
 	case errors.Is(err, os.ErrNotExist):
@@ -98,6 +103,11 @@ func Open(path string, o Options) (*DB, error) {
 				return nil, fmt.Errorf("meta: %s: %w: %w", path, ErrCorrupt, err)
 			}
 			o.Logger.Info("meta.db checked after an unclean stop", "file", path)
+		}
+	}
+	if !o.NoSync {
+		if err := o.settle(path); err != nil {
+			return nil, fmt.Errorf("meta: sync %s: %w", path, err)
 		}
 	}
 	b, err := bolt.Open(path, 0o644, boltOptions(o))
