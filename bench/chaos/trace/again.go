@@ -15,8 +15,16 @@ import (
 // againPause is how long a start is traced once it is ready: long enough for the mark of an idle journal and a checkpoint.
 const againPause = 500 * time.Millisecond
 
+// disk is the one on which the broker is started in a state.
+func (st *state) disk() *disk {
+	if st.killed != nil {
+		return st.killed.clone()
+	}
+	return diskOf(st.files)
+}
+
 // loseAgain traces a start of the broker in a state, and loses power behind each of its calls: what the first power loss left
-// of the promises must survive recovery being cut short.
+// of the promises must survive recovery being cut short, and so must what a killed process left.
 func (s *search) loseAgain(ctx context.Context, w *worker, st *state) {
 	events, promises, err := s.traceStart(ctx, w, st)
 	if err != nil {
@@ -24,9 +32,9 @@ func (s *search) loseAgain(ctx context.Context, w *worker, st *state) {
 		return
 	}
 	n := 0
-	err = follow(diskOf(st.files), w.dir, "", events, func(d *disk, e event) error {
+	err = follow(st.disk(), w.dir, "", events, func(d *disk, e event) error {
 		n++
-		for variant := range 2 {
+		for variant := range s.variants + 1 {
 			r := rand.New(rand.NewPCG(s.seed, uint64(st.op)<<40|uint64(st.variant)<<32|uint64(n)<<8|uint64(variant)))
 			l := syncedOnly
 			if variant > 0 {
@@ -72,7 +80,7 @@ func (s *search) traceStart(ctx context.Context, w *worker, st *state) ([]event,
 	if err != nil {
 		return nil, nil, err
 	}
-	d := diskOf(st.files)
+	d := st.disk()
 	if err := follow(d, dir, dir, events, func(*disk, event) error { return nil }); err != nil {
 		return nil, nil, err
 	}

@@ -81,6 +81,44 @@ func diskOf(files []file) *disk {
 	return d
 }
 
+// clone is a disk whose processes have ended: what they had begun to write is in the page cache, and a sync by their successors,
+// whose lines are counted from 1, makes it durable.
+func (d *disk) clone() *disk {
+	copies := map[*node]*node{}
+	var clone func(n *node) *node
+	cloneAll := func(entries map[string]*node) map[string]*node {
+		all := map[string]*node{}
+		for name, n := range entries {
+			all[name] = clone(n)
+		}
+		return all
+	}
+	clone = func(n *node) *node {
+		if n == nil || copies[n] != nil {
+			return copies[n]
+		}
+		c := &node{dir: n.dir, content: bytes.Clone(n.content), pending: slices.Clone(n.pending)}
+		copies[n] = c
+		for i := range c.pending {
+			c.pending[i].ended = 0
+		}
+		c.durable.content = n.durable.content
+		if n.dir {
+			c.entries, c.durable.entries = cloneAll(n.entries), cloneAll(n.durable.entries)
+		}
+		return c
+	}
+	c := &disk{root: clone(d.root)}
+	for _, m := range d.namings {
+		set := make([]name, len(m.set))
+		for i, s := range m.set {
+			set[i] = name{s.name, clone(s.node)}
+		}
+		c.namings = append(c.namings, naming{m.call, 0, clone(m.dir), set})
+	}
+	return c
+}
+
 // find walks from n along a slash-separated path.
 func (n *node) find(path string) *node {
 	for part := range strings.SplitSeq(path, "/") {

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -23,6 +24,7 @@ type options struct {
 	bursts, kills       int
 	variants            int
 	starts, again       int
+	successors          int
 	workers             int
 	seed                uint64
 	op, variant         int
@@ -38,6 +40,7 @@ func (o *options) parse() {
 	flag.IntVar(&o.variants, "variants", 4, "states by chance for each operation, beside the one that keeps only what was synced")
 	flag.IntVar(&o.starts, "starts", 40, "states in which the broker itself is started")
 	flag.IntVar(&o.again, "again", 8, "how many of these starts are traced, to lose power a second time behind each call of theirs")
+	flag.IntVar(&o.successors, "successors", 8, "how often the broker is killed in the recording once more, and power is lost behind each call of its successor")
 	flag.IntVar(&o.workers, "workers", 2, "states that are recovered at a time")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "seed of the load and of the states")
 	flag.IntVar(&o.op, "op", -1, "only this operation (with -replay)")
@@ -48,7 +51,7 @@ func (o *options) parse() {
 func main() {
 	var o options
 	o.parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
 	stop()
 	if err != nil {
@@ -109,6 +112,7 @@ type state struct {
 	deleted     []string // topics whose deletion had been acknowledged
 	start       bool     // the broker itself is started in it as well
 	again       bool     // power is lost a second time during that start
+	killed      *disk    // what a killed process left, if that is the state; nil = a power loss
 }
 
 // search replays a recording.
@@ -120,6 +124,8 @@ type search struct {
 
 	logStarts map[string]int64 // at the end of the recording
 
+	killed int // states of a killed process so far
+
 	ops      int
 	states   int
 	promised int64 // most records that a state had to hold
@@ -129,7 +135,8 @@ type search struct {
 		sync.Mutex
 		failures []string
 		started  int
-		again    int // states of a second power loss
+		traced   int // of started
+		again    int // states of a power loss in these, and in successors of a killed process
 	}
 }
 
@@ -158,8 +165,8 @@ func (s *search) run(ctx context.Context) error {
 	for _, f := range s.mu.failures[:min(len(s.mu.failures), shown)] {
 		fmt.Println(f)
 	}
-	fmt.Printf("trace: %d operations %v, %d distinct states, up to %d records promised, %d starts of the broker, %d states of a second power loss in them, %d failures, seed %d, %s\n", s.ops, s.byName,
-		s.states, s.promised, s.mu.started, s.mu.again, len(s.mu.failures), s.seed, time.Since(began).Round(time.Second))
+	fmt.Printf("trace: %d operations %v, %d distinct states, up to %d records promised, %d starts of the broker, %d states of a power loss in %d starts and %d successors of a killed one, %d failures, seed %d, %s\n", s.ops, s.byName,
+		s.states, s.promised, s.mu.started, s.mu.again, s.mu.traced, s.killed, len(s.mu.failures), s.seed, time.Since(began).Round(time.Second))
 	if err == nil && len(s.mu.failures) > 0 {
 		err = fmt.Errorf("%d of %d states failed", len(s.mu.failures), s.states)
 	}
@@ -225,16 +232,16 @@ func (s *search) replayAll(ctx context.Context, phases [][]event, total int) err
 		if s.op >= 0 && s.op != op {
 			return ctx.Err()
 		}
-		promises := s.recording.promises(e.next, s.logStarts)
-		var deleted []string
-		var promised int64
-		for _, p := range promises {
-			promised += p.acked
-			if p.lane.DeletedAt > 0 && p.lane.DeletedAt < e.next {
-				deleted = append(deleted, p.lane.Topic)
+		now := s.at(op, e)
+		if s.wantsKilled(d, op, total) {
+			s.killed++
+			st := now
+			st.variant, st.loss, st.killed = s.variants+1, all, d.clone()
+			st.files = st.killed.lose(all, rand.New(rand.NewPCG(s.seed, 0)))
+			if err := s.send(ctx, &st); err != nil {
+				return err
 			}
 		}
-		s.promised = max(s.promised, promised)
 		for variant := range s.variants + 1 {
 			r := rand.New(rand.NewPCG(s.seed, uint64(op)<<16|uint64(variant)))
 			l := syncedOnly
@@ -252,16 +259,48 @@ func (s *search) replayAll(ctx context.Context, phases [][]event, total int) err
 				s.seen[h] = true
 				s.states++
 			}
-			st := &state{op: op, variant: variant, loss: l, at: e.name, files: files, promises: promises, deleted: deleted, start: start,
-				again: start && (s.op >= 0 || op/stride%max(1, s.starts/max(1, s.again)) == 0) && s.again > 0}
-			select {
-			case s.jobs <- st:
-			case <-ctx.Done():
-				return ctx.Err()
+			st := now
+			st.variant, st.loss, st.files, st.start = variant, l, files, start
+			st.again = start && s.again > 0 && (s.op >= 0 || op/stride%max(1, s.starts/s.again) == 0)
+			if err := s.send(ctx, &st); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+}
+
+// at is what all states behind an operation have in common.
+func (s *search) at(op int, e event) state {
+	st := state{op: op, at: e.name, promises: s.recording.promises(e.next, s.logStarts)}
+	var promised int64
+	for _, p := range st.promises {
+		promised += p.acked
+		if p.lane.DeletedAt > 0 && p.lane.DeletedAt < e.next {
+			st.deleted = append(st.deleted, p.lane.Topic)
+		}
+	}
+	s.promised = max(s.promised, promised)
+	return st
+}
+
+func (s *search) send(ctx context.Context, st *state) error {
+	select {
+	case s.jobs <- st:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// wantsKilled spreads the states of a killed process over the recording. Every other one is killed in a commit of meta.db, which
+// is where a successor that believes the page cache can do most harm.
+func (s *search) wantsKilled(d *disk, op, total int) bool {
+	if s.op >= 0 || s.successors == 0 || op < (2*s.killed+1)*total/(2*s.successors) {
+		return s.op >= 0 && s.variant == s.variants+1
+	}
+	db := d.root.find("data/meta.db")
+	return s.killed%2 > 0 || db != nil && len(db.pending) > 0
 }
 
 // work recovers states until there are no more.
@@ -269,6 +308,9 @@ func (s *search) work(ctx context.Context, w *worker) {
 	for st := range s.jobs {
 		if err := w.recover(st); err != nil {
 			s.failed(st, err)
+		}
+		if st.killed != nil {
+			s.loseAgain(ctx, w, st)
 		}
 		if !st.start || ctx.Err() != nil {
 			continue
@@ -280,6 +322,9 @@ func (s *search) work(ctx context.Context, w *worker) {
 		s.mu.started++
 		s.mu.Unlock()
 		if st.again {
+			s.mu.Lock()
+			s.mu.traced++
+			s.mu.Unlock()
 			s.loseAgain(ctx, w, st)
 		}
 	}
