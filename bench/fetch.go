@@ -52,7 +52,7 @@ func runFetch(ctx context.Context, o options, r *report) error {
 	if o.quick {
 		cases = cases[:1]
 	}
-	for _, f := range cases {
+	for _, f := range chosen(o, cases) {
 		if err := fetchCase(ctx, o, r, b, f, file, total); err != nil {
 			return fmt.Errorf("%v: %w", f, err)
 		}

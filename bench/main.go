@@ -23,6 +23,7 @@ type options struct {
 	sets    []string
 	broker  string // output of brokers: file
 	quick   bool
+	only    string // part of the name of the cases to measure
 }
 
 // figure is one subcommand. A figure reports what it measured; an error is a measurement that could not be made.
@@ -114,6 +115,7 @@ func parseFlags(name string, args []string) (options, error) {
 	flags.StringVar(&o.jsonOut, "json", "-", "file that gets the JSON lines; - = standard output")
 	flags.StringVar(&o.broker, "broker-log", "", "file that gets the brokers' output; empty = dropped unless a broker fails")
 	flags.BoolVar(&o.quick, "quick", false, "fewer cases: the first of each figure")
+	flags.StringVar(&o.only, "case", "", "measure only the cases with this in their name (produce, cached, partitions, fetch)")
 	flags.Func("set", "key=value for the broker, may be repeated", func(s string) error { o.sets = append(o.sets, s); return nil })
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -48,7 +48,7 @@ func runPartitions(ctx context.Context, o options, r *report) error {
 	if o.quick {
 		loads = loads[2:3]
 	}
-	for _, l := range loads {
+	for _, l := range chosen(o, loads) {
 		if err := partitionsCase(ctx, o, r, b, l); err != nil {
 			return fmt.Errorf("%v: %w", l, err)
 		}

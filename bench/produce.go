@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +23,14 @@ func (l load) String() string { return fmt.Sprintf("%d KiB, %d in flight", l.bat
 func loads(o options) []load {
 	all := []load{{64 << 10, 1}, {64 << 10, 16}, {1 << 20, 1}, {1 << 20, 16}}
 	if o.quick {
-		return all[:1]
+		all = all[:1]
 	}
-	return all
+	return chosen(o, all)
+}
+
+// chosen are the cases that -case asks for.
+func chosen[T fmt.Stringer](o options, all []T) []T {
+	return slices.DeleteFunc(all, func(c T) bool { return !strings.Contains(c.String(), o.only) })
 }
 
 // runProduce is figure (a): one partition, acks=all, synced before the ack.
