@@ -1,9 +1,22 @@
 package group
 
 import (
+	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// freshMax is how long a new member may wait for the answer to its first JoinGroup. Source: Kafka's
+	// group.new.member.join.timeout.ms.
+	freshMax = 5 * time.Minute
+	// pendingMax bounds the member ids of one group that were given out and not used. A client may ask for any number of them.
+	pendingMax = 10_000
+	// generationBits is the part of a generation that is counted; above it is the site epoch (docs/formats.md, section 1).
+	generationBits = 18
+	generationMask = 1<<generationBits - 1
 )
 
 // recordLog is what groups need of the shard that they live in.
@@ -13,35 +26,185 @@ type recordLog interface {
 	persist(groupID string, v *kmsg.GroupMetadataValue, done func(now time.Time, err error))
 }
 
-// membership is the groups of one shard and what they wait for. Guarded by the shard's lock.
+// membershipOptions are the limits of groups. Their fields are Kafka's defaults where zero; SizeMax 0 = unlimited as in Kafka,
+// InitialDelay 0 = none.
+type membershipOptions struct {
+	SiteEpoch    int32         // of this broker's site
+	InitialDelay time.Duration // group.initial.rebalance.delay.ms
+	SessionMin   time.Duration // group.min.session.timeout.ms
+	SessionMax   time.Duration // group.max.session.timeout.ms
+	SizeMax      int           // group.max.size
+	MemberBytes  *budget       // memory of all members' metadata and assignments; nil = unlimited
+	Logger       *slog.Logger
+	NewID        func() string // the random part of a member id
+}
+
+// membership is the groups of one shard and what they wait for. Guarded by the shard's lock. It does no I/O of its own, starts
+// no goroutine and asks no clock: now comes with each call.
 type membership struct {
+	opts   membershipOptions
 	log    recordLog
 	timers timers
 	byID   map[string]*group
 }
 
 // newMembership returns a membership without groups.
-func newMembership(log recordLog) *membership {
-	return &membership{log: log, byID: make(map[string]*group)}
+func newMembership(log recordLog, opts membershipOptions) *membership {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.NewID == nil {
+		opts.NewID = uuid.NewString
+	}
+	if opts.SessionMin == 0 {
+		opts.SessionMin = 6 * time.Second
+	}
+	if opts.SessionMax == 0 {
+		opts.SessionMax = 30 * time.Minute
+	}
+	return &membership{opts: opts, log: log, byID: make(map[string]*group)}
 }
 
 // find returns a group, or nil.
-func (m *membership) find(id string) *group { return m.byID[id] }
+func (s *membership) find(id string) *group { return s.byID[id] }
 
 // findOrCreate returns a group, an Empty one that is not persisted when there was none (for offsets committed by name).
-func (m *membership) findOrCreate(id string, now time.Time) *group { return nil }
+func (s *membership) findOrCreate(id string, now time.Time) *group {
+	g, ok := s.byID[id]
+	if !ok {
+		g = newGroup(id, s.opts.SiteEpoch<<generationBits, now)
+		s.byID[id] = g
+	}
+	return g
+}
 
 // adopt puts a group of restoreGroup into its place, instead of an earlier one. For use while the log is replayed.
-func (m *membership) adopt(g *group) { m.byID[g.id] = g }
+func (s *membership) adopt(g *group) { s.byID[g.id] = g }
 
-// loaded starts the sessions of all members: the log has been replayed.
-func (m *membership) loaded(now time.Time) {}
+// loaded starts the sessions of all members: the log has been replayed. Members that go on with their heartbeats do not notice
+// that their coordinator was away.
+func (s *membership) loaded(now time.Time) {
+	for _, g := range s.byID {
+		for _, m := range g.order {
+			s.opts.MemberBytes.add(m.size())
+			s.alive(g, m, now)
+		}
+		if s.opts.SizeMax > 0 && len(g.order) > s.opts.SizeMax {
+			s.prepareRebalance(g, now, "the group is larger than group.max.size allows")
+		}
+	}
+}
 
-// drop forgets a group that is Empty (expired, deleted, or a tombstone was replayed).
-func (m *membership) drop(id string) {}
-
-// touch is a sign of life of a member by its OffsetCommit, which counts in Stable and PreparingRebalance.
-func (m *membership) touch(g *group, memberID string, now time.Time) {}
+// drop forgets a group (expired, deleted, or a tombstone was replayed). Member ids that it has given out are unknown from now on.
+func (s *membership) drop(id string) {
+	if g, ok := s.byID[id]; ok {
+		s.forget(g)
+		delete(s.byID, id)
+	}
+}
 
 // unload answers NOT_COORDINATOR to all who wait and forgets all groups; nothing is persisted.
-func (m *membership) unload() {}
+func (s *membership) unload() {
+	for _, g := range s.byID {
+		s.forget(g)
+	}
+	clear(s.byID)
+}
+
+func (s *membership) forget(g *group) {
+	g.state = stateDead
+	for _, m := range g.order {
+		s.answerJoin(g, m, JoinResult{Err: ErrNotCoordinator, MemberID: m.id})
+		s.answerSync(m, SyncResult{Err: ErrNotCoordinator})
+		s.timers.stop(&m.session)
+		s.opts.MemberBytes.add(-m.size())
+	}
+	for _, t := range g.pending {
+		s.timers.stop(t)
+	}
+	s.timers.stop(&g.joinTimer)
+	s.timers.stop(&g.syncTimer)
+}
+
+// touch is a sign of life of a member by its OffsetCommit, which counts in Stable and PreparingRebalance.
+func (s *membership) touch(g *group, memberID string, now time.Time) {
+	if m, ok := g.members[memberID]; ok && (g.state == stateStable || g.state == statePreparing) {
+		s.alive(g, m, now)
+	}
+}
+
+// alive starts a member's session anew.
+func (s *membership) alive(g *group, m *member, now time.Time) {
+	s.expect(g, m, now.Add(m.sessionTimeout))
+}
+
+// expect removes a member that gives no sign of life until then.
+func (s *membership) expect(g *group, m *member, until time.Time) {
+	if m.session.fire == nil {
+		m.session.fire = func(now time.Time) { s.expire(g, m, now) }
+	}
+	s.timers.set(&m.session, until)
+}
+
+// expire is the end of a member's session.
+func (s *membership) expire(g *group, m *member, now time.Time) {
+	if m.waiting() {
+		return // its session starts anew with the answer that it waits for
+	}
+	s.opts.Logger.Info("member failed", "group", g.id, "member", m.id, "session", m.sessionTimeout)
+	s.remove(g, m)
+	s.afterRemoval(g, now, "a member's session ended")
+}
+
+// remove takes a member out of its group. Whatever it waits for is answered with UNKNOWN_MEMBER_ID: its client, if it is still
+// there, joins as a new member.
+func (s *membership) remove(g *group, m *member) {
+	s.answerJoin(g, m, JoinResult{Err: ErrUnknownMember})
+	s.answerSync(m, SyncResult{Err: ErrUnknownMember})
+	s.timers.stop(&m.session)
+	s.opts.MemberBytes.add(-m.size())
+	g.remove(m)
+}
+
+// afterRemoval goes on with a group that members have been taken out of.
+func (s *membership) afterRemoval(g *group, now time.Time, reason string) {
+	switch g.state {
+	case stateStable, stateCompleting:
+		s.prepareRebalance(g, now, reason)
+	case statePreparing:
+		if g.allJoined() {
+			s.completeJoin(g, now)
+		}
+	case stateEmpty, stateDead:
+	}
+}
+
+// expirePending is the end of the time in which a member id had to be used.
+func (s *membership) expirePending(g *group, memberID string, now time.Time) {
+	delete(g.pending, memberID)
+	s.opts.Logger.Info("member id was not used", "group", g.id, "member", memberID)
+	if g.state == statePreparing && g.allJoined() {
+		s.completeJoin(g, now)
+	}
+}
+
+// answerJoin answers a waiting JoinGroup.
+func (s *membership) answerJoin(g *group, m *member, r JoinResult) bool {
+	if m.joinWaiter == nil {
+		return false
+	}
+	m.joinWaiter(r)
+	m.joinWaiter = nil
+	g.joining--
+	return true
+}
+
+// answerSync answers a waiting SyncGroup.
+func (s *membership) answerSync(m *member, r SyncResult) bool {
+	if m.syncWaiter == nil {
+		return false
+	}
+	m.syncWaiter(r)
+	m.syncWaiter = nil
+	return true
+}

@@ -1,0 +1,20 @@
+package group
+
+import "sync/atomic"
+
+// budget bounds the memory that members of all groups take with their metadata and assignments. Safe for concurrent use; nil
+// has no limit.
+type budget struct {
+	limit int64
+	used  atomic.Int64
+}
+
+// add notes that memory was taken, or given back when n is negative.
+func (b *budget) add(n int64) {
+	if b != nil {
+		b.used.Add(n)
+	}
+}
+
+// fits says whether n more bytes are within the limit.
+func (b *budget) fits(n int64) bool { return b == nil || b.used.Load()+n <= b.limit }

@@ -1,0 +1,82 @@
+package group
+
+import (
+	"bytes"
+	"slices"
+	"time"
+)
+
+// member is one member of a group.
+type member struct {
+	id               string
+	instance         *string // static membership; nil = dynamic
+	clientID         string
+	clientHost       string // "/" and the address, as Kafka has it
+	rebalanceTimeout time.Duration
+	sessionTimeout   time.Duration
+	protocolType     string
+	protocols        []Protocol // in the order of the client's preference
+	assignment       []byte
+	session          timer
+	// fresh: its first JoinGroup has not been answered. It cannot send heartbeats then, and its client may be gone.
+	fresh      bool
+	joinWaiter func(JoinResult) // nil = it does not wait for the answer to a JoinGroup
+	syncWaiter func(SyncResult) // nil = nor to a SyncGroup
+}
+
+// Protocol is one of the ways of assignment that a member offers.
+type Protocol struct {
+	Name     string
+	Metadata []byte
+}
+
+// waiting says whether it is this broker's turn to speak, so that a heartbeat cannot be expected.
+// Source: ClassicGroupMember.hasSatisfiedHeartbeat.
+func (m *member) waiting() bool {
+	return !m.fresh && (m.joinWaiter != nil || m.syncWaiter != nil)
+}
+
+func (m *member) offers(name string) bool {
+	return slices.ContainsFunc(m.protocols, func(p Protocol) bool { return p.Name == name })
+}
+
+// metadata is what the member says for a protocol; nil when it does not offer that.
+func (m *member) metadata(name *string) []byte {
+	if name == nil {
+		return nil
+	}
+	for _, p := range m.protocols {
+		if p.Name == *name {
+			return p.Metadata
+		}
+	}
+	return nil
+}
+
+// matches says whether the member has offered just this before.
+func (m *member) matches(protocols []Protocol) bool {
+	return slices.EqualFunc(m.protocols, protocols, func(a, b Protocol) bool {
+		return a.Name == b.Name && bytes.Equal(a.Metadata, b.Metadata)
+	})
+}
+
+// size is the memory that the member's own bytes take.
+func (m *member) size() int64 { return protocolBytes(m.protocols) + int64(len(m.assignment)) }
+
+func protocolBytes(protocols []Protocol) int64 {
+	n := 0
+	for _, p := range protocols {
+		n += len(p.Name) + len(p.Metadata)
+	}
+	return int64(n)
+}
+
+// distinct leaves out what has the name of an earlier one: Kafka's own clients offer each once.
+func distinct(protocols []Protocol) []Protocol {
+	seen := make(map[string]bool, len(protocols))
+	return slices.DeleteFunc(protocols, func(p Protocol) bool {
+		again := seen[p.Name]
+		seen[p.Name] = true
+		return again
+	})
+}
