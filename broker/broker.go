@@ -152,6 +152,7 @@ func (b *Broker) openPartitions() error {
 	var err error
 	b.controller, err = controller.New(controller.Options{
 		Host: b.host, Meta: b.store.Meta(), Config: b.cfg, Logger: b.logger, OnFatal: b.opts.OnFatal,
+		OnConfig: b.reconfigure,
 	})
 	if err != nil {
 		return err
@@ -161,6 +162,13 @@ func (b *Broker) openPartitions() error {
 		RetentionInterval: b.cfg.RetentionCheckInterval, Topic: b.controller.Spec,
 	})
 	return err
+}
+
+// reconfigure goes by a configuration that AlterConfigs has changed; what is a topic's default reaches its partitions by the
+// controller.
+func (b *Broker) reconfigure(cfg *config.Config) {
+	b.server.SetConnectionLimits(cfg.Network.ConnectionsMax, cfg.Network.ConnectionsPerIPMax)
+	b.partitions.SetProducerExpiration(cfg.ProducerIDExpiration)
 }
 
 // openServer binds the listeners before the metadata group starts, because what is bound is what it registers.

@@ -43,7 +43,9 @@ type Config struct {
 	// Warnings are to be logged once at start.
 	Warnings []Warning
 
-	values map[string]value
+	values  map[string]value // what counts: the layers below, each over the one before
+	static  map[string]value // what Load read
+	dynamic Dynamic
 }
 
 // Network is what limits clients.
@@ -56,6 +58,7 @@ type Network struct {
 	DecodeBytesMax       int64 // decode.memory.max.bytes
 	ConnectionsMax       int   // max.connections
 	ConnectionsPerIPMax  int   // max.connections.per.ip
+	ConnectionsCap       int   // what the open files allow max.connections to be; 0 = not known
 	IdleMax              time.Duration
 	SendBufferBytes      int // -1 = the operating system's
 	ReceiveBufferBytes   int // -1 = the operating system's
@@ -127,6 +130,7 @@ func (l *loader) build(hostname func() (string, error)) *Config {
 		LoggerFormat:             strings.ToLower(l.text("logger.format")),
 		MemoryLimit:              l.integer("memory.limit.bytes"),
 		values:                   l.values,
+		static:                   l.values,
 	}
 	l.identity(c)
 	l.directories(c)

@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"maps"
+	"slices"
+	"strings"
+)
 
 // Source is the source of a value as DescribeConfigs numbers it.
 type Source int8
@@ -41,30 +45,72 @@ func (c *Config) DescribeBroker() []Described {
 			continue
 		}
 		d := Described{Key: k, Source: Default, ReadOnly: !k.Dynamic, Sensitive: k.Type == Password}
-		d.Synonyms = c.brokerValues(k, name)
-		for _, family := range families {
-			if family[0] == name {
-				for _, other := range family[1:] {
-					d.Synonyms = append(d.Synonyms, c.brokerValues(mustKey(other), other)...)
-				}
-			}
+		if v, ok := c.values[name]; ok {
+			d.Value = shown(k, strings.TrimSpace(v.text))
+		} else if !k.Null {
+			d.Value = shown(k, k.Default)
 		}
-		if len(d.Synonyms) > 0 && d.Synonyms[0].Name == name {
-			d.Value, d.Source = d.Synonyms[0].Value, d.Synonyms[0].Source
+		d.Synonyms = c.synonyms(family(name))
+		if len(d.Synonyms) > 0 {
+			d.Source = d.Synonyms[0].Source
 		}
 		all = append(all, d)
 	}
 	return all
 }
 
-// brokerValues lists what was set for a broker key, then its default.
-func (c *Config) brokerValues(k *Key, name string) []Value {
-	var values []Value
-	if v, ok := c.values[name]; ok {
-		values = append(values, Value{name, shown(k, strings.TrimSpace(v.text)), StaticBroker})
+// DescribeCluster shows what was set for all brokers: the broker resource "".
+func (c *Config) DescribeCluster() []Described {
+	var all []Described
+	for _, name := range slices.Sorted(maps.Keys(c.dynamic.Cluster)) {
+		k := mustKey(name)
+		d := Described{Key: k, Value: shown(k, c.dynamic.Cluster[name]), Source: DynamicDefaultBroker, ReadOnly: !k.Dynamic, Sensitive: k.Type == Password}
+		for _, v := range c.synonyms(family(name)) {
+			if v.Source == DynamicDefaultBroker {
+				d.Synonyms = append(d.Synonyms, v)
+			}
+		}
+		all = append(all, d)
 	}
-	if !k.Null {
-		values = append(values, Value{name, shown(k, k.Default), Default})
+	return all
+}
+
+// family lists the spellings of a key, the one that counts first; name alone where there is one.
+func family(name string) []string {
+	for _, f := range families {
+		if f[0] == name {
+			return f
+		}
+	}
+	return []string{name}
+}
+
+// synonyms lists what gives broker keys of one meaning their value: by source, then by spelling. Source: ConfigHelper
+// .configSynonyms.
+func (c *Config) synonyms(names []string) []Value {
+	var values []Value
+	add := func(name, text string, source Source) {
+		values = append(values, Value{name, shown(mustKey(name), strings.TrimSpace(text)), source})
+	}
+	for _, name := range names {
+		if text, ok := c.dynamic.Broker[name]; ok {
+			add(name, text, DynamicBroker)
+		}
+	}
+	for _, name := range names {
+		if text, ok := c.dynamic.Cluster[name]; ok {
+			add(name, text, DynamicDefaultBroker)
+		}
+	}
+	for _, name := range names {
+		if v, ok := c.static[name]; ok {
+			add(name, v.text, StaticBroker)
+		}
+	}
+	for _, name := range names {
+		if k := mustKey(name); !k.Null {
+			add(name, k.Default, Default)
+		}
 	}
 	return values
 }
@@ -78,19 +124,16 @@ func (c *Config) DescribeTopic(overrides map[string]string) []Described {
 			continue
 		}
 		d := Described{Key: k, Source: Default, Sensitive: k.Type == Password}
-		text, null, source := topicDefault(k, c.values)
-		if !null {
+		if text, null, _ := topicDefault(k, c.values); !null {
 			d.Value = shown(k, text)
 		}
-		if source != "" {
-			d.Source = StaticBroker
-		}
 		if v, ok := overrides[name]; ok {
-			d.Value, d.Source = shown(k, v), DynamicTopic
+			d.Value = shown(k, v)
 			d.Synonyms = append(d.Synonyms, Value{name, d.Value, DynamicTopic})
 		}
-		for _, s := range k.Synonyms {
-			d.Synonyms = append(d.Synonyms, c.brokerValues(mustKey(s.Name), s.Name)...)
+		d.Synonyms = append(d.Synonyms, c.synonyms(synonymNames(k))...)
+		if len(d.Synonyms) > 0 {
+			d.Source = d.Synonyms[0].Source
 		}
 		all = append(all, d)
 	}

@@ -2,14 +2,17 @@ package config
 
 // honouredBrokerKeys are the keys of Kafka that do here what they do in Kafka.
 var honouredBrokerKeys = []string{
-	"advertised.listeners", "auto.create.topics.enable", "broker.id", "broker.rack", "connections.max.idle.ms",
+	"advertised.listeners", "auto.create.topics.enable", "broker.id", "broker.rack", "compression.gzip.level",
+	"compression.lz4.level", "compression.type", "compression.zstd.level", "connections.max.idle.ms",
 	"controller.listener.names", "default.replication.factor", "delete.topic.enable", "fetch.max.bytes",
-	"inter.broker.listener.name", "listener.security.protocol.map", "listeners", "log.cleanup.policy", "log.dir",
-	"log.dirs", "log.index.interval.bytes", "log.index.size.max.bytes", "log.message.timestamp.after.max.ms",
+	"inter.broker.listener.name", "listener.security.protocol.map", "listeners",
+	"log.cleaner.delete.retention.ms", "log.cleaner.max.compaction.lag.ms", "log.cleaner.min.cleanable.ratio",
+	"log.cleaner.min.compaction.lag.ms", "log.cleanup.policy", "log.dir", "log.dirs", "log.index.interval.bytes", "log.index.size.max.bytes", "log.message.timestamp.after.max.ms",
 	"log.message.timestamp.before.max.ms", "log.message.timestamp.type", "log.retention.bytes",
 	"log.retention.check.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms",
-	"log.roll.hours", "log.roll.ms", "log.segment.bytes", "max.connections", "max.connections.per.ip",
-	"max.decompressed.message.bytes", "message.max.bytes", "metadata.log.dir", "node.id", "num.partitions",
+	"log.roll.hours", "log.roll.jitter.hours", "log.roll.jitter.ms", "log.roll.ms", "log.segment.bytes", "max.connections", "max.connections.per.ip",
+	"max.decompressed.message.bytes", "message.max.bytes", "metadata.log.dir", "min.insync.replicas", "node.id",
+	"num.partitions",
 	"producer.id.expiration.ms", "queued.max.request.bytes", "security.inter.broker.protocol",
 	"socket.receive.buffer.bytes", "socket.request.max.bytes", "socket.send.buffer.bytes",
 }
@@ -35,13 +38,27 @@ var refusedBrokerKeys = []string{
 	"client.quota.callback.class", "principal.builder.class", "remote.log.storage.system.enable",
 }
 
-// honouredTopicKeys are the topic keys that do here what they do in Kafka; of cleanup.policy, compact keeps everything. The
-// others are accepted, checked, stored and shown, and do nothing yet.
+// honouredTopicKeys are the topic keys that do here what they do in Kafka. All others are accepted, checked, stored and shown.
 var honouredTopicKeys = []string{
-	"cleanup.policy", "index.interval.bytes", "internal.segment.bytes", "max.decompressed.message.bytes",
-	"max.message.bytes", "message.timestamp.after.max.ms", "message.timestamp.before.max.ms", "message.timestamp.type",
-	"retention.bytes", "retention.ms", "segment.bytes", "segment.index.bytes", "segment.ms",
+	"cleanup.policy", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level",
+	"delete.retention.ms", "index.interval.bytes", "internal.segment.bytes", "max.compaction.lag.ms",
+	"max.decompressed.message.bytes", "max.message.bytes", "message.timestamp.after.max.ms",
+	"message.timestamp.before.max.ms", "message.timestamp.type", "min.cleanable.dirty.ratio", "min.compaction.lag.ms",
+	"min.insync.replicas", "retention.bytes", "retention.ms", "segment.bytes", "segment.index.bytes", "segment.jitter.ms",
+	"segment.ms",
 }
+
+// meaninglessTopicKeys have no meaning here: segments are removed at once, and their readers keep the file open; records are
+// synced before they are acknowledged (or by write.caching's rules); segments grow as they are written; Raft elects no leader
+// that lacks records; replication is not by Fetch and has no throttles; nothing is tiered; there are no share groups.
+var meaninglessTopicKeys = []string{
+	"errors.deadletterqueue.group.enable", "file.delete.delay.ms", "flush.messages", "flush.ms",
+	"follower.replication.throttled.replicas", "leader.replication.throttled.replicas", "local.retention.bytes",
+	"local.retention.ms", "preallocate", "remote.*", "unclean.leader.election.enable",
+}
+
+// restartKeys can be changed at run time in Kafka, and need a restart here.
+var restartKeys = []string{"listeners", "listener.security.protocol.map"}
 
 // openPrefixes begin keys whose rest the operator chooses; what stands behind the prefix is not checked.
 var openPrefixes = []string{"listener.name.", "config.providers.", "rsm.config.", "rlmm.config."}

@@ -16,6 +16,8 @@ const (
 	FromFile
 	FromEnvironment
 	FromFlag
+	FromCluster // set by AlterConfigs for all brokers
+	FromBroker  // set by AlterConfigs for this broker
 )
 
 // Input is what Load reads. It is not changed.

@@ -42,6 +42,9 @@ func buildBrokerTable() keyTable {
 	t.mark(honouredBrokerKeys, Honoured)
 	t.mark(meaninglessBrokerKeys, Meaningless)
 	t.mark(refusedBrokerKeys, Refused)
+	for _, name := range restartKeys {
+		t.byName[name].Dynamic = false
+	}
 	for name, value := range tandemDefaults {
 		k := t.byName[name]
 		k.Default, k.Null = value, false
@@ -52,6 +55,7 @@ func buildBrokerTable() keyTable {
 func buildTopicTable() keyTable {
 	t := newTable(kafkaTopicKeys, tandemTopicKeys)
 	t.mark(honouredTopicKeys, Honoured)
+	t.mark(meaninglessTopicKeys, Meaningless)
 	return t.sorted()
 }
 

@@ -17,10 +17,10 @@ const (
 
 	maySkip = 0x80 // command bit: an older binary may pass it over
 
-	commandCreateTopic      = 1
-	commandDeleteTopic      = 2
-	commandCreatePartitions = 3
-	// 4, set configs, is written from the stage on that alters configs.
+	commandCreateTopic         = 1
+	commandDeleteTopic         = 2
+	commandCreatePartitions    = 3
+	commandSetConfigs          = 4
 	commandAllocateProducerIDs = 5
 	commandRegisterBroker      = 6
 )
@@ -55,6 +55,12 @@ type createPartitions struct {
 	ID    uuid.UUID   `json:"id"`
 	First int32       `json:"first"` // index of the first new partition: what the topic had when this was checked
 	Added []placement `json:"added"`
+}
+
+// setConfigs changes the configs of a resource: "topic:<uuid>", "broker:<node id>", or "broker:" for all brokers.
+type setConfigs struct {
+	Resource string             `json:"resource"`
+	Changes  map[string]*string `json:"changes"` // null takes a value away
 }
 
 type allocateProducerIDs struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"sync"
 
 	"github.com/google/uuid"
@@ -27,20 +28,23 @@ type Options struct {
 	Rand   io.Reader // of topic ids; nil = crypto/rand
 	// OnFatal is called when meta.db fails or holds what this binary does not understand: the process must end.
 	OnFatal func(error)
+	// OnConfig is told of the broker's configuration whenever AlterConfigs has changed it; nil = nobody asks.
+	OnConfig func(*config.Config)
 }
 
 // Controller is this broker's part of the metadata quorum. Safe for concurrent use.
 type Controller struct {
-	opts    Options
-	logger  *slog.Logger
-	machine *machine
-	life    *lifecycle
-	ids     producerIDs
-	auto    autoCreation
-	group   *raft.Group // set by Start
-	cancel  context.CancelFunc
-	wait    sync.WaitGroup // the saver
-	mu      sync.Mutex     // orders proposals: their order is the order of the log
+	opts     Options
+	logger   *slog.Logger
+	machine  *machine
+	life     *lifecycle
+	ids      producerIDs
+	auto     autoCreation
+	group    *raft.Group // set by Start
+	cancel   context.CancelFunc
+	wait     sync.WaitGroup // the saver
+	altering chan struct{}  // holds one entry while configs are being changed
+	mu       sync.Mutex     // orders proposals: their order is the order of the log
 }
 
 // New reads the metadata from meta.db. Nothing runs before Start.
@@ -54,10 +58,15 @@ func New(o Options) (*Controller, error) {
 	if o.OnFatal == nil {
 		o.OnFatal = func(err error) { panic(err) }
 	}
-	c := &Controller{opts: o, logger: o.Logger, life: newLifecycle(o.Host.ServerID(), o.Logger)}
-	c.machine = &machine{
-		db: o.Meta, config: o.Config, life: c.life, logger: o.Logger, onFatal: o.OnFatal, wake: make(chan struct{}, 1),
+	if o.OnConfig == nil {
+		o.OnConfig = func(*config.Config) {}
 	}
+	c := &Controller{opts: o, logger: o.Logger, life: newLifecycle(o.Host.ServerID(), o.Logger), altering: make(chan struct{}, 1)}
+	c.machine = &machine{
+		db: o.Meta, base: o.Config, node: strconv.Itoa(int(o.Host.Store().Identity().NodeID)), life: c.life, logger: o.Logger,
+		onFatal: o.OnFatal, onConfig: o.OnConfig, wake: make(chan struct{}, 1),
+	}
+	c.machine.config.Store(o.Config)
 	c.machine.mu.state = newState()
 	c.life.image, c.life.gone = c.machine.Image, c.machine.forget
 	c.ids.controller, c.auto.controller = c, c
@@ -75,7 +84,7 @@ func (c *Controller) Spec(s partition.Spec) partition.Spec {
 	if t, ok := c.Image().TopicByID(s.TopicID); ok {
 		s.Config, s.EpochFloor = t.Config, t.EpochFloor
 	} else {
-		s.Config = c.opts.Config.Topic
+		s.Config = c.Config().Topic
 		s.Config.RetentionMs, s.Config.RetentionBytes, s.EpochFloor = -1, -1, -1
 	}
 	return s
@@ -97,6 +106,7 @@ func (c *Controller) Start(ctx context.Context, partitions Partitions, endpoints
 	}
 	c.life.partitions = partitions
 	c.life.reconcile(c.machine.activate())
+	c.opts.OnConfig(c.Config())
 	return c.register(ctx, endpoints)
 }
 

@@ -89,7 +89,7 @@ func (c *Controller) plan(image *Image, t NewTopic) (*Topic, createTopic, error)
 	if err != nil {
 		return nil, createTopic{}, err
 	}
-	configs, parsed, err := c.checkConfigs(t.Configs)
+	configs, parsed, err := c.checkConfigs(t.Name, t.Configs)
 	if err != nil {
 		return nil, createTopic{}, err
 	}
@@ -227,7 +227,7 @@ func (c *Controller) server(node int32) (string, error) {
 	return raft.ServerID(node, b.Disks[0]), nil
 }
 
-func (c *Controller) checkConfigs(list []NewConfig) (map[string]string, config.Topic, error) {
+func (c *Controller) checkConfigs(topic string, list []NewConfig) (map[string]string, config.Topic, error) {
 	configs := make(map[string]string, len(list))
 	for _, nc := range list {
 		if nc.Value == nil {
@@ -235,9 +235,12 @@ func (c *Controller) checkConfigs(list []NewConfig) (map[string]string, config.T
 		}
 		configs[nc.Name] = *nc.Value
 	}
-	parsed, err := c.opts.Config.ParseTopic(configs)
+	parsed, err := c.Config().ParseTopic(configs)
 	if err != nil {
 		return nil, config.Topic{}, refuse(ErrInvalidConfig, "%s", err.Error())
+	}
+	if names := config.Ineffective(slices.Collect(maps.Keys(configs)), config.LookupTopic); len(names) > 0 {
+		c.logger.Warn("these configs are stored and have no effect here", "topic", topic, "keys", names)
 	}
 	return configs, parsed, nil
 }

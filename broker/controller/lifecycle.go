@@ -46,6 +46,8 @@ type lifecycle struct {
 	cancel     context.CancelFunc
 	wait       sync.WaitGroup
 
+	configuring sync.Mutex // orders SetConfig of partitions
+
 	mu struct {
 		sync.Mutex
 		tasks  map[name]*task // the newest for each folder
@@ -126,15 +128,32 @@ func (l *lifecycle) createOne(ctx context.Context, spec partition.Spec) error {
 		return nil // deleted meanwhile
 	}
 	p, ok := l.partitions.Get(spec.Topic, spec.Partition)
-	if ok && p.TopicID() == spec.TopicID && p.Offline() == nil {
-		p.SetConfig(spec.Config)
-	} else { // of one that could not be opened, Create tries that again
+	if !ok || p.TopicID() != spec.TopicID || p.Offline() != nil { // of one that could not be opened, Create tries that again
 		var err error
 		if p, err = l.partitions.Create(ctx, spec); err != nil {
 			return err
 		}
 	}
+	l.configureOne(p)
 	return p.WaitReady(ctx)
+}
+
+// configure gives the partitions of t, as far as they are there, the configuration that its topic has now.
+func (l *lifecycle) configure(t *Topic) {
+	for i := range t.Partitions {
+		if p, ok := l.partitions.Get(t.Name, int32(i)); ok && p.TopicID() == t.ID {
+			l.configureOne(p)
+		}
+	}
+}
+
+// configureOne asks the metadata under the lock: a partition that is created while its topic's configs change gets the newest.
+func (l *lifecycle) configureOne(p *partition.Partition) {
+	l.configuring.Lock()
+	defer l.configuring.Unlock()
+	if t, ok := l.image().TopicByID(p.TopicID()); ok {
+		p.SetConfig(t.Config)
+	}
 }
 
 // remove deletes the partitions of a topic from this broker's disks.

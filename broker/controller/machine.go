@@ -20,12 +20,15 @@ import (
 // machine is the state behind the metadata Raft group. Apply is deterministic: it reads the command and the state, nothing
 // else.
 type machine struct {
-	db      *meta.DB
-	config  *config.Config
-	life    *lifecycle
-	logger  *slog.Logger
-	onFatal func(error)
-	wake    chan struct{} // tells the saver that there are writes; capacity 1
+	db       *meta.DB
+	base     *config.Config                // what the broker was started with
+	config   atomic.Pointer[config.Config] // that under what commands have set for brokers
+	node     string                        // this broker's node id
+	onConfig func(*config.Config)          // told of changes, in the order of the log
+	life     *lifecycle
+	logger   *slog.Logger
+	onFatal  func(error)
+	wake     chan struct{} // tells the saver that there are writes; capacity 1
 
 	image atomic.Pointer[Image] // nil = must be made anew
 
@@ -47,14 +50,15 @@ type state struct {
 	topics   map[string]*Topic
 	byID     map[uuid.UUID]*Topic
 	brokers  map[int32]registerBroker
-	floors   map[string]int32     // leader-epoch floor of the next topic of a name that was deleted
-	deleting map[uuid.UUID]*Topic // committed deletions that this broker's disks have not finished
+	configs  map[string]map[string]string // of brokers, by resource
+	floors   map[string]int32             // leader-epoch floor of the next topic of a name that was deleted
+	deleting map[uuid.UUID]*Topic         // committed deletions that this broker's disks have not finished
 }
 
 func newState() state {
 	return state{
 		topics: map[string]*Topic{}, byID: map[uuid.UUID]*Topic{}, brokers: map[int32]registerBroker{},
-		floors: map[string]int32{}, deleting: map[uuid.UUID]*Topic{},
+		configs: map[string]map[string]string{}, floors: map[string]int32{}, deleting: map[uuid.UUID]*Topic{},
 	}
 }
 
@@ -124,6 +128,8 @@ func (m *machine) applyLocked(h *entry.Header) (result any, act func()) {
 		return execute(document, m.deleteTopicLocked)
 	case commandCreatePartitions:
 		return execute(document, m.createPartitionsLocked)
+	case commandSetConfigs:
+		return execute(document, m.setConfigsLocked)
 	case commandAllocateProducerIDs:
 		return execute(document, func(c allocateProducerIDs) (any, func()) {
 			return m.allocateLocked(c, h.SiteEpoch)
@@ -288,10 +294,10 @@ func (m *machine) partitions(topic string, list []placement) []Partition {
 // parse lays a topic's configs over the broker's defaults. What was accepted when it was set may not be any more, by another
 // version or other defaults of the broker: the topic then lives on with the defaults.
 func (m *machine) parse(name string, configs map[string]string) config.Topic {
-	parsed, err := m.config.ParseTopic(configs)
+	parsed, err := m.config.Load().ParseTopic(configs)
 	if err != nil {
 		m.logger.Error("topic configs are not accepted, the broker's defaults apply", "topic", name, "error", err)
-		return m.config.Topic
+		return m.config.Load().Topic
 	}
 	return parsed
 }

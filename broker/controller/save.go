@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -44,7 +45,7 @@ func recordOf(t *Topic) topicRecord {
 	return r
 }
 
-func configKey(id uuid.UUID) []byte { return []byte("topic:" + id.String()) }
+func configKey(id uuid.UUID) []byte { return []byte(topicResource(id)) }
 
 func encodeUint32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
@@ -159,6 +160,9 @@ func (m *machine) load() error {
 		if err := s.loadVars(tx); err != nil {
 			return err
 		}
+		if err := m.loadBrokerConfigs(tx, &s); err != nil {
+			return err
+		}
 		if err := m.loadTopics(tx, &s); err != nil {
 			return err
 		}
@@ -211,6 +215,29 @@ func (s *state) loadVars(tx meta.Tx) error {
 		}
 		n.read(value)
 	}
+	return nil
+}
+
+// loadBrokerConfigs reads what was set for brokers; topics then have their defaults from it.
+func (m *machine) loadBrokerConfigs(tx meta.Tx, s *state) error {
+	err := tx.Each(bucketConfigs, func(key, value []byte) error {
+		if !strings.HasPrefix(string(key), brokerResourcePrefix) {
+			return nil
+		}
+		configs, err := decodeDocument[map[string]string](value)
+		if err != nil {
+			return fmt.Errorf("configs of %s: %w", key, err)
+		}
+		s.configs[string(key)] = configs
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.configs = s.configs
+	m.reconfigureLocked()
 	return nil
 }
 

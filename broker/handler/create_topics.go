@@ -69,7 +69,7 @@ func (h *Handler) describeCreated(t *controller.Topic, version int16, out *kmsg.
 		return
 	}
 	out.NumPartitions, out.ReplicationFactor = int32(len(t.Partitions)), int16(len(t.Partitions[0].Replicas))
-	described := h.config.DescribeTopic(t.Configs)
+	described := h.controller.Config().DescribeTopic(t.Configs)
 	out.Configs = make([]kmsg.CreateTopicsResponseTopicConfig, 0, len(described))
 	for i := range described {
 		out.Configs = append(out.Configs, createdConfig(&described[i]))

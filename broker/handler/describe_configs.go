@@ -4,8 +4,8 @@ package handler
 //
 //	1  source and synonyms       3  type and documentation       4  flexible
 //
-// Topics, and this broker by its own id. The broker "" stands for the cluster-wide defaults, of which none can be set yet. Other
-// kinds of resource are INVALID_REQUEST. No names, or null, means all of them.
+// Topics, this broker by its own id, and the broker "" for what AlterConfigs has set for all brokers. Loggers: there are none.
+// Groups and client metrics are INVALID_REQUEST. No names, or null, means all of them.
 
 import (
 	"context"
@@ -55,10 +55,10 @@ func (h *Handler) describeResource(kind kmsg.ConfigResourceType, name string) (d
 		if !ok {
 			return nil, codeUnknownTopicOrPartition, "This server does not host this topic-partition."
 		}
-		return h.config.DescribeTopic(t.Configs), codeNone, ""
+		return h.controller.Config().DescribeTopic(t.Configs), codeNone, ""
 	case kmsg.ConfigResourceTypeBroker:
 		if name == "" {
-			return nil, codeNone, ""
+			return h.controller.Config().DescribeCluster(), codeNone, ""
 		}
 		id, err := strconv.ParseInt(name, 10, 32)
 		if err != nil {
@@ -67,7 +67,18 @@ func (h *Handler) describeResource(kind kmsg.ConfigResourceType, name string) (d
 		if int32(id) != h.identity.NodeID {
 			return nil, codeInvalidRequest, fmt.Sprintf("Unexpected broker id, expected %d or empty string, but received %s", h.identity.NodeID, clip(name))
 		}
-		return h.config.DescribeBroker(), codeNone, ""
+		return h.controller.Config().DescribeBroker(), codeNone, ""
+	case kmsg.ConfigResourceTypeBrokerLogger:
+		id, err := strconv.ParseInt(name, 10, 32)
+		switch {
+		case name == "":
+			return nil, codeInvalidRequest, "Broker id must not be empty"
+		case err != nil:
+			return nil, codeInvalidRequest, "Broker id must be an integer, but it is: " + clip(name)
+		case int32(id) != h.identity.NodeID:
+			return nil, codeInvalidRequest, fmt.Sprintf("Unexpected broker id, expected %d but received %s", h.identity.NodeID, clip(name))
+		}
+		return nil, codeNone, ""
 	}
 	return nil, codeInvalidRequest, fmt.Sprintf("Unsupported resource type: %d", kind)
 }

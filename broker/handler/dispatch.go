@@ -24,8 +24,10 @@ var dispatch = map[int16]handle{
 	22:         simple((*Handler).initProducerID),
 	23:         simple((*Handler).offsetForLeaderEpoch),
 	32:         simple((*Handler).describeConfigs),
+	33:         simple((*Handler).alterConfigs),
 	35:         simple((*Handler).describeLogDirs),
 	37:         simple((*Handler).createPartitions),
+	44:         simple((*Handler).incrementalAlterConfigs),
 	60:         simple((*Handler).describeCluster),
 }
 

@@ -117,13 +117,35 @@ func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *ser
 		out.err, out.code = err, codeOf(err)
 		return
 	}
+	release, err := h.repack(out.p, &batch, r)
+	if err != nil {
+		out.err, out.code = err, codeOf(err)
+		return
+	}
 	if s := topic.Config.SegmentBytes; s > 0 && int64(batch.Length()) > s {
 		out.code = codeRecordListTooLarge
+		release()
 		return
 	}
 	out.records, out.bytes = int(batch.RecordCount()), batch.Length()
-	r.Frame.Retain() // given back by the partition when the batch is stored
-	out.append = out.p.Append(batch, r.Frame.Release)
+	out.append = out.p.Append(batch, release)
+}
+
+// repack packs a batch as its topic wants it, where that is another codec than its own. release gives back the memory of the batch
+// when it is stored.
+func (h *Handler) repack(p *partition.Partition, batch *record.Batch, r *server.Request) (release func(), err error) {
+	want, ok := p.Compression()
+	if !ok || want.Codec == batch.Codec() {
+		r.Frame.Retain()
+		return r.Frame.Release, nil
+	}
+	c := p.Config()
+	repacked, err := batch.Recompress(want, c.MessageBytesMax, min(int64(c.DecompressedBytesMax), record.DecompressedMax))
+	if err != nil {
+		return nil, err
+	}
+	*batch = repacked // of memory of its own
+	return func() {}, nil
 }
 
 // settled is closed when the answer for an append is known.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -47,6 +48,7 @@ type Manager struct {
 	options Options
 	stop    context.CancelFunc
 	done    chan struct{}
+	expire  atomic.Int64 // producer.id.expiration.ms, as a time.Duration
 
 	mu struct {
 		sync.RWMutex
@@ -61,6 +63,7 @@ type Manager struct {
 func Open(host *raft.Host, o Options) (*Manager, error) {
 	m := &Manager{host: host, options: o.withDefaults(), done: make(chan struct{})}
 	m.mu.byName = map[name]*Partition{}
+	m.SetProducerExpiration(m.options.ProducerExpiration)
 	var (
 		wg    sync.WaitGroup
 		slots = make(chan struct{}, openersMax)
@@ -122,7 +125,7 @@ func (p *Partition) open(s *Spec, sg *storage.Group) error {
 		return err
 	}
 	p.log = sg.Log()
-	p.log.SetOptions(p.manager.options.logOptions(p.config.Load()))
+	p.log.SetOptions(p.manager.options.logOptions(p.id, p.config.Load()))
 	if _, ok := sg.Snapshot(); !ok {
 		p.mu.Lock()
 		p.setOffsetsLocked(p.log.LogStart()) // until the entries are applied again
@@ -158,7 +161,7 @@ func (m *Manager) Create(ctx context.Context, s Spec) (*Partition, error) {
 	sg, ok := m.host.Store().Group(s.groupID())
 	if !ok {
 		var err error
-		sg, err = m.host.Store().CreateGroup(s.groupID(), s.folder(), s.Start, m.options.logOptions(&s.Config))
+		sg, err = m.host.Store().CreateGroup(s.groupID(), s.folder(), s.Start, m.options.logOptions(s.groupID(), &s.Config))
 		if errors.Is(err, storage.ErrExists) {
 			return nil, fmt.Errorf("%w: %w", ErrExists, err)
 		}
@@ -278,7 +281,7 @@ func (m *Manager) maintain(ctx context.Context) {
 			m.retain(ctx)
 		case <-expiry.C:
 			for _, p := range m.All() {
-				p.expireProducers(m.options.Now(), m.options.ProducerExpiration)
+				p.expireProducers(m.options.Now(), time.Duration(m.expire.Load()))
 			}
 		}
 	}
@@ -302,6 +305,9 @@ func (m *Manager) retain(ctx context.Context) {
 		}
 	}
 }
+
+// SetProducerExpiration replaces Options.ProducerExpiration from the next look on.
+func (m *Manager) SetProducerExpiration(d time.Duration) { m.expire.Store(int64(d)) }
 
 // Close ends retention. The Raft groups are ended by their Host. The second Close does nothing.
 func (m *Manager) Close() {

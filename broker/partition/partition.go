@@ -62,7 +62,7 @@ func (p *Partition) Config() *Config { return p.config.Load() }
 func (p *Partition) SetConfig(c Config) {
 	p.config.Store(&c)
 	if p.log != nil {
-		p.log.SetOptions(p.manager.options.logOptions(&c))
+		p.log.SetOptions(p.manager.options.logOptions(p.id, &c))
 	}
 }
 

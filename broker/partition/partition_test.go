@@ -404,7 +404,7 @@ func TestLifecycle(t *testing.T) {
 func TestPartitionThatCouldNotBeOpened(t *testing.T) {
 	b := newBroker(t)
 	spec := Spec{Topic: "t", TopicID: topicID, Config: b.config}
-	sg, err := b.store.CreateGroup(spec.groupID(), spec.folder(), 0, b.options.logOptions(&spec.Config))
+	sg, err := b.store.CreateGroup(spec.groupID(), spec.folder(), 0, b.options.logOptions(spec.groupID(), &spec.Config))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,9 @@ type Server struct {
 		conns  map[*conn]struct{}
 		perIP  map[string]int
 		served bool
-		closed bool
+
+		connectionsMax, perIPMax int
+		closed                   bool
 	}
 }
 
@@ -53,6 +55,7 @@ func Listen(o Options) (*Server, error) {
 	}
 	s.mu.conns = map[*conn]struct{}{}
 	s.mu.perIP = map[string]int{}
+	s.mu.connectionsMax, s.mu.perIPMax = o.Limits.ConnectionsMax, o.Limits.ConnectionsPerIPMax
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for _, l := range o.Listeners {
 		bound, err := net.Listen("tcp", l.Address())
@@ -206,6 +209,13 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 	s.wait.Go(c.run) // ended by the client, a limit, or Shutdown, which waits
 }
 
+// SetConnectionLimits replaces max.connections and max.connections.per.ip, for connections from now on. Both are above 0.
+func (s *Server) SetConnectionLimits(connectionsMax, perIPMax int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.connectionsMax, s.mu.perIPMax = connectionsMax, perIPMax
+}
+
 // register enters c into the books; the result is why it may not, "" when it may.
 func (s *Server) register(c *conn) string {
 	s.mu.Lock()
@@ -213,9 +223,9 @@ func (s *Server) register(c *conn) string {
 	switch {
 	case s.mu.closed || s.draining.Load():
 		return "stopping"
-	case len(s.mu.conns) >= s.opts.Limits.ConnectionsMax:
+	case len(s.mu.conns) >= s.mu.connectionsMax:
 		return "max.connections"
-	case s.mu.perIP[c.ip] >= s.opts.Limits.ConnectionsPerIPMax:
+	case s.mu.perIP[c.ip] >= s.mu.perIPMax:
 		return "max.connections.per.ip"
 	}
 	s.mu.conns[c] = struct{}{}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"math"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +24,7 @@ func limitFiles(cfg *config.Config, logger *slog.Logger) {
 		logger.Warn("few open files are allowed to this process; raise the hard limit (ulimit -Hn)", "limit", limit.Cur, "wanted",
 			max(fewFiles, 2*cfg.Network.ConnectionsMax), "max.connections", most)
 	}
-	cfg.Network.ConnectionsMax = int(most)
+	cfg.Network.ConnectionsMax, cfg.Network.ConnectionsCap = int(most), int(min(connectionsMax(limit.Cur), math.MaxInt32))
 }
 
 // connectionsMax is how many connections there may be where so many files may be open: clients that only connect must not be

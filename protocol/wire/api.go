@@ -38,8 +38,10 @@ var apis = [...]API{
 	{Key: 22, Name: "InitProducerId", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 128 << 10},
 	{Key: 23, Name: "OffsetForLeaderEpoch", Min: 2, Max: 4, AcceptMin: 2, SizeMax: 4 << 20},
 	{Key: 32, Name: "DescribeConfigs", Min: 1, Max: 4, AcceptMin: 1, SizeMax: 4 << 20},
+	{Key: 33, Name: "AlterConfigs", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 35, Name: "DescribeLogDirs", Min: 1, Max: 4, AcceptMin: 1, SizeMax: 4 << 20},
 	{Key: 37, Name: "CreatePartitions", Min: 0, Max: 3, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 44, Name: "IncrementalAlterConfigs", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 60, Name: "DescribeCluster", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 128 << 10},
 }
 
