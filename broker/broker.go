@@ -182,7 +182,8 @@ func (b *Broker) openServer() error {
 	}
 	b.handler = handler.New(handler.Options{
 		Config: b.cfg, Controller: b.controller, Partitions: b.partitions, Identity: b.store.Identity(), Endpoint: b.server.Endpoint,
-		Metrics: b.metrics, Logger: b.logger, Now: b.opts.Now,
+		DirError: b.store.DirError,
+		Metrics:  b.metrics, Logger: b.logger, Now: b.opts.Now,
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

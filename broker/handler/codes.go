@@ -38,6 +38,7 @@ const (
 	codeOutOfOrderSequence        int16 = 45
 	codeInvalidProducerEpoch      int16 = 47
 	codeInvalidTxnState           int16 = 48
+	codeSecurityDisabled          int16 = 54
 	codeKafkaStorage              int16 = 56
 	codeFetchSessionIDNotFound    int16 = 70
 	codeTopicDeletionDisabled     int16 = 73

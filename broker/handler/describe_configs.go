@@ -10,6 +10,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -22,13 +23,20 @@ const describeConfigsVersionType = 3
 
 func (h *Handler) describeConfigs(_ context.Context, c call[*kmsg.DescribeConfigsRequest]) kmsg.Response {
 	resp := kmsg.NewPtrDescribeConfigsResponse()
+	unexpected := slices.ContainsFunc(c.req.Resources, func(r kmsg.DescribeConfigsRequestResource) bool { return !knownResource(r.ResourceType) })
 	for _, r := range c.req.Resources {
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
 		out.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
 		described, code, message := h.describeResource(r.ResourceType, r.ResourceName)
+		if unexpected { // Kafka refuses the whole request then
+			described, code, message = nil, codeInvalidRequest, "Unexpected resource type"
+		}
 		if code != codeNone {
-			out.ErrorCode, out.ErrorMessage = h.fail("DescribeConfigs", code), text(message)
+			out.ErrorCode = h.fail("DescribeConfigs", code)
+			if message != "" {
+				out.ErrorMessage = text(message)
+			}
 		}
 		wanted := make(map[string]struct{}, len(r.ConfigNames))
 		for _, name := range r.ConfigNames {
@@ -44,6 +52,16 @@ func (h *Handler) describeConfigs(_ context.Context, c call[*kmsg.DescribeConfig
 	return resp
 }
 
+// knownResource says whether Kafka knows the kind of resource.
+func knownResource(kind kmsg.ConfigResourceType) bool {
+	switch kind {
+	case kmsg.ConfigResourceTypeTopic, kmsg.ConfigResourceTypeBroker, kmsg.ConfigResourceTypeBrokerLogger,
+		kmsg.ConfigResourceTypeClientMetrics, kmsg.ConfigResourceTypeGroupConfig:
+		return true
+	}
+	return false
+}
+
 // describeResource finds the configs of a resource. Source: ConfigHelper.describeConfigs.
 func (h *Handler) describeResource(kind kmsg.ConfigResourceType, name string) (described []config.Described, code int16, message string) {
 	switch kind {
@@ -53,7 +71,7 @@ func (h *Handler) describeResource(kind kmsg.ConfigResourceType, name string) (d
 		}
 		t, ok := h.controller.Image().Topic(name)
 		if !ok {
-			return nil, codeUnknownTopicOrPartition, "This server does not host this topic-partition."
+			return nil, codeUnknownTopicOrPartition, "" // Kafka has no message for this one
 		}
 		return h.controller.Config().DescribeTopic(t.Configs), codeNone, ""
 	case kmsg.ConfigResourceTypeBroker:

@@ -4,8 +4,9 @@ package handler
 //
 //	2  flexible       3  an error code for the whole answer       4  total and usable bytes of the disk
 //
-// One entry for each folder of log.dirs. Null topics means all partitions. A partition that the broker knows by name but cannot
-// open is left out, since nobody can say how large it is.
+// One entry for each folder of log.dirs; one that has failed has KAFKA_STORAGE_ERROR and no partitions. Null topics means all
+// partitions. A partition that the broker knows by name but cannot open is left out, since nobody can say how large it is. There
+// are no future replicas, and no lag of a replica behind itself.
 
 import (
 	"context"
@@ -36,6 +37,12 @@ func (h *Handler) describeLogDirs(_ context.Context, c call[*kmsg.DescribeLogDir
 	for _, dir := range h.config.LogDirs {
 		out := kmsg.NewDescribeLogDirsResponseDir()
 		out.Dir = absolute(dir)
+		out.Topics = []kmsg.DescribeLogDirsResponseDirTopic{}
+		if h.dirError(dir) != nil {
+			out.ErrorCode = h.fail("DescribeLogDirs", codeKafkaStorage)
+			resp.Dirs = append(resp.Dirs, out)
+			continue
+		}
 		out.Topics = logDirTopics(byDir[out.Dir])
 		if c.version >= describeLogDirsVersionSpace {
 			if total, usable, err := diskSpace(dir); err == nil {

@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -171,10 +172,50 @@ func TestDescribeConfigs(t *testing.T) {
 			{kmsg.ConfigResourceTypeBroker, "1", 0}, {kmsg.ConfigResourceTypeBroker, "", 0},
 			{kmsg.ConfigResourceTypeBroker, "2", kerr.InvalidRequest.Code}, {kmsg.ConfigResourceTypeBroker, "x", kerr.InvalidRequest.Code},
 			{99, "x", kerr.InvalidRequest.Code},
+			{kmsg.ConfigResourceTypeBrokerLogger, "1", 0}, {kmsg.ConfigResourceTypeBrokerLogger, "", kerr.InvalidRequest.Code},
+			{kmsg.ConfigResourceTypeBrokerLogger, "2", kerr.InvalidRequest.Code},
+			{kmsg.ConfigResourceTypeGroupConfig, "g", kerr.InvalidRequest.Code}, {kmsg.ConfigResourceTypeClientMetrics, "m", kerr.InvalidRequest.Code},
 		} {
 			if got := ask(tc.kind, tc.name); got.ErrorCode != tc.want || got.ResourceName != tc.name {
 				t.Errorf("version %d, %v %q: code %d, want %d", version, tc.kind, tc.name, got.ErrorCode, tc.want)
 			}
+		}
+	}
+}
+
+// TestDescribeDynamic: what AlterConfigs has set for brokers, with its sources, as both broker resources show it.
+func TestDescribeDynamic(t *testing.T) {
+	b := brokertest.Start(t, "message.max.bytes=4000")
+	c := b.Dial()
+	for _, name := range []string{"", "1"} {
+		value := "message.max.bytes=500" + name
+		if code, message := alterIncrementally(c, 1, kmsg.ConfigResourceTypeBroker, name, value); code != 0 {
+			t.Fatal(code, message)
+		}
+	}
+	for name, want := range map[string]string{
+		"":  "500 source 3, 500/3",
+		"1": "5001 source 2, 5001/2 500/3 4000/4 1048588/5",
+	} {
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		req.SetVersion(4)
+		req.IncludeSynonyms = true
+		r := kmsg.NewDescribeConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeBroker, name
+		if name != "" {
+			r.ConfigNames = []string{"message.max.bytes"}
+		}
+		req.Resources = append(req.Resources, r)
+		configs := c.Do(req).(*kmsg.DescribeConfigsResponse).Resources[0].Configs
+		if len(configs) != 1 {
+			t.Fatalf("broker %q: %+v", name, configs)
+		}
+		got := fmt.Sprintf("%s source %d,", *configs[0].Value, configs[0].Source)
+		for _, s := range configs[0].ConfigSynonyms {
+			got += fmt.Sprintf(" %s/%d", *s.Value, s.Source)
+		}
+		if got != want || configs[0].ReadOnly {
+			t.Errorf("broker %q: %s, want %s; read-only %v", name, got, want, configs[0].ReadOnly)
 		}
 	}
 }

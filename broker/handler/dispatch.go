@@ -21,14 +21,19 @@ var dispatch = map[int16]handle{
 	18:         (*Handler).apiVersions,
 	19:         simple((*Handler).createTopics),
 	20:         simple((*Handler).deleteTopics),
+	21:         simple((*Handler).deleteRecords),
 	22:         simple((*Handler).initProducerID),
 	23:         simple((*Handler).offsetForLeaderEpoch),
+	29:         simple((*Handler).describeACLs),
+	30:         simple((*Handler).createACLs),
+	31:         simple((*Handler).deleteACLs),
 	32:         simple((*Handler).describeConfigs),
 	33:         simple((*Handler).alterConfigs),
 	35:         simple((*Handler).describeLogDirs),
 	37:         simple((*Handler).createPartitions),
 	44:         simple((*Handler).incrementalAlterConfigs),
 	60:         simple((*Handler).describeCluster),
+	75:         simple((*Handler).describeTopicPartitions),
 }
 
 // call is a request as most handlers see it: decoded, with what they need of the rest.

@@ -38,6 +38,8 @@ type Options struct {
 	Identity   storage.Identity
 	// Endpoint is what clients of a listener are told to connect to; ok is false for one that is not advertised.
 	Endpoint func(listener string) (host string, port int32, ok bool)
+	// DirError is why a folder of log.dirs is offline; nil = none ever is.
+	DirError func(dir string) error
 	Metrics  Metrics // nil = nothing is counted
 	Logger   *slog.Logger
 	Now      func() time.Time
@@ -50,6 +52,7 @@ type Handler struct {
 	partitions Partitions
 	identity   storage.Identity
 	endpoint   func(listener string) (host string, port int32, ok bool)
+	dirError   func(dir string) error
 	metrics    Metrics
 	logger     *slog.Logger
 	now        func() time.Time
@@ -62,6 +65,9 @@ func New(o Options) *Handler {
 	if o.Metrics == nil {
 		o.Metrics = noMetrics{}
 	}
+	if o.DirError == nil {
+		o.DirError = func(string) error { return nil }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -70,7 +76,7 @@ func New(o Options) *Handler {
 	}
 	return &Handler{
 		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, endpoint: o.Endpoint,
-		metrics: o.Metrics, logger: o.Logger, now: o.Now,
+		dirError: o.DirError, metrics: o.Metrics, logger: o.Logger, now: o.Now,
 	}
 }
 

@@ -155,11 +155,15 @@ func (h *Handler) someTopics(image *controller.Image, c call[*kmsg.MetadataReque
 
 // missingTopic answers a name that no topic has.
 func (h *Handler) missingTopic(name string) kmsg.MetadataResponseTopic {
-	code := codeUnknownTopicOrPartition
+	return missing(h.fail("Metadata", h.missingCode(name)), text(name), noTopicID)
+}
+
+// missingCode is why a name that no topic has is not described.
+func (h *Handler) missingCode(name string) int16 {
 	if controller.CheckName(name) != nil {
-		code = codeInvalidTopic
+		return codeInvalidTopic
 	}
-	return missing(h.fail("Metadata", code), text(name), noTopicID)
+	return codeUnknownTopicOrPartition
 }
 
 func missing(code int16, name *string, id [16]byte) kmsg.MetadataResponseTopic {

@@ -35,14 +35,19 @@ var apis = [...]API{
 	{Key: keyAPIVersions, Name: "ApiVersions", Min: 0, Max: 4, AcceptMin: 0, PreLogin: true, SizeMax: PreLoginSizeMax},
 	{Key: 19, Name: "CreateTopics", Min: 0, Max: 7, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 20, Name: "DeleteTopics", Min: 0, Max: 6, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 21, Name: "DeleteRecords", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 22, Name: "InitProducerId", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 128 << 10},
 	{Key: 23, Name: "OffsetForLeaderEpoch", Min: 2, Max: 4, AcceptMin: 2, SizeMax: 4 << 20},
+	{Key: 29, Name: "DescribeAcls", Min: 1, Max: 3, AcceptMin: 1, SizeMax: 128 << 10},
+	{Key: 30, Name: "CreateAcls", Min: 1, Max: 3, AcceptMin: 1, SizeMax: 4 << 20},
+	{Key: 31, Name: "DeleteAcls", Min: 1, Max: 3, AcceptMin: 1, SizeMax: 4 << 20},
 	{Key: 32, Name: "DescribeConfigs", Min: 1, Max: 4, AcceptMin: 1, SizeMax: 4 << 20},
 	{Key: 33, Name: "AlterConfigs", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 35, Name: "DescribeLogDirs", Min: 1, Max: 4, AcceptMin: 1, SizeMax: 4 << 20},
 	{Key: 37, Name: "CreatePartitions", Min: 0, Max: 3, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 44, Name: "IncrementalAlterConfigs", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 60, Name: "DescribeCluster", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 128 << 10},
+	{Key: 75, Name: "DescribeTopicPartitions", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20},
 }
 
 // APIs returns the table, ordered by key. The slice is the caller's.
