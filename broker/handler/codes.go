@@ -41,6 +41,7 @@ const (
 	codeSecurityDisabled          int16 = 54
 	codeKafkaStorage              int16 = 56
 	codeFetchSessionIDNotFound    int16 = 70
+	codeInvalidFetchSessionEpoch  int16 = 71
 	codeTopicDeletionDisabled     int16 = 73
 	codeFencedLeaderEpoch         int16 = 74
 	codeUnknownLeaderEpoch        int16 = 75
@@ -48,6 +49,7 @@ const (
 	codeOffsetNotAvailable        int16 = 78
 	codeInvalidRecord             int16 = 87
 	codeUnknownTopicID            int16 = 100
+	codeFetchSessionTopicID       int16 = 106
 	codeMismatchedEndpointType    int16 = 114
 	codeUnsupportedEndpointType   int16 = 115
 )

@@ -7,9 +7,9 @@ package handler
 //	13 topic ids                 16 the new leader with NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH (KIP-951)
 //	15, 17, 18 bring fields for replicas only
 //
-// There are no sessions: every answer has session id 0, as Kafka's when its session cache is full, and names every partition. A
-// request that continues a session gets FETCH_SESSION_ID_NOT_FOUND. Brokers do not replicate by Fetch here, so a request with a
-// replica id gets REPLICA_NOT_AVAILABLE on each partition.
+// Sessions are in fetch_session.go: an incremental request is planned from what its session remembers, and its answer leaves out
+// what has not changed. Brokers do not replicate by Fetch here, so a request with a replica id gets REPLICA_NOT_AVAILABLE on each
+// partition, and no session. A consumer's rack is not looked at: each partition has one replica, which is read (KIP-392).
 //
 // The answer waits until there are min_bytes, or for max_wait_ms, but not at all when a partition has an error. Partitions are
 // read in the order of the request; the first that has anything gives at least one batch, even above the limits, so that a
@@ -46,6 +46,9 @@ const (
 
 // fetchReply is a fetch on its way: the plan, what was read so far, and the wait for more.
 type fetchReply struct {
+	session   *fetchSession // that the request goes on with, or that its answer opens; nil = none
+	expected  int32         // epoch that session must still have when this is answered; 0 = it is opened then
+	sessionID int32         // of the answer
 	h         *Handler
 	request   *server.Request
 	isolation partition.Isolation
@@ -54,19 +57,20 @@ type fetchReply struct {
 	maxBytes  int64
 	code      int16 // of the whole request; nothing is read then
 	topics    []fetchedTopic
-	parts     []fetchedPartition // of all topics, in the order of the request
+	parts     []fetchedPartition // of all topics, in the order in which they are read
 
 	bytes  int64 // of records in hand
 	urgent bool  // an error, or nothing to wait for: answer now
 }
 
 type fetchedTopic struct {
-	name     string
-	id       [16]byte
-	from, to int // its parts
+	name string
+	id   [16]byte
 }
 
 type fetchedPartition struct {
+	topic    int              // index in topics
+	cached   *cachedPartition // what the session has of it; nil without a session
 	id       int32
 	offset   int64
 	epoch    int32 // current leader epoch that the client knows
@@ -86,15 +90,66 @@ func (h *Handler) fetch(_ context.Context, r *server.Request) server.Reply {
 		minBytes: min(int64(max(req.MinBytes, 0)), maxBytes), maxBytes: maxBytes,
 	}
 	switch {
-	case req.SessionEpoch != sessionNew && req.SessionEpoch != sessionNone:
-		f.code = codeFetchSessionIDNotFound
 	case req.IsolationLevel != 0 && req.IsolationLevel != readCommitted:
 		f.code = codeInvalidRequest
 	default:
-		f.plan(req)
+		f.begin(req)
 	}
 	r.Body = nil // the plan has all of it
 	return f
+}
+
+// begin finds out what kind of request it is: full, with a session to come or without, or the next one of a session. Source:
+// FetchManager.newContext.
+func (f *fetchReply) begin(req *kmsg.FetchRequest) {
+	version := f.request.Header.Version
+	switch {
+	case version < fetchVersionSession:
+		f.plan(req)
+	case req.SessionEpoch == sessionNew || req.SessionEpoch == sessionNone:
+		if req.SessionID != 0 {
+			f.h.sessions.close(req.SessionID) // a full request ends the session that it names
+		}
+		if req.SessionEpoch == sessionNew && req.ReplicaID < 0 && req.ReplicaState.ID < 0 {
+			f.session = newFetchSession(version >= fetchVersionTopicID, f.h.now())
+		}
+		f.plan(req)
+	default:
+		f.session, f.code = f.h.sessions.resume(version, req)
+		switch {
+		case f.session != nil:
+			f.planSession(req.SessionEpoch)
+		case f.code == codeNone: // nothing is left to fetch in the session
+			f.plan(req)
+		}
+	}
+}
+
+// planSession resolves what the session remembers.
+func (f *fetchReply) planSession(epoch int32) {
+	image := f.h.controller.Image()
+	s := f.session
+	f.expected, f.sessionID = nextSessionEpoch(epoch), s.id
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.parts, s.mu.spare = s.mu.spare[:0], nil; cap(f.parts) < len(s.mu.parts) {
+		f.parts = make([]fetchedPartition, 0, len(s.mu.parts))
+	}
+	var topic *controller.Topic
+	var code int16
+	for c := s.mu.ring.next; c != &s.mu.ring; c = c.next {
+		if n := len(f.topics); n == 0 || f.topics[n-1].name != c.fetchKey.topic || f.topics[n-1].id != c.fetchKey.id {
+			f.topics = append(f.topics, fetchedTopic{name: c.fetchKey.topic, id: c.fetchKey.id})
+			topic, code = f.topic(image, c.fetchKey.topic, c.fetchKey.id)
+		}
+		out := fetchedPartition{
+			topic: len(f.topics) - 1, cached: c, id: c.fetchKey.partition, offset: c.offset, epoch: c.epoch, bytesMax: c.bytesMax, code: code,
+		}
+		if code == codeNone {
+			out.p, out.code = f.h.locate(topic, out.id)
+		}
+		f.parts = append(f.parts, out)
+	}
 }
 
 // plan resolves topics and partitions.
@@ -108,32 +163,41 @@ func (f *fetchReply) plan(req *kmsg.FetchRequest) {
 	f.parts = make([]fetchedPartition, 0, count)
 	for i := range req.Topics {
 		t := &req.Topics[i]
-		topic, code := f.topic(image, t)
-		from := len(f.parts)
+		topic, code := f.topic(image, t.Topic, t.TopicID)
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
 			out := fetchedPartition{
-				id: p.Partition, offset: p.FetchOffset, epoch: p.CurrentLeaderEpoch, bytesMax: int64(max(p.PartitionMaxBytes, 0)), code: code,
+				topic: i, id: p.Partition, offset: p.FetchOffset, epoch: p.CurrentLeaderEpoch, bytesMax: int64(max(p.PartitionMaxBytes, 0)), code: code,
 			}
 			if req.ReplicaID >= 0 || req.ReplicaState.ID >= 0 {
 				out.code = codeReplicaNotAvailable
 			} else if code == codeNone {
 				out.p, out.code = f.h.locate(topic, p.Partition)
 			}
+			if s := f.session; s != nil {
+				name := t.Topic
+				if topic != nil {
+					name = topic.Name // shared with all who fetch it
+				}
+				s.mu.Lock()
+				out.cached = s.addLocked(s.key(name, t.TopicID, p.Partition))
+				out.cached.ask(p)
+				s.mu.Unlock()
+			}
 			f.parts = append(f.parts, out)
 		}
-		f.topics = append(f.topics, fetchedTopic{name: t.Topic, id: t.TopicID, from: from, to: len(f.parts)})
+		f.topics = append(f.topics, fetchedTopic{name: t.Topic, id: t.TopicID})
 	}
 }
 
-func (f *fetchReply) topic(image *controller.Image, t *kmsg.FetchRequestTopic) (*controller.Topic, int16) {
+func (f *fetchReply) topic(image *controller.Image, name string, id [16]byte) (*controller.Topic, int16) {
 	if f.request.Header.Version >= fetchVersionTopicID {
-		if topic, ok := image.TopicByID(t.TopicID); ok {
+		if topic, ok := image.TopicByID(id); ok {
 			return topic, codeNone
 		}
 		return nil, codeUnknownTopicID
 	}
-	if topic, ok := image.Topic(t.Topic); ok {
+	if topic, ok := image.Topic(name); ok {
 		return topic, codeNone
 	}
 	return nil, codeUnknownTopicOrPartition
@@ -246,19 +310,19 @@ func (f *fetchReply) Done() {
 	for i := range f.parts {
 		f.parts[i].release()
 	}
+	if f.expected != 0 { // the session's next request has as many
+		clear(f.parts)
+		f.session.mu.Lock()
+		f.session.mu.spare = f.parts
+		f.session.mu.Unlock()
+		f.parts = nil
+	}
 }
 
 // Send implements server.Reply: the bytes around the records from memory, the records from their files.
 func (f *fetchReply) Send(w *server.Writer) error {
 	h := f.request.Header
-	resp := wire.FetchResponse{ErrorCode: f.code, Topics: make([]wire.FetchTopic, len(f.topics))}
-	parts := make([]wire.FetchPartition, len(f.parts))
-	for i := range f.parts {
-		parts[i] = f.partition(&f.parts[i], &resp)
-	}
-	for i, t := range f.topics {
-		resp.Topics[i] = wire.FetchTopic{Topic: t.name, TopicID: t.id, Partitions: parts[t.from:t.to]}
-	}
+	resp, sent := f.respond()
 	if f.code != codeNone && h.Version < fetchVersionSession {
 		return fmt.Errorf("%w: fetch version %d: error code %d, which it cannot carry", server.ErrClose, h.Version, f.code)
 	}
@@ -270,8 +334,12 @@ func (f *fetchReply) Send(w *server.Writer) error {
 	if err := w.Bytes(frame.Chunks[0]); err != nil {
 		return err
 	}
+	topic, from := 0, 0
 	for i, s := range frame.Splices {
-		file, pos, n := f.parts[f.topics[s.Topic].from+s.Partition].read.Extent.File()
+		for ; topic < s.Topic; topic++ {
+			from += len(resp.Topics[topic].Partitions)
+		}
+		file, pos, n := f.parts[sent[from+s.Partition]].read.Extent.File()
 		if n != s.Bytes {
 			return fmt.Errorf("fetch: records of %d bytes where %d were promised", n, s.Bytes)
 		}
@@ -284,6 +352,66 @@ func (f *fetchReply) Send(w *server.Writer) error {
 	}
 	f.h.metrics.Fetched(f.bytes, f.h.now().Sub(f.request.Arrived))
 	return nil
+}
+
+// respond puts the answer together; sent are the parts that it has, in order. It is the moment at which a session is opened, or
+// learns what its client has been told.
+func (f *fetchReply) respond() (resp *wire.FetchResponse, sent []int) {
+	resp = &wire.FetchResponse{SessionID: f.sessionID}
+	if s := f.session; s != nil && f.code == codeNone {
+		if f.expected == 0 {
+			defer func() { resp.SessionID = f.h.sessions.open(s) }() // once it knows what it answers, and without its lock
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if f.expected != 0 && s.mu.epoch != f.expected {
+			f.code = codeInvalidFetchSessionEpoch // another request of the session came meanwhile
+		}
+	}
+	resp.ErrorCode = f.code
+	if f.code != codeNone {
+		return resp, nil
+	}
+	var parts []wire.FetchPartition
+	if f.expected == 0 { // everything is answered
+		parts, sent = make([]wire.FetchPartition, 0, len(f.parts)), make([]int, 0, len(f.parts))
+		resp.Topics = make([]wire.FetchTopic, 0, len(f.topics))
+	}
+	last := -1
+	for i := range f.parts {
+		p := &f.parts[i]
+		out := f.partition(p, resp)
+		if p.cached != nil && !f.remember(p.cached, &out) {
+			continue
+		}
+		parts, sent = append(parts, out), append(sent, i)
+		if p.topic != last {
+			last = p.topic
+			resp.Topics = append(resp.Topics, wire.FetchTopic{Topic: f.topics[last].name, TopicID: f.topics[last].id})
+		}
+		t := &resp.Topics[len(resp.Topics)-1]
+		t.Partitions = parts[len(parts)-1-len(t.Partitions) : len(parts)]
+	}
+	from := 0
+	for i := range resp.Topics { // parts has moved while it grew
+		t := &resp.Topics[i]
+		t.Partitions = parts[from : from+len(t.Partitions)]
+		from += len(t.Partitions)
+	}
+	return resp, sent
+}
+
+// remember notes an answer in the session; false = it need not be sent. In the answer to a full request everything is.
+func (f *fetchReply) remember(c *cachedPartition, out *wire.FetchPartition) bool {
+	changed := c.answer(out)
+	if f.expected == 0 {
+		return true
+	}
+	if out.RecordsBytes > 0 { // others come first next time
+		unlink(c)
+		f.session.linkLocked(c)
+	}
+	return changed
 }
 
 // partition is the answer for one partition.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,6 +55,7 @@ type Handler struct {
 	endpoint   func(listener string) (host string, port int32, ok bool)
 	dirError   func(dir string) error
 	metrics    Metrics
+	sessions   *sessionCache
 	logger     *slog.Logger
 	now        func() time.Time
 }
@@ -76,7 +78,7 @@ func New(o Options) *Handler {
 	}
 	return &Handler{
 		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, endpoint: o.Endpoint,
-		dirError: o.DirError, metrics: o.Metrics, logger: o.Logger, now: o.Now,
+		dirError: o.DirError, metrics: o.Metrics, sessions: newSessionCache(o.Config.Network.FetchSessions, o.Now, rand.Int32), logger: o.Logger, now: o.Now,
 	}
 }
 
