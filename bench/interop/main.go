@@ -56,6 +56,8 @@ var steps = []step{
 	{"franz-go", false, (*suite).franz},
 	{"kcat", false, (*suite).kcat},
 	{"kafka-topics", false, (*suite).kafkaTopics},
+	{"kafka-configs", false, (*suite).kafkaConfigs},
+	{"kafka-admin", false, (*suite).kafkaAdmin},
 	{"kafka-console", false, (*suite).kafkaConsole},
 	{"kafka-perf", false, (*suite).kafkaPerf},
 	{"kafka-dump-log", true, (*suite).kafkaDumpLog},

@@ -6,7 +6,7 @@ var tandemBrokerKeys = []Key{
 		Doc: "Where /metrics, /livez, /readyz and /debug/pprof are served, host:port. Port 0 takes a free port. Empty turns it off. Where the default is taken, a free port of the same host is used and logged."},
 	{Name: "cluster.id", Type: String, Null: true, Effect: Honoured,
 		Doc: "The cluster id of a new data directory, 22 characters of base64url as kafka-storage random-uuid prints them; one is made up when it is not set. A data directory of another cluster is refused. CLUSTER_ID in the environment does the same, as in the Kafka images."},
-	{Name: "write.caching", Type: Boolean, Default: "false", Effect: Honoured,
+	{Name: "write.caching", Type: Boolean, Default: "false", Dynamic: true, Effect: Honoured,
 		Doc: "The default of the topic key write.caching: acknowledge records before they are synced to disk."},
 	{Name: "journal.inline.max.bytes", Type: Int, Default: "16384", Min: "0", Max: "16777216", Effect: Honoured,
 		Doc: "Record batches up to this size are written into the journal and copied to their segment without a sync of their own; larger ones are synced in their segment, beside the journal."},
