@@ -1,0 +1,106 @@
+package compact
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"math/bits"
+)
+
+// EntryLen is what a key takes, bytes: 16 of hash and 8 of offset, as in Kafka.
+const EntryLen = 24
+
+// slot is one place of the table. stored is the offset plus 1, so that zero memory is an empty table.
+type slot struct {
+	lo, hi uint64
+	stored int64
+}
+
+// Map knows the last offset of each key that was put, up to a number of keys that is fixed by Reset. The zero Map holds none.
+type Map struct {
+	slots  []slot
+	secret secret
+	keys   int // that are in it
+	limit  int // that may be
+	latest int64
+}
+
+// Reset empties m and gives it room for the keys of up to records records, but for no more than fit into bytes of memory, of
+// which the share load is used (Kafka's log.cleaner.io.buffer.load.factor; a full table would be slow). It says how many keys fit:
+// at least one. The memory of an earlier Reset is used again where it is neither too small nor much too large.
+func (m *Map) Reset(bytes, records int64, load float64) (keys int) {
+	load = min(max(load, 0.01), 0.95)
+	most := max(bytes/EntryLen, 2)
+	slots := max(most, 2)
+	if need := float64(max(records, 1))/load + 1; need < float64(most) {
+		slots = max(int64(need), 2)
+	}
+	if have := int64(cap(m.slots)); have >= slots && have/4 <= slots {
+		m.slots = m.slots[:slots]
+		clear(m.slots)
+	} else {
+		m.slots = nil // let go of the old one first
+		m.slots = make([]slot, slots)
+	}
+	var seed [16]byte
+	_, _ = rand.Read(seed[:]) // never fails; its documentation
+	m.secret = secret{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
+	m.keys, m.latest = 0, -1
+	m.limit = min(max(int(float64(slots)*load), 1), int(slots)-1)
+	return m.limit
+}
+
+// Release lets go of the memory.
+func (m *Map) Release() { *m = Map{} }
+
+// Full says that no further key fits.
+func (m *Map) Full() bool { return m.keys >= m.limit }
+
+// Len is the number of keys.
+func (m *Map) Len() int { return m.keys }
+
+// Latest is the offset up to which all records are taken in, -1 = none.
+func (m *Map) Latest() int64 { return m.latest }
+
+// SetLatest moves Latest up.
+func (m *Map) SetLatest(offset int64) { m.latest = max(m.latest, offset) }
+
+// find is the place of the key, or the empty one where it belongs. There always is one, because limit is below the number of slots.
+func (m *Map) find(key []byte) (at *slot, lo, hi uint64) {
+	lo, hi = m.secret.sum(key)
+	i, _ := bits.Mul64(lo, uint64(len(m.slots)))
+	for {
+		s := &m.slots[i]
+		if s.stored == 0 || s.lo == lo && s.hi == hi {
+			return s, lo, hi
+		}
+		if i++; i == uint64(len(m.slots)) {
+			i = 0
+		}
+	}
+}
+
+// Put makes offset the last one of key. It returns false, with nothing changed, where the key is new and the map is full.
+func (m *Map) Put(key []byte, offset int64) bool {
+	if len(m.slots) == 0 {
+		return false
+	}
+	s, lo, hi := m.find(key)
+	if s.stored == 0 {
+		if m.Full() {
+			return false
+		}
+		m.keys++
+	}
+	*s = slot{lo, hi, offset + 1}
+	m.SetLatest(offset)
+	return true
+}
+
+// Get is the last offset of key, -1 where it was never put.
+func (m *Map) Get(key []byte) int64 {
+	if len(m.slots) == 0 {
+		return -1
+	}
+	s, _, _ := m.find(key)
+	return s.stored - 1
+}

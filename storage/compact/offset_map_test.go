@@ -1,0 +1,98 @@
+package compact
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// The vectors of the reference implementation: key 00 01 .. 0f, input 00 01 .. of each length.
+func TestSipHash(t *testing.T) {
+	s := secret{0x0706050403020100, 0x0f0e0d0c0b0a0908}
+	in := make([]byte, 64)
+	for i := range in {
+		in[i] = byte(i)
+	}
+	for length, want := range map[int]string{
+		0: "a3817f04ba25a8e66df67214c7550293",
+		1: "da87c1d86b99af44347659119b22fc45",
+		2: "8177228da4a45dc7fca38bdef60affe4",
+		7: "a1f1ebbed8dbc153c0b84aa61ff08239",
+		8: "3b62a9ba6258f5610f83e264f31497b4",
+	} {
+		lo, hi := s.sum(in[:length])
+		b := binary.LittleEndian.AppendUint64(nil, lo)
+		b = binary.LittleEndian.AppendUint64(b, hi)
+		if got := hex.EncodeToString(b); got != want {
+			t.Errorf("%d bytes: %s, want %s", length, got, want)
+		}
+	}
+}
+
+// The map against Go's own, at several loads.
+func TestMapAgainstModel(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		var m Map
+		limit := m.Reset(EntryLen*int64(2+rng.IntN(300)), int64(rng.IntN(400)), 0.9)
+		model := map[string]int64{}
+		for offset := range int64(600) {
+			key := fmt.Appendf(nil, "k%d", rng.IntN(1+rng.IntN(500)))
+			_, known := model[string(key)]
+			ok := m.Put(key, offset)
+			if want := known || len(model) < limit; ok != want {
+				t.Fatalf("seed %d: put %s = %v with %d of %d keys, known %v", seed, key, ok, len(model), limit, known)
+			}
+			if ok {
+				model[string(key)] = offset
+			}
+			if m.Len() != len(model) || m.Full() != (len(model) >= limit) {
+				t.Fatalf("seed %d: %d keys, want %d; full %v", seed, m.Len(), len(model), m.Full())
+			}
+		}
+		for i := range 500 {
+			key := fmt.Appendf(nil, "k%d", i)
+			want, ok := model[string(key)]
+			if !ok {
+				want = -1
+			}
+			if got := m.Get(key); got != want {
+				t.Fatalf("seed %d: get %s = %d, want %d", seed, key, got, want)
+			}
+		}
+	}
+}
+
+// Memory is what was allowed, and less where there are few records.
+func TestMapIsBounded(t *testing.T) {
+	var m Map
+	if keys := m.Reset(24_000, 1_000_000_000, 0.9); keys != 900 || cap(m.slots)*EntryLen > 24_000 {
+		t.Fatalf("%d keys in %d slots", keys, cap(m.slots))
+	}
+	if keys := m.Reset(1<<40, 90, 0.9); keys < 90 || cap(m.slots) > 1000 {
+		t.Fatalf("%d keys in %d slots", keys, cap(m.slots))
+	}
+	if keys := m.Reset(0, 100, 0.9); keys != 1 || !m.Put([]byte("a"), 1) || m.Put([]byte("b"), 2) || !m.Put([]byte("a"), 3) {
+		t.Fatalf("%d keys", keys)
+	}
+	if m.Latest() != 3 || m.Get([]byte("b")) != -1 {
+		t.Fatal("a full map took a key")
+	}
+	m.Release()
+	if m.Get([]byte("a")) != -1 || m.Put([]byte("a"), 1) {
+		t.Fatal("a released map holds keys")
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	var m Map
+	m.Reset(128<<20, 1<<40, 0.9)
+	key := make([]byte, 16)
+	b.ReportAllocs()
+	for i := range b.N {
+		binary.LittleEndian.PutUint64(key, uint64(i%4_000_000))
+		m.Put(key, int64(i))
+	}
+}

@@ -1,0 +1,56 @@
+package compact
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// secret keys the hash.
+type secret [2]uint64
+
+// sum is SipHash-2-4 with a result of 128 bits, as in its authors' reference implementation.
+func (s secret) sum(b []byte) (lo, hi uint64) {
+	v0 := s[0] ^ 0x736f6d6570736575
+	v1 := s[1] ^ 0x646f72616e646f6d ^ 0xee
+	v2 := s[0] ^ 0x6c7967656e657261
+	v3 := s[1] ^ 0x7465646279746573
+	tail := uint64(len(b)) << 56
+	for ; len(b) >= 8; b = b[8:] {
+		m := binary.LittleEndian.Uint64(b)
+		v3 ^= m
+		v0, v1, v2, v3 = round(v0, v1, v2, v3)
+		v0, v1, v2, v3 = round(v0, v1, v2, v3)
+		v0 ^= m
+	}
+	for i, c := range b {
+		tail |= uint64(c) << (8 * i)
+	}
+	v3 ^= tail
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	v0 ^= tail
+	v2 ^= 0xee
+	for range 4 {
+		v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	}
+	lo = v0 ^ v1 ^ v2 ^ v3
+	v1 ^= 0xdd
+	for range 4 {
+		v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	}
+	return lo, v0 ^ v1 ^ v2 ^ v3
+}
+
+func round(v0, v1, v2, v3 uint64) (uint64, uint64, uint64, uint64) {
+	v0 += v1
+	v1 = bits.RotateLeft64(v1, 13) ^ v0
+	v0 = bits.RotateLeft64(v0, 32)
+	v2 += v3
+	v3 = bits.RotateLeft64(v3, 16) ^ v2
+	v0 += v3
+	v3 = bits.RotateLeft64(v3, 21) ^ v0
+	v2 += v1
+	v1 = bits.RotateLeft64(v1, 17) ^ v2
+	v2 = bits.RotateLeft64(v2, 32)
+	return v0, v1, v2, v3
+}
