@@ -68,8 +68,9 @@ type Group struct {
 	}
 	save struct { // held across a SaveSnapshot
 		sync.Mutex
-		end  log.Position // where the bytes up to the snapshot end
-		gone bool         // deleted: its row must not come back
+		end    log.Position // where the bytes up to the snapshot end
+		sealed []log.Sealed // the segments below; nil = not known
+		gone   bool         // deleted: its row must not come back
 	}
 	mu struct {
 		sync.RWMutex
@@ -227,8 +228,8 @@ func (g *Group) needs() uint64 {
 	return need
 }
 
-// checkpoint is g's row of meta.db as it stands: the given snapshot, the admission state and end behind it, the newest vote.
-// It also returns the records that the row makes superfluous.
+// checkpoint is g's row of meta.db as it stands: the given snapshot, the admission state and end behind it, the newest vote,
+// and the sealed segments of g.save. It also returns the records that the row makes superfluous. g.save is held.
 func (g *Group) checkpoint(snap Snapshot, base entry.State, end log.Position) (cp *meta.GroupCheckpoint, voteAt, bornAt uint64) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -237,6 +238,12 @@ func (g *Group) checkpoint(snap Snapshot, base entry.State, end log.Position) (c
 		CurrentTerm: g.mu.vote.Term, VotedTerm: g.mu.vote.VotedTerm, Candidate: g.mu.vote.Candidate,
 		LogStart: snap.LogStart, EndSegment: end.Segment, EndPosition: end.Pos, LogDir: g.dirIdx, Folder: g.folder,
 		ConfigurationIndex: snap.ConfigurationIndex, Configuration: snap.Configuration, State: snap.State,
+	}
+	if g.save.sealed != nil {
+		cp.Sealed = make([]meta.SealedSegment, len(g.save.sealed))
+		for i, s := range g.save.sealed {
+			cp.Sealed[i] = meta.SealedSegment{Base: s.Base, Size: uint32(s.Size)}
+		}
 	}
 	cp.SetAdmissionState(base)
 	return cp, g.mu.voteAt, g.mu.bornAt

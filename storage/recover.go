@@ -242,6 +242,7 @@ func (r *recovery) openGroup(p *replay) (*Group, error) {
 	g.mu.base = p.base()
 	g.mu.state = g.mu.base
 	g.save.end = p.end()
+	g.save.sealed, _ = p.sealed()
 	g.mu.snapshot.LogStart = p.start
 	if p.cp != nil {
 		g.mu.snapshot = Snapshot{Index: p.cp.SnapshotIndex, Term: p.cp.SnapshotTerm, Configuration: p.cp.Configuration,
@@ -374,11 +375,17 @@ func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 			return err
 		}
 	}
-	l, err := log.Open(g.dir.fs, dir, log.Checkpoint{LogStart: p.start, LogEnd: p.base().NextOffset, End: p.end()}, o)
-	if err != nil {
+	sealed, replacing := p.sealed()
+	l, err := log.Open(g.dir.fs, dir, log.Checkpoint{LogStart: p.start, LogEnd: p.base().NextOffset, End: p.end(), Sealed: sealed,
+		Replacing: replacing}, o)
+	switch {
+	case errors.Is(err, log.ErrCorrupt):
+		return fmt.Errorf("%w: open %s: %w", ErrCorrupt, dir, err)
+	case err != nil:
 		return fmt.Errorf("open %s: %w", dir, err)
 	}
 	g.log = l
+	g.save.sealed = l.Sealed(p.end())
 	if id := l.TopicID(); id != p.id.Topic && id != (uuid.UUID{}) {
 		return fmt.Errorf("%w: %s is of topic id %s", ErrCorrupt, path.Join(dir, partitionMetadata), id)
 	}

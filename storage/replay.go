@@ -150,6 +150,22 @@ func (r *replay) end() log.Position {
 	return log.Position{Segment: r.cp.EndSegment, Pos: r.cp.EndPosition}
 }
 
+// sealed are the segments below end that the checkpoint vouches for, nil where it does not list them, and what was about to be
+// done to them.
+func (r *replay) sealed() ([]log.Sealed, *log.Replacement) {
+	if r.cp == nil || r.cp.Sealed == nil {
+		return nil, nil
+	}
+	list := make([]log.Sealed, len(r.cp.Sealed))
+	for i, s := range r.cp.Sealed {
+		list[i] = log.Sealed{Base: s.Base, Size: int64(s.Size)}
+	}
+	if c := r.cp.Replacing; c != nil {
+		return list, &log.Replacement{First: c.First, Last: c.Last, Size: int64(c.Size)}
+	}
+	return list, nil
+}
+
 // tail decodes the surviving entries: what the segments must hold behind the checkpoint, in payloads (with the number of the
 // entry in of), and the admission state behind each entry. Versions and kinds that this binary does not know stop the start.
 func (r *replay) tail() (payloads []log.Tail, of []int, states []entry.State, err error) {

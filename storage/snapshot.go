@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -33,8 +34,50 @@ func (g *Group) SaveSnapshot(snap Snapshot) error {
 		if err := g.store.flush(g.log); err != nil {
 			return g.fail(err)
 		}
+		g.save.sealed = g.log.Sealed(end) // nothing of them changes any more, whatever becomes of the commit
 	}
 	return g.commit(snap, base, end)
+}
+
+// ReplaceSegments puts the files that r speaks of (log.SwapFile, log.SwapReady) in place of sealed segments: for compaction,
+// below RetainFrom. What is about to be done is durable in meta.db before the first rename, so that no start takes a segment
+// that is missing on purpose for lost, or one half done for whole. On nil all of it is durable. It waits for a snapshot under
+// way. Errors: log.ErrInvalid where r does not fit the sealed segments of the last checkpoint (nothing happened), else the
+// Raft group or the store has failed.
+func (g *Group) ReplaceSegments(r log.Replacement) error {
+	g.save.Lock()
+	defer g.save.Unlock()
+	if err := g.store.Failed(); err != nil {
+		return err
+	}
+	if g.save.gone {
+		return ErrClosed
+	}
+	if err := g.Offline(); err != nil {
+		return err
+	}
+	if g.log == nil {
+		return fmt.Errorf("%w: %s has no segments", log.ErrInvalid, g)
+	}
+	if err := r.Of(g.save.sealed); err != nil {
+		return fmt.Errorf("%s: %w", g, err)
+	}
+	g.mu.RLock()
+	snap, base := g.mu.snapshot, g.mu.base
+	g.mu.RUnlock()
+	cp, _, _ := g.checkpoint(snap, base, g.save.end)
+	cp.Replacing = &meta.Replacement{First: r.First, Last: r.Last, Size: uint32(r.Size)}
+	if err := g.store.commits.commit(g.id, cp); err != nil {
+		return g.store.fatal(err)
+	}
+	switch err := g.log.Replace(r); {
+	case errors.Is(err, log.ErrInvalid): // retention was faster
+		return errors.Join(err, g.commit(snap, base, g.save.end))
+	case err != nil:
+		return g.fail(err) // the row says what a start has to finish
+	}
+	g.save.sealed = g.log.Sealed(g.save.end)
+	return g.commit(snap, base, g.save.end)
 }
 
 // saveRow stores g's row again with the newest vote and the snapshot as it is.

@@ -264,8 +264,8 @@ var storeBugs = []bug{
 	},
 	{
 		name: "checkpoint row written before the segment sync", file: "storage/snapshot.go",
-		old: "\tif g.log != nil {\n\t\tif err := g.store.flush(g.log); err != nil {\n\t\t\treturn g.fail(err)\n\t\t}\n\t}\n\treturn g.commit(snap, base, end)",
-		new: "\tif err := g.commit(snap, base, end); err != nil {\n\t\treturn err\n\t}\n\tif g.log != nil {\n\t\tif err := g.store.flush(g.log); err != nil {\n\t\t\treturn g.fail(err)\n\t\t}\n\t}\n\treturn nil",
+		old: "\tif g.log != nil {\n\t\tif err := g.store.flush(g.log); err != nil {\n\t\t\treturn g.fail(err)\n\t\t}\n",
+		new: "\tif err := g.commit(snap, base, end); err != nil {\n\t\treturn err\n\t}\n\tif g.log != nil {\n\t\tif err := g.store.flush(g.log); err != nil {\n\t\t\treturn g.fail(err)\n\t\t}\n\t\tif err == nil {\n\t\t\treturn nil\n\t\t}\n",
 		pkg: "storage", test: "TestCheckpointVouchesForSyncedBytesOnly",
 	},
 	{

@@ -147,7 +147,7 @@ func TestFailureIsFinal(t *testing.T) {
 func TestRecoverRefusesAnotherPayload(t *testing.T) {
 	fsys := vfs.NewMem()
 	l := create(t, fsys, testOptions())
-	cp := Checkpoint{0, 0, l.EndPosition()}
+	cp := Checkpoint{End: l.EndPosition()}
 	j := journaled{list: []made{makeBatch(t, batchSpec{count: 2, valueLen: 30})}, inline: true}
 	old := journaled{list: []made{makeBatch(t, batchSpec{count: 2, valueLen: 30, ts: 5})}, inline: true}
 	if err := l.Close(); err != nil {

@@ -18,7 +18,7 @@ func TestFlippedBits(t *testing.T) {
 	fsys := vfs.NewMem()
 	l := create(t, fsys, Options{SegmentBytes: 2000, IndexIntervalBytes: 300})
 	list := fill(t, l, 24)
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	segments := l.Segments()
 	if len(segments) < 3 {
 		t.Fatal("one segment")
@@ -103,7 +103,7 @@ func TestDamagedIndexes(t *testing.T) {
 	fsys := vfs.NewMem()
 	l := create(t, fsys, Options{SegmentBytes: 4000, IndexIntervalBytes: 300})
 	list := fill(t, l, 46)
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	segments := l.Segments()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func TestTruncatedFiles(t *testing.T) {
 	if err := l.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	var journal []journaled
 	for range 3 {
 		m := makeBatch(t, batchSpec{base: l.LogEnd(), count: 2, valueLen: 30})
@@ -221,7 +221,7 @@ func TestMissingSegments(t *testing.T) {
 	fsys := vfs.NewMem()
 	l := create(t, fsys, testOptions())
 	list := fill(t, l, 80)
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	segments := l.Segments()
 	if err := l.Close(); err != nil || len(segments) < 4 {
 		t.Fatal(len(segments), err)

@@ -24,6 +24,8 @@ const (
 	suffixSnapshot = ".snapshot"
 	suffixTemp     = ".tmp"
 	suffixDelete   = "-delete"
+	suffixCleaned  = ".cleaned" // behind the others: of a segment that is being compacted,
+	suffixSwap     = ".swap"    // and of a compacted one that is about to replace others
 
 	nameMetadata = "partition.metadata"
 	nameEpochs   = "leader-epoch-checkpoint"

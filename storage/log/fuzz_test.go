@@ -109,7 +109,7 @@ func FuzzSegment(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		l, err := Open(fsys, testDir, Checkpoint{0, 1 << 40, Position{0, int64(len(log))}}, testOptions())
+		l, err := Open(fsys, testDir, Checkpoint{LogEnd: 1 << 40, End: Position{0, int64(len(log))}}, testOptions())
 		if err == nil {
 			err = l.Recover(nil)
 		}

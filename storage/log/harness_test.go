@@ -122,7 +122,7 @@ func fill(t testing.TB, l *Log, n int) []made {
 // reopen closes l and opens its folder with everything trusted.
 func reopen(t testing.TB, fsys vfs.FS, l *Log, o Options) *Log {
 	t.Helper()
-	cp := Checkpoint{l.LogStart(), l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogStart: l.LogStart(), LogEnd: l.LogEnd(), End: l.EndPosition()}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

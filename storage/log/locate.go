@@ -309,7 +309,7 @@ func (l *Log) reindex(s *segment) error {
 		x.addTime()
 	}
 	if err != nil {
-		s.broken, s.size = err, good.to
+		s.setBroken(err, good.to)
 	}
 	s.index, s.saved = x, savedIndex{stale: true}
 	s.verified = s.verified.add(good.from, good.to)

@@ -74,6 +74,8 @@ func (p Position) String() string { return fmt.Sprintf("%020d.log, byte %d", p.S
 type Checkpoint struct {
 	LogStart, LogEnd int64
 	End              Position
+	Sealed           []Sealed     // the segments below that of End; nil = not known
+	Replacing        *Replacement // about to be done to Sealed, or done; nil = none
 }
 
 // Log is one partition's segments. Safe for concurrent use; see the package comment for locks.
@@ -83,28 +85,32 @@ type Log struct {
 	topicID uuid.UUID
 	opts    atomic.Pointer[Options]
 
-	write   sync.Mutex // orders what changes segments: Append, Truncate, retention; held across I/O
-	files   sync.Mutex // orders what changes the files beside them; held across I/O
-	syncing sync.Mutex // one Sync at a time; held across I/O
+	cleaning sync.Mutex // one Clean at a time; held across I/O
+	write    sync.Mutex // orders what changes segments: Append, Truncate, retention; held across I/O
+	files    sync.Mutex // orders what changes the files beside them; held across I/O
+	syncing  sync.Mutex // one Sync at a time; held across I/O
 
 	recovery *recovery // between Open and Recover, under write
 	stored   int64     // offset of the producer snapshot that the checkpoint given to Open names, -1 = none; immutable then
 
 	mu struct {
 		sync.RWMutex
-		segments    []*segment // by base; the last one is appended to. Never empty once recovered
-		start       int64      // log start offset
-		end         int64      // log end offset
-		epochs      epochs
-		epochsSaved bool       // the file holds epochs as they are
-		recent      recent     // of the last segment
-		seal        bool       // the next append begins a new segment
-		moved       uint64     // rises when bytes below end stop being true
-		unsynced    []*segment // those with dirty set
-		dirDirty    bool       // names of the folder are not synced
-		open        bool       // recovered
-		closed      bool
-		err         error // first failure, as ErrFailed
+		segments     []*segment // by base; the last one is appended to. Never empty once recovered
+		start        int64      // log start offset
+		end          int64      // log end offset
+		epochs       epochs
+		epochsSaved  bool       // the file holds epochs as they are
+		recent       recent     // of the last segment
+		seal         bool       // the next append begins a new segment
+		moved        uint64     // rises when bytes below end stop being true
+		unsynced     []*segment // those with dirty set
+		dirDirty     bool       // names of the folder are not synced
+		cleaned      int64      // first offset that compaction has not seen,
+		cleanedKnown bool       // once its checkpoint was read
+		noCleaning   bool       // StopCleaning was called
+		open         bool       // recovered
+		closed       bool
+		err          error // first failure, as ErrFailed
 	}
 }
 
@@ -287,7 +293,18 @@ func (l *Log) Close() error {
 	return err
 }
 
+// StopCleaning ends a Clean under way, waits for it, and lets none begin again. Close and Delete do it as well; who calls them
+// with a lock held that CleanOptions.Replace takes must call this before it takes the lock.
+func (l *Log) StopCleaning() {
+	l.mu.Lock()
+	l.mu.noCleaning = true
+	l.mu.Unlock()
+	l.cleaning.Lock()
+	l.cleaning.Unlock() //nolint:staticcheck // it was waited for
+}
+
 func (l *Log) shut() {
+	l.StopCleaning()
 	l.write.Lock()
 	defer l.write.Unlock()
 	l.mu.Lock()

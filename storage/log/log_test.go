@@ -377,7 +377,7 @@ func TestCheckpointSegmentDeleted(t *testing.T) {
 	fsys := vfs.NewMem()
 	l := create(t, fsys, testOptions())
 	fill(t, l, 3)
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	if err := l.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -499,7 +499,7 @@ func TestReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := fsys.CrashClone(nil)
-	l = openAt(t, c, Checkpoint{500, 506, l.EndPosition()}, testOptions())
+	l = openAt(t, c, Checkpoint{LogStart: 500, LogEnd: 506, End: l.EndPosition()}, testOptions())
 	if err := check(l, list, 500); err != nil || len(l.Segments()) != 1 {
 		t.Fatal(err)
 	}

@@ -23,11 +23,17 @@ func Open(fsys vfs.FS, dir string, cp Checkpoint, o Options) (*Log, error) {
 
 func (l *Log) load(cp Checkpoint) error {
 	r := &recovery{l: l, cp: cp, beyond: map[int64]int64{}, caches: map[int64]bool{}, intact: map[Position]Tail{}}
+	if err := r.settleSwaps(); err != nil {
+		return err
+	}
 	aborted, err := l.list(r)
 	if err != nil {
 		return err
 	}
 	if err := r.checkTrusted(); err != nil {
+		return err
+	}
+	if err := r.checkSealed(); err != nil {
 		return err
 	}
 	l.mu.start, l.mu.end = cp.LogStart, cp.LogEnd

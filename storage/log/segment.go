@@ -61,6 +61,7 @@ type segment struct {
 	saved      savedIndex // under Log.files
 	verified   spans      // bytes that this process wrote or checked
 	broken     error      // damage behind size; never in the last segment
+	intact     int64      // where broken is set: size without the damage
 	reindexErr error      // set once the index was built anew, or could not be: it is not tried again
 
 	// Extents in flight. Counted under Log.mu for reading, evaluated under it for writing; released without it.
@@ -113,7 +114,7 @@ func (l *Log) ensure(s *segment) error {
 	s.verified = s.verified.add(good.from, good.to)
 	if err != nil {
 		l.options().Logger.Error("segment is damaged", "file", name, "err", err)
-		s.broken, s.size = err, good.to
+		s.setBroken(err, good.to)
 	}
 	s.created = l.options().Now()
 	s.ready.Store(true)

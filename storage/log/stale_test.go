@@ -18,7 +18,7 @@ func TestDamagedTimeIndexKeepsTheLargestTimestamp(t *testing.T) {
 		}
 		mustAppend(t, l, makeBatch(t, batchSpec{base: l.LogEnd(), ts: ts, count: 1, valueLen: 40}))
 	}
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestIndexThatOutlivesItsSegment(t *testing.T) {
 	if err := l.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	for len(l.Segments()) < 3 {
 		fill(t, l, 1)
 	}
@@ -90,7 +90,7 @@ func TestAbortedTransactionsOfAnotherTime(t *testing.T) {
 	fsys, o := vfs.NewMem(), testOptions()
 	l := create(t, fsys, o)
 	fill(t, l, 3)
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	if err := l.SetLogStart(cp.LogEnd); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestInterruptedCheckpointsKeepTheProducersOfTheStoredOne(t *testing.T) {
 	l := create(t, fsys, o)
 	entries := []ProducerEntry{{ProducerID: 1}}
 	fill(t, l, 2)
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	if err := l.WriteProducerSnapshot(cp.LogEnd, entries); err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func TestMissingLastSegmentIsNoticed(t *testing.T) {
 	fsys := vfs.NewMem()
 	l := create(t, fsys, testOptions())
 	fill(t, l, 80)
-	cp := Checkpoint{0, l.LogEnd(), l.EndPosition()}
+	cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition()}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

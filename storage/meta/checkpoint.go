@@ -60,9 +60,32 @@ type GroupCheckpoint struct {
 	Configuration      []byte // hashicorp EncodeConfiguration
 	Folder             string // relative to the log dir; "" = no segments (the metadata Raft group)
 	State              []byte // of the machine behind Raft
+
+	Sealed    []SealedSegment // the segments below EndSegment, by base; nil = not known (the row was version 1)
+	Replacing *Replacement    // about to be done to Sealed, or done; nil = none
 }
 
-const groupCheckpointLen = 112
+// SealedSegment is a segment that nothing is appended to any more.
+type SealedSegment struct {
+	Base int64
+	Size uint32 // bytes
+}
+
+// Replacement says that the sealed segments with the base offsets First to Last become one of Size bytes, with base First.
+type Replacement struct {
+	First, Last int64
+	Size        uint32
+}
+
+// GroupCheckpointVersion is the version of the rows that this binary writes; it reads those from 1 on.
+const GroupCheckpointVersion = 2
+
+const (
+	groupCheckpointLen = 112
+	sealedLen          = 12
+	sealedUnknown      = 1<<32 - 1 // as their count
+	replacementLen     = 20
+)
 
 // blobMax bounds each of the four trailing byte strings.
 const blobMax = 64 << 20
@@ -84,11 +107,62 @@ func (c *GroupCheckpoint) Append(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(blob)))
 		dst = append(dst, blob...)
 	}
-	return dst
+	return c.appendSealed(dst)
 }
 
-// Decode reads what Append wrote; the byte strings borrow from b. Errors: ErrCorrupt.
-func (c *GroupCheckpoint) Decode(b []byte) error {
+func (c *GroupCheckpoint) appendSealed(dst []byte) []byte {
+	count := uint32(sealedUnknown)
+	if c.Sealed != nil {
+		count = uint32(len(c.Sealed))
+	}
+	dst = binary.BigEndian.AppendUint32(dst, count)
+	for _, s := range c.Sealed {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(s.Base))
+		dst = binary.BigEndian.AppendUint32(dst, s.Size)
+	}
+	r := c.Replacing
+	if r == nil {
+		return append(dst, 0)
+	}
+	dst = binary.BigEndian.AppendUint64(append(dst, 1), uint64(r.First))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Last))
+	return binary.BigEndian.AppendUint32(dst, r.Size)
+}
+
+// decodeSealed reads what appendSealed wrote.
+func (c *GroupCheckpoint) decodeSealed(b []byte) error {
+	bad := fmt.Errorf("%w: sealed segments of a Raft group checkpoint", ErrCorrupt)
+	if len(b) < 5 {
+		return bad
+	}
+	count := binary.BigEndian.Uint32(b)
+	b = b[4:]
+	if count != sealedUnknown {
+		if int64(count)*sealedLen >= int64(len(b)) {
+			return bad
+		}
+		c.Sealed = make([]SealedSegment, count)
+		prev := int64(-1)
+		for i := range c.Sealed {
+			s := SealedSegment{int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint32(b[8:])}
+			if s.Base <= prev || s.Base >= c.EndSegment {
+				return bad
+			}
+			c.Sealed[i], prev, b = s, s.Base, b[sealedLen:]
+		}
+	}
+	switch {
+	case len(b) == 1 && b[0] == 0:
+		return nil
+	case len(b) == 1+replacementLen && b[0] == 1:
+		c.Replacing = &Replacement{int64(binary.BigEndian.Uint64(b[1:])), int64(binary.BigEndian.Uint64(b[9:])), binary.BigEndian.Uint32(b[17:])}
+		return nil
+	}
+	return bad
+}
+
+// Decode reads what Append wrote, or what version 1 was; the byte strings borrow from b. Errors: ErrCorrupt.
+func (c *GroupCheckpoint) Decode(b []byte, version byte) error {
 	if len(b) < groupCheckpointLen || b[66] != 0 || b[67] != 0 {
 		return fmt.Errorf("%w: Raft group checkpoint of %d bytes", ErrCorrupt, len(b))
 	}
@@ -111,10 +185,13 @@ func (c *GroupCheckpoint) Decode(b []byte) error {
 		n := int(binary.BigEndian.Uint32(b))
 		blobs[i], b = b[4:4+n], b[4+n:]
 	}
+	c.Candidate, c.Configuration, c.Folder, c.State = string(blobs[0]), blobs[1], string(blobs[2]), blobs[3]
+	if version > 1 {
+		return c.decodeSealed(b)
+	}
 	if len(b) != 0 {
 		return fmt.Errorf("%w: %d bytes behind a Raft group checkpoint", ErrCorrupt, len(b))
 	}
-	c.Candidate, c.Configuration, c.Folder, c.State = string(blobs[0]), blobs[1], string(blobs[2]), blobs[3]
 	return nil
 }
 

@@ -267,7 +267,7 @@ func (d *DB) Commit(c Commit) error {
 	err := d.update(func(tx *bolt.Tx) error {
 		groups := tx.Bucket([]byte(bucketRaft))
 		for id, cp := range c.Groups {
-			if err := groups.Put(id.Append(nil), seal(cp.Append(nil))); err != nil {
+			if err := groups.Put(id.Append(nil), sealAs(GroupCheckpointVersion, cp.Append(nil))); err != nil {
 				return err
 			}
 		}
@@ -302,10 +302,10 @@ func (d *DB) LoadGroups() (groups map[entry.GroupID]*GroupCheckpoint, bad map[en
 				return fmt.Errorf("%w: %s: key of %d bytes", ErrCorrupt, bucketRaft, len(k))
 			}
 			id := entry.ParseGroupID(k)
-			value, err := open(v)
+			value, version, err := openUpTo(GroupCheckpointVersion, v)
 			cp := new(GroupCheckpoint)
 			if err == nil {
-				err = cp.Decode(value)
+				err = cp.Decode(value, version)
 			}
 			switch {
 			case errors.Is(err, ErrVersion):

@@ -37,6 +37,7 @@ func full() *GroupCheckpoint {
 		SnapshotIndex: 1, SnapshotTerm: 2, CurrentTerm: 3, VotedTerm: 4, LogStart: 5, LogEnd: 6, EndSegment: 7, EndPosition: 8,
 		LogDir: 9, SiteEpoch: 10, TermBase: 11, EpochBase: 12, LeaderEpoch: 13, AppendSequence: 14, ValidatedTerm: 15,
 		ConfigurationIndex: 16, Candidate: "1@d", Configuration: []byte("cf"), Folder: "t-0", State: []byte{1},
+		Sealed: []SealedSegment{{0, 100}, {5, 200}}, Replacing: &Replacement{0, 5, 150},
 	}
 }
 
@@ -45,12 +46,13 @@ func TestGroupCheckpointGolden(t *testing.T) {
 0000000000000001 0000000000000002 0000000000000003 0000000000000004
 0000000000000005 0000000000000006 0000000000000007 0000000000000008
 0009 0000 0000000a 000000000000000b 0000000c 0000000d 000000000000000e 000000000000000f 0000000000000010
-00000003 314064 00000002 6366 00000003 742d30 00000001 01`, "\n", " ")
+00000003 314064 00000002 6366 00000003 742d30 00000001 01
+00000002 0000000000000000 00000064 0000000000000005 000000c8 01 0000000000000000 0000000000000005 00000096`, "\n", " ")
 	if got := hex.EncodeToString(full().Append(nil)); got != strings.ReplaceAll(want, " ", "") {
 		t.Fatalf("encoded\n%s, docs/formats.md says\n%s", got, want)
 	}
 	var got GroupCheckpoint
-	if err := got.Decode(full().Append(nil)); err != nil || !reflect.DeepEqual(&got, full()) {
+	if err := got.Decode(full().Append(nil), GroupCheckpointVersion); err != nil || !reflect.DeepEqual(&got, full()) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 }
@@ -59,19 +61,45 @@ func TestGroupCheckpointRefused(t *testing.T) {
 	good := full().Append(nil)
 	for n := range good {
 		var c GroupCheckpoint
-		if err := c.Decode(good[:n]); !errors.Is(err, ErrCorrupt) {
+		if err := c.Decode(good[:n], GroupCheckpointVersion); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
 	}
 	for name, b := range map[string][]byte{
-		"trailing byte":   append(bytes.Clone(good), 0),
-		"reserved":        append(append(bytes.Clone(good[:66]), 1), good[67:]...),
-		"absurd length":   append(append(bytes.Clone(good[:112]), 0xff, 0xff, 0xff, 0xff), good[116:]...),
-		"length past end": append(append(bytes.Clone(good[:112]), 0, 0, 1, 0), good[116:]...),
+		"trailing byte":                    append(bytes.Clone(good), 0),
+		"reserved":                         append(append(bytes.Clone(good[:66]), 1), good[67:]...),
+		"absurd length":                    append(append(bytes.Clone(good[:112]), 0xff, 0xff, 0xff, 0xff), good[116:]...),
+		"sealed segments that do not rise": append(append(bytes.Clone(good[:len(good)-26]), 0), good[len(good)-25:]...),
+		"segment behind the end":           append(append(bytes.Clone(good[:len(good)-26]), 9), good[len(good)-25:]...),
+		"length past end":                  append(append(bytes.Clone(good[:112]), 0, 0, 1, 0), good[116:]...),
 	} {
 		var c GroupCheckpoint
-		if err := c.Decode(b); !errors.Is(err, ErrCorrupt) {
+		if err := c.Decode(b, GroupCheckpointVersion); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A row of version 1 has no list; what is stored in its place says so.
+func TestGroupCheckpointOfVersion1(t *testing.T) {
+	want := full()
+	want.Sealed, want.Replacing = nil, nil
+	b := want.Append(nil)
+	path := filepath.Join(t.TempDir(), "meta.db")
+	d := open1(t, path, Options{})
+	err := d.bolt.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte(bucketRaft)).Put(group(1).Append(nil), sealAs(1, b[:len(b)-5]))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		rows, bad, err := d.LoadGroups()
+		if err != nil || len(bad) > 0 || !reflect.DeepEqual(rows[group(1)], want) {
+			t.Fatalf("got %+v, bad %v, %v", rows[group(1)], bad, err)
+		}
+		if err := d.Commit(Commit{Groups: rows}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -80,7 +108,7 @@ func FuzzGroupCheckpoint(f *testing.F) {
 	f.Add(full().Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c GroupCheckpoint
-		if c.Decode(b) == nil && !bytes.Equal(c.Append(nil), b) {
+		if c.Decode(b, GroupCheckpointVersion) == nil && !bytes.Equal(c.Append(nil), b) {
 			t.Fatalf("decoded %x, encoded %x", b, c.Append(nil))
 		}
 	})
@@ -95,7 +123,7 @@ func TestAdmissionStateRoundTrip(t *testing.T) {
 		var c GroupCheckpoint
 		c.SetAdmissionState(s)
 		var again GroupCheckpoint
-		if err := again.Decode(c.Append(nil)); err != nil {
+		if err := again.Decode(c.Append(nil), GroupCheckpointVersion); err != nil {
 			t.Fatal(err)
 		}
 		if got := again.AdmissionState(); got != s {
@@ -169,7 +197,7 @@ func TestRefusesWhatItDoesNotKnow(t *testing.T) {
 		{"value version", put(bucketIdentity, "cluster.id", newer), ErrVersion, "version 2"},
 		{"value CRC", put(bucketIdentity, "cluster.id", []byte("0123456789")), ErrCorrupt, "cluster.id"},
 		{"journal checkpoint", put(bucketCheckpoint, keyJournal, seal([]byte("12"))), ErrCorrupt, "journal checkpoint"},
-		{"version of a group", put(bucketRaft, string(group(1).Append(nil)), newer), ErrVersion, "version 2"},
+		{"version of a group", put(bucketRaft, string(group(1).Append(nil)), sealAs(3, []byte("x"))), ErrVersion, "version 3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "meta.db")
