@@ -30,6 +30,7 @@ type Described struct {
 	Key       *Key
 	Value     *string // nil = null, or hidden because Sensitive
 	Source    Source
+	Effective Source // as Source, but also where another spelling of the broker's key gives the value; CreateTopics shows it
 	ReadOnly  bool
 	Sensitive bool
 	Synonyms  []Value // what gives the value, then what would if that were taken away
@@ -51,6 +52,10 @@ func (c *Config) DescribeBroker() []Described {
 			d.Value = shown(k, k.Default)
 		}
 		d.Synonyms = c.synonyms(family(name))
+		if id, ok := c.static["node.id"]; ok && name == "broker.id" { // Kafka gives it node.id's
+			d.Value = shown(k, strings.TrimSpace(id.text))
+			d.Synonyms = []Value{{name, d.Value, StaticBroker}, {name, shown(k, k.Default), Default}}
+		}
 		if len(d.Synonyms) > 0 {
 			d.Source = d.Synonyms[0].Source
 		}
@@ -75,12 +80,11 @@ func (c *Config) DescribeCluster() []Described {
 	return all
 }
 
-// family lists the spellings of a key, the one that counts first; name alone where there is one.
+// family lists the keys that Kafka shows as one's synonyms. Of the families it shows this one only, and so log.retention.ms as a
+// default even where log.retention.hours is set. Observed in Apache Kafka 4.4.0.
 func family(name string) []string {
-	for _, f := range families {
-		if f[0] == name {
-			return f
-		}
+	if name == "log.retention.minutes" {
+		return []string{name, "log.retention.hours"}
 	}
 	return []string{name}
 }
@@ -123,21 +127,40 @@ func (c *Config) DescribeTopic(overrides map[string]string) []Described {
 		if k.Internal {
 			continue
 		}
-		d := Described{Key: k, Source: Default, Sensitive: k.Type == Password}
-		if text, null, _ := topicDefault(k, c.values); !null {
+		d := Described{Key: k, Source: Default, Effective: Default, Sensitive: k.Type == Password}
+		text, null, from := topicDefault(k, c.values)
+		if !null {
 			d.Value = shown(k, text)
 		}
+		if from != "" {
+			d.Effective = c.values[from].origin.source()
+		}
 		if v, ok := overrides[name]; ok {
-			d.Value = shown(k, v)
+			d.Value, d.Effective = shown(k, v), DynamicTopic
 			d.Synonyms = append(d.Synonyms, Value{name, d.Value, DynamicTopic})
 		}
-		d.Synonyms = append(d.Synonyms, c.synonyms(synonymNames(k))...)
+		if len(k.Synonyms) > 0 { // the first only; see family
+			d.Synonyms = append(d.Synonyms, c.synonyms([]string{k.Synonyms[0].Name})...)
+		}
 		if len(d.Synonyms) > 0 {
 			d.Source = d.Synonyms[0].Source
 		}
 		all = append(all, d)
 	}
 	return all
+}
+
+// source is an origin as DescribeConfigs numbers it.
+func (o Origin) source() Source {
+	switch o {
+	case FromBroker:
+		return DynamicBroker
+	case FromCluster:
+		return DynamicDefaultBroker
+	case FromDefault:
+		return Default
+	}
+	return StaticBroker
 }
 
 func shown(k *Key, text string) *string {

@@ -90,6 +90,8 @@ func checkDynamic(name, text string, perBroker bool) error {
 		return &DynamicError{Key: name, Unknown: true, Problem: problem}
 	case !k.Dynamic:
 		return &DynamicError{Key: name, Problem: fmt.Sprintf("Cannot update these configs dynamically: Set(%s)", name)}
+	case perBroker && keyStoreKey(name):
+		return &DynamicError{Key: name, Problem: fmt.Sprintf("These security configs can be dynamically updated only per-listener using the listener prefix: Set(%s)", name)}
 	case !perBroker && perBrokerOnly(name):
 		return &DynamicError{Key: name, Problem: fmt.Sprintf("Cannot update these configs at default cluster level: Set(%s)", name)}
 	}
@@ -109,6 +111,11 @@ func perBrokerOnly(name string) bool {
 		return true
 	}
 	return strings.HasPrefix(name, "ssl.") || strings.HasPrefix(name, "sasl.kerberos.") || strings.HasPrefix(name, "sasl.login.")
+}
+
+// keyStoreKey says whether a key belongs to a listener. Source: Kafka SslConfigs.RECONFIGURABLE_CONFIGS.
+func keyStoreKey(name string) bool {
+	return strings.HasPrefix(name, "ssl.keystore.") || strings.HasPrefix(name, "ssl.truststore.") || name == "ssl.key.password"
 }
 
 // Ineffective lists the keys of a topic's or broker's changed configuration that do nothing here, sorted: they are to be warned

@@ -105,12 +105,12 @@ func TestDescribeSources(t *testing.T) {
 		want   string
 	}{
 		{find(c.DescribeBroker(), "log.retention.ms"), DynamicBroker,
-			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3 log.retention.hours=5/4 log.retention.hours=168/5"},
+			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3"},
 		{find(c.DescribeCluster(), "log.retention.ms"), DynamicDefaultBroker, "7000 log.retention.ms=7000/3"},
 		{find(c.DescribeTopic(nil), "retention.ms"), DynamicBroker,
-			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3 log.retention.hours=5/4 log.retention.hours=168/5"},
+			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3"},
 		{find(c.DescribeTopic(map[string]string{"retention.ms": "1"}), "retention.ms"), DynamicTopic,
-			"1 retention.ms=1/1 log.retention.ms=8000/2 log.retention.ms=7000/3 log.retention.hours=5/4 log.retention.hours=168/5"},
+			"1 retention.ms=1/1 log.retention.ms=8000/2 log.retention.ms=7000/3"},
 		{find(c.DescribeBroker(), "sasl.jaas.config"), DynamicBroker, "null sasl.jaas.config=null/2"},
 		{find(c.DescribeTopic(nil), "preallocate"), Default, "false log.preallocate=false/5"},
 	} {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,10 +98,6 @@ func checkOverride(name, text string) error {
 		if strings.EqualFold(text, "true") {
 			return &TopicError{Key: name, Value: text, Problem: "tiered storage is not available; accepted: false"}
 		}
-	case "retention.bytes":
-		if n := mustInt(text); n < -1 {
-			return &TopicError{Key: name, Value: text, Problem: fmt.Sprintf("must be a whole number from -1 to %d", math.MaxInt64)}
-		}
 	case "leader.replication.throttled.replicas", "follower.replication.throttled.replicas":
 		return checkThrottled(name, text)
 	}
@@ -111,7 +106,7 @@ func checkOverride(name, text string) error {
 
 // checkThrottled accepts an empty value, *, or partition:broker pairs. Source: Kafka ThrottledReplicaListValidator.
 func checkThrottled(name, text string) error {
-	if text == "*" || text == "none" {
+	if text == "*" {
 		return nil
 	}
 	for _, pair := range SplitList(text) {

@@ -33,11 +33,10 @@ func TestParseTopicRefuses(t *testing.T) {
 		"message.format.version":                {"3.0", "removed in Apache Kafka 4"},
 		"segment.bytes":                         {"14", "from 1048576"},
 		"retention.ms":                          {"-2", "from -1"},
-		"retention.bytes":                       {"-2", "from -1"},
 		"cleanup.policy":                        {"shred", "compact, delete"},
 		"remote.storage.enable":                 {"true", "tiered storage"},
 		"min.insync.replicas":                   {"0", "from 1"},
-		"leader.replication.throttled.replicas": {"a:b", "partition:broker"},
+		"leader.replication.throttled.replicas": {"none", "partition:broker"},
 		"min.compaction.lag.ms":                 {"9223372036854775807", "max.compaction.lag.ms"},
 	} {
 		overrides := map[string]string{key: bad.value}
@@ -66,13 +65,16 @@ func described(t *testing.T, all []Described, name string) Described {
 func TestDescribeTopic(t *testing.T) {
 	c := mustLoad(t, "log.retention.hours=2", nil, nil)
 	d := described(t, c.DescribeTopic(nil), "retention.ms")
-	if *d.Value != "7200000" || d.Source != StaticBroker || d.Key.Type != Long || d.ReadOnly {
+	if *d.Value != "7200000" || d.Source != Default || d.Effective != StaticBroker || len(d.Synonyms) != 0 || d.Key.Type != Long || d.ReadOnly {
 		t.Errorf("%+v", d)
 	}
 	d = described(t, c.DescribeTopic(map[string]string{"retention.ms": "9"}), "retention.ms")
-	if *d.Value != "9" || d.Source != DynamicTopic || len(d.Synonyms) != 3 || d.Synonyms[0].Name != "retention.ms" ||
-		d.Synonyms[1].Name != "log.retention.hours" || *d.Synonyms[1].Value != "2" || d.Synonyms[1].Source != StaticBroker ||
-		d.Synonyms[2].Source != Default || *d.Synonyms[2].Value != "168" {
+	if *d.Value != "9" || d.Source != DynamicTopic || d.Effective != DynamicTopic || len(d.Synonyms) != 1 || d.Synonyms[0].Name != "retention.ms" {
+		t.Errorf("%+v", d)
+	}
+	c = mustLoad(t, "log.retention.ms=2", nil, nil)
+	d = described(t, c.DescribeTopic(map[string]string{"retention.ms": "9"}), "retention.ms")
+	if len(d.Synonyms) != 2 || d.Synonyms[1].Name != "log.retention.ms" || *d.Synonyms[1].Value != "2" || d.Synonyms[1].Source != StaticBroker {
 		t.Errorf("%+v", d)
 	}
 	d = described(t, c.DescribeTopic(nil), "segment.bytes")
@@ -94,7 +96,11 @@ func TestDescribeBroker(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 	d = described(t, all, "log.retention.ms")
-	if d.Value != nil || len(d.Synonyms) != 2 || *d.Synonyms[0].Value != "3" || d.Synonyms[0].Name != "log.retention.minutes" {
+	if d.Value != nil || len(d.Synonyms) != 0 || d.Source != Default {
+		t.Errorf("%+v", d)
+	}
+	d = described(t, all, "log.retention.minutes")
+	if *d.Value != "3" || len(d.Synonyms) != 2 || *d.Synonyms[0].Value != "3" || d.Synonyms[1].Name != "log.retention.hours" {
 		t.Errorf("%+v", d)
 	}
 	if d := described(t, all, "node.id"); !d.ReadOnly || *d.Value != "1" || d.Source != Default {

@@ -239,7 +239,7 @@ func changeList(key *config.Key, configs map[string]string, ac AlterConfig) stri
 		current = key.Default
 	}
 	items := config.SplitList(current)
-	for _, item := range config.SplitList(*ac.Value) {
+	for _, item := range strings.Split(*ac.Value, ",") { // an empty element is one: the value is then refused
 		at := slices.Index(items, item)
 		switch {
 		case ac.Op == AppendConfig && at < 0:

@@ -65,6 +65,7 @@ func TestAlterTopic(t *testing.T) {
 		{a: alteration(topic, false, "+cleanup.policy=compact"), want: "cleanup.policy=delete,compact segment.bytes=2000000"},
 		{a: alteration(topic, false, "-cleanup.policy=delete"), want: "cleanup.policy=compact segment.bytes=2000000"},
 		{a: alteration(topic, false, "+segment.bytes=1"), kind: ErrInvalidConfig, text: "Can't APPEND to key segment.bytes because its type is not LIST.", want: "cleanup.policy=compact segment.bytes=2000000"},
+		{a: alteration(topic, false, "+cleanup.policy="), kind: ErrInvalidConfig, text: "cleanup.policy", want: "cleanup.policy=compact segment.bytes=2000000"},
 		{a: alteration(topic, false, "retention.msec=1"), kind: ErrInvalidConfig, text: `did you mean "retention.ms"`, want: "cleanup.policy=compact segment.bytes=2000000"},
 		{a: alteration(topic, false, "retention.ms=1", "nonsense=1"), kind: ErrInvalidConfig, text: "nonsense", want: "cleanup.policy=compact segment.bytes=2000000"},
 		{a: alteration(topic, false, "min.compaction.lag.ms=9", "max.compaction.lag.ms=8"), kind: ErrInvalidConfig, text: "at most", want: "cleanup.policy=compact segment.bytes=2000000"},

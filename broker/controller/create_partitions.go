@@ -46,7 +46,7 @@ func (c *Controller) CreatePartitions(ctx context.Context, topics []MorePartitio
 func (c *Controller) planMore(image *Image, t MorePartitions) (createPartitions, error) {
 	topic, ok := image.Topic(t.Topic)
 	if !ok {
-		return createPartitions{}, refuse(ErrUnknownTopic, "This server does not host this topic-partition.")
+		return createPartitions{}, refuse(ErrUnknownTopic, "")
 	}
 	have := int32(len(topic.Partitions))
 	switch {
@@ -55,7 +55,7 @@ func (c *Controller) planMore(image *Image, t MorePartitions) (createPartitions,
 	case t.Count < have:
 		return createPartitions{}, refuse(ErrInvalidPartitions, "The topic %s currently has %d partition(s); %d would not be an increase.", t.Topic, have, t.Count)
 	case t.Count-have > partitionsPerRequestMax:
-		return createPartitions{}, refuse(ErrPolicy, "Excessively large number of partitions per request.")
+		return createPartitions{}, refuse(ErrPolicy, "Excessively large number of additional partitions per request.")
 	}
 	added := int(t.Count - have)
 	command := createPartitions{ID: topic.ID, First: have}

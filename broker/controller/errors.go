@@ -23,14 +23,19 @@ var (
 	ErrTimeout = errors.New("controller: timed out")
 )
 
-// RequestError is one of the errors above with the sentence that Kafka's controller would say.
+// RequestError is one of the errors above with the sentence that Kafka's controller would say; empty where it says none.
 type RequestError struct {
 	Kind    error
 	Message string
 }
 
 // Error implements error.
-func (e *RequestError) Error() string { return e.Message }
+func (e *RequestError) Error() string {
+	if e.Message == "" {
+		return e.Kind.Error()
+	}
+	return e.Message
+}
 
 // Unwrap returns Kind.
 func (e *RequestError) Unwrap() error { return e.Kind }

@@ -13,11 +13,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const noAuthorizer = "No Authorizer is configured."
+const (
+	noAuthorizer     = "No Authorizer is configured."
+	noAuthorizerHere = "No Authorizer is configured on the broker" // what DescribeAcls says
+)
 
 func (h *Handler) describeACLs(context.Context, call[*kmsg.DescribeACLsRequest]) kmsg.Response {
 	resp := kmsg.NewPtrDescribeACLsResponse()
-	resp.ErrorCode, resp.ErrorMessage = h.fail("DescribeAcls", codeSecurityDisabled), text(noAuthorizer)
+	resp.ErrorCode, resp.ErrorMessage = h.fail("DescribeAcls", codeSecurityDisabled), text(noAuthorizerHere)
 	return resp
 }
 

@@ -112,6 +112,9 @@ func codeOf(err error) int16 {
 func messageOf(err error) *string {
 	var request *controller.RequestError
 	if errors.As(err, &request) {
+		if request.Message == "" {
+			return nil // Kafka has none for it
+		}
 		return &request.Message
 	}
 	for _, c := range codes {

@@ -78,6 +78,6 @@ func (h *Handler) describeCreated(t *controller.Topic, version int16, out *kmsg.
 
 func createdConfig(d *config.Described) kmsg.CreateTopicsResponseTopicConfig {
 	e := kmsg.NewCreateTopicsResponseTopicConfig()
-	e.Name, e.Value, e.ReadOnly, e.Source, e.IsSensitive = d.Key.Name, d.Value, d.ReadOnly, int8(d.Source), d.Sensitive
+	e.Name, e.Value, e.ReadOnly, e.Source, e.IsSensitive = d.Key.Name, d.Value, d.ReadOnly, int8(d.Effective), d.Sensitive
 	return e
 }

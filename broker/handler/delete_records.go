@@ -52,11 +52,10 @@ func (h *Handler) deleteRecords(ctx context.Context, c call[*kmsg.DeleteRecordsR
 func (h *Handler) deleteBelow(ctx context.Context, image *controller.Image, topic string, id int32, offset int64) kmsg.DeleteRecordsResponseTopicPartition {
 	out := kmsg.NewDeleteRecordsResponseTopicPartition()
 	out.Partition, out.LowWatermark = id, lowWatermarkUnknown
-	if controller.IsInternal(topic) {
-		out.ErrorCode = h.fail("DeleteRecords", codeInvalidTopic)
-		return out
-	}
 	p, code := h.lookup(image, topic, id)
+	if code != codeUnknownTopicOrPartition && controller.IsInternal(topic) {
+		code = codeInvalidTopic
+	}
 	if code == codeNone {
 		start, err := p.DeleteRecords(ctx, offset)
 		switch code = codeOf(err); {

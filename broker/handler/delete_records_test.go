@@ -30,6 +30,7 @@ func TestDeleteRecords(t *testing.T) {
 	b := brokertest.Start(t)
 	b.CreateTopic("compacted", 1, "cleanup.policy=compact")
 	b.CreateTopic("t", 1)
+	b.CreateTopic("__consumer_offsets", 1)
 	for range 5 {
 		mustProduce(t, b, "t", batch(t, nil, "a", "b"))
 	}
@@ -48,6 +49,7 @@ func TestDeleteRecords(t *testing.T) {
 		{"t", 1, 0, -1, kerr.UnknownTopicOrPartition.Code},
 		{"missing", 0, 0, -1, kerr.UnknownTopicOrPartition.Code},
 		{"compacted", 0, 0, -1, kerr.PolicyViolation.Code},
+		{"__consumer_offsets", 1, 0, -1, kerr.UnknownTopicOrPartition.Code},
 		{"__consumer_offsets", 0, 0, -1, kerr.InvalidTopicException.Code},
 	} {
 		for version := range int16(3) {

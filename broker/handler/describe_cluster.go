@@ -6,6 +6,7 @@ package handler
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -26,6 +27,7 @@ func (h *Handler) describeCluster(_ context.Context, c call[*kmsg.DescribeCluste
 			return resp
 		default:
 			resp.ErrorCode = h.fail("DescribeCluster", codeUnsupportedEndpointType)
+			resp.ErrorMessage = text(fmt.Sprintf("Unsupported endpoint type %d", c.req.EndpointType))
 			return resp
 		}
 	}

@@ -32,12 +32,7 @@ func (h *Handler) describeConfigs(_ context.Context, c call[*kmsg.DescribeConfig
 		if unexpected { // Kafka refuses the whole request then
 			described, code, message = nil, codeInvalidRequest, "Unexpected resource type"
 		}
-		if code != codeNone {
-			out.ErrorCode = h.fail("DescribeConfigs", code)
-			if message != "" {
-				out.ErrorMessage = text(message)
-			}
-		}
+		out.ErrorCode, out.ErrorMessage = h.fail("DescribeConfigs", code), text(message) // never null, as in Kafka
 		wanted := make(map[string]struct{}, len(r.ConfigNames))
 		for _, name := range r.ConfigNames {
 			wanted[name] = struct{}{}

@@ -9,6 +9,7 @@ package handler
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 
@@ -25,16 +26,16 @@ func (h *Handler) describeTopicPartitions(_ context.Context, c call[*kmsg.Descri
 	names, ok := describedNames(image, c.req)
 	if !ok {
 		for _, t := range c.req.Topics {
-			resp.Topics = append(resp.Topics, h.undescribed(t.Topic, codeInvalidRequest))
+			out := h.undescribed(t.Topic, codeInvalidRequest)
+			out.AuthorizedOperations = math.MinInt32
+			resp.Topics = append(resp.Topics, out)
 		}
 		return resp
 	}
-	remaining := min(int(c.req.ResponsePartitionLimit), h.config.Network.PartitionsPerRequest)
+	remaining := max(min(int(c.req.ResponsePartitionLimit), h.config.Network.PartitionsPerRequest), 1)
 	for _, name := range names {
-		if remaining <= 0 {
-			if remaining == 0 {
-				resp.NextCursor = cursorAt(name, 0)
-			}
+		if remaining == 0 {
+			resp.NextCursor = cursorAt(name, 0)
 			break
 		}
 		t, known := image.Topic(name)

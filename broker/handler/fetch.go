@@ -390,7 +390,7 @@ func (f *fetchReply) respond() (resp *wire.FetchResponse, sent []int) {
 			resp.Topics = append(resp.Topics, wire.FetchTopic{Topic: f.topics[last].name, TopicID: f.topics[last].id})
 		}
 		t := &resp.Topics[len(resp.Topics)-1]
-		t.Partitions = parts[len(parts)-1-len(t.Partitions) : len(parts)]
+		t.Partitions = parts[len(parts)-1-len(t.Partitions):]
 	}
 	from := 0
 	for i := range resp.Topics { // parts has moved while it grew
@@ -418,6 +418,7 @@ func (f *fetchReply) remember(c *cachedPartition, out *wire.FetchPartition) bool
 func (f *fetchReply) partition(p *fetchedPartition, resp *wire.FetchResponse) wire.FetchPartition {
 	out := wire.NewFetchPartition(p.id, f.h.fail("Fetch", p.code))
 	if p.code != codeNone {
+		out.AbortedNull = p.p != nil // empty, not null, for what is not found; as in Kafka, whose schema has that default
 		if p.code == codeNotLeaderOrFollower || p.code == codeFencedLeaderEpoch {
 			f.hint(p, &out, resp)
 		}
