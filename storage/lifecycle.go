@@ -143,6 +143,9 @@ func (s *Store) DeleteGroup(id GroupID) error {
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrUnknown, id)
 	}
+	if g.log != nil {
+		g.log.StopCleaning() // it takes g.save
+	}
 	g.write.Lock()
 	defer g.write.Unlock()
 	g.save.Lock()

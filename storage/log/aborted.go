@@ -133,6 +133,15 @@ func (l *Log) AbortedIn(from, to int64) []AbortedTxn {
 	return found
 }
 
+// AbortedOf is AbortedIn for the records of e from offset from on. ok is false where segments were replaced since e was read, by
+// compaction: what it dropped from the index may still be in e, which is to be read again.
+func (l *Log) AbortedOf(e *Extent, from int64) (txns []AbortedTxn, ok bool) {
+	txns = l.AbortedIn(from, e.next)
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return txns, l.mu.moved == e.moved
+}
+
 // cutAbortedLocked drops what belongs to markers at or above offset.
 func (s *segment) cutAbortedLocked(offset int64) {
 	n := sort.Search(len(s.aborted), func(i int) bool { return s.aborted[i].LastOffset >= offset })

@@ -32,6 +32,6 @@
 //
 // # Concurrency
 //
-// A Log is safe for concurrent use and starts no goroutine. Lock order: write, files, syncing, segment.loading, mu. mu is never
+// A Log is safe for concurrent use and starts no goroutine. Lock order: cleaning, write, files, syncing, segment.loading, mu. mu is never
 // held across I/O.
 package log

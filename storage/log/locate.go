@@ -76,7 +76,7 @@ func (l *Log) findLocked(offset, limit int64) (*segment, error) {
 	for i := max(0, l.segmentAtLocked(offset)); offset < limit && i < len(l.mu.segments) && l.mu.segments[i].base < limit; i++ {
 		s := l.mu.segments[i]
 		switch {
-		case !s.ready.Load() || s.lastOffset() >= offset:
+		case !s.ready.Load() || s.size > 0 && s.lastOffset() >= offset: // compaction may leave one without records
 			return s, nil
 		case s.broken != nil:
 			return nil, s.broken

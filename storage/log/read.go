@@ -15,6 +15,7 @@ type Extent struct {
 	seg    *segment
 	pos, n int64
 	next   int64
+	moved  uint64 // Log.mu.moved when it was made
 }
 
 // Len is the number of bytes; 0 = nothing to read.
@@ -160,5 +161,5 @@ func (l *Log) hand(w *window, f run) (Extent, handState) {
 			break
 		}
 	}
-	return Extent{file: w.file.retain(), seg: s, pos: f.from, n: f.to - f.from, next: f.next}, handed
+	return Extent{file: w.file.retain(), seg: s, pos: f.from, n: f.to - f.from, next: f.next, moved: w.moved}, handed
 }

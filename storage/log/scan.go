@@ -36,6 +36,7 @@ type header struct {
 	epoch     int32
 	crc       uint32
 	attribute int16
+	records   int32 // that the batch claims; set by a scan
 }
 
 func (h *header) end() int64 { return h.pos + h.length }
@@ -79,23 +80,42 @@ func (s *scanner) next() (h header, ok bool, err error) {
 	if err != nil {
 		return h, false, err
 	}
+	if h, err = parseHeader(b, headerPlace{s.f.Name(), s.pos, s.end, s.floor, s.upper}); err != nil {
+		return h, false, err
+	}
+	s.pos += h.length
+	s.floor = h.last
+	return h, true, nil
+}
+
+// headerPlace is where a header was found, and what is known about that place.
+type headerPlace struct {
+	file         string
+	pos, end     int64 // the file is believed up to end
+	floor, upper int64 // offsets must be above floor and below upper
+}
+
+// parseHeader checks what a header alone can tell. Errors: ErrCorrupt.
+func parseHeader(b []byte, p headerPlace) (h header, err error) {
+	corrupt := func(format string, args ...any) (header, error) {
+		return header{}, &CorruptError{File: p.file, Pos: p.pos, Reason: fmt.Sprintf(format, args...)}
+	}
+	if len(b) < record.HeaderLen {
+		return corrupt("%d bytes left, less than a batch header", len(b))
+	}
 	length := int64(int32(binary.BigEndian.Uint32(b[8:]))) + record.OverheadLen
 	batch := record.Batch(b)
 	switch {
 	case batch.Magic() != 2:
-		return h, false, s.corrupt("magic %d", batch.Magic())
-	case length < record.HeaderLen || length > s.end-s.pos:
-		return h, false, s.corrupt("batch of %d bytes, %d are left", length, s.end-s.pos)
-	case batch.LastOffsetDelta() < 0 || batch.BaseOffset() <= s.floor || batch.LastOffset() < batch.BaseOffset() ||
-		batch.LastOffset() >= s.upper:
-		return h, false, s.corrupt("offset %d and %d more, behind offset %d and below %d", batch.BaseOffset(), batch.LastOffsetDelta(),
-			s.floor, s.upper)
+		return corrupt("magic %d", batch.Magic())
+	case length < record.HeaderLen || length > p.end-p.pos:
+		return corrupt("batch of %d bytes, %d are left", length, p.end-p.pos)
+	case batch.LastOffsetDelta() < 0 || batch.BaseOffset() <= p.floor || batch.LastOffset() < batch.BaseOffset() ||
+		batch.LastOffset() >= p.upper:
+		return corrupt("offset %d and %d more, behind offset %d and below %d", batch.BaseOffset(), batch.LastOffsetDelta(), p.floor, p.upper)
 	}
-	h = header{pos: s.pos, length: length, base: batch.BaseOffset(), last: batch.LastOffset(), maxTs: batch.MaxTimestamp(),
-		epoch: batch.LeaderEpoch(), crc: batch.CRC(), attribute: batch.Attributes()}
-	s.pos += length
-	s.floor = h.last
-	return h, true, nil
+	return header{pos: p.pos, length: length, base: batch.BaseOffset(), last: batch.LastOffset(), maxTs: batch.MaxTimestamp(),
+		epoch: batch.LeaderEpoch(), crc: batch.CRC(), attribute: batch.Attributes(), records: batch.RecordCount()}, nil
 }
 
 // peek returns the header bytes at the position, from the buffer where they are in it.

@@ -133,8 +133,7 @@ func (r *Replacement) Of(list []Sealed) error {
 	return nil
 }
 
-// swapped are the files of a segment in the order in which they get their names. The .log comes last: as long as its .swap is
-// there the others are repeated.
+// swapped are the files of a segment.
 var swapped = [...]string{suffixAborted, suffixTime, suffixIndex, suffixLog}
 
 // finish renames the files of the replacement and unlinks those of the segments in olds that it replaces. It can be repeated at
@@ -145,14 +144,17 @@ func (r *Replacement) finish(fsys vfs.FS, dir string, olds []int64) error {
 	switch {
 	case err == nil && info.Size() != r.Size:
 		return &CorruptError{File: name + suffixSwap, Pos: info.Size(), Reason: fmt.Sprintf("%d bytes were synced", r.Size)}
-	case err == nil:
-		for _, suffix := range swapped {
-			name := fileName(dir, r.First, suffix)
-			if err := fsys.Rename(name+suffixSwap, name); err != nil && (suffix == suffixLog || !errors.Is(err, fs.ErrNotExist)) {
-				return err
-			}
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	for _, suffix := range swapped { // the others too where the .log has its name: renames reorder at power loss
+		name := fileName(dir, r.First, suffix)
+		if err := fsys.Rename(name+suffixSwap, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-	case !errors.Is(err, fs.ErrNotExist):
+	}
+	// Durable before anything else goes: unlinks reorder at power loss.
+	if err := fsys.SyncDir(dir); err != nil {
 		return err
 	}
 	for _, base := range olds {

@@ -170,6 +170,9 @@ func (l *Log) reset(start int64) error {
 	if _, err := l.removeSnapshots(func(int64) bool { return true }); err != nil {
 		return err
 	}
+	if err := l.forgetCleaned(); err != nil {
+		return err
+	}
 	fresh, err := l.newFile(start)
 	if err != nil {
 		return err

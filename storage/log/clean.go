@@ -1,0 +1,228 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/tandembroker/tandem/storage/compact"
+)
+
+// ErrSpace: there is too little free space for a compacted copy of the segments. Nothing was changed.
+var ErrSpace = errors.New("log: too little free space to compact")
+
+// CleanBound says how far compaction may go.
+type CleanBound struct {
+	// Below bounds it to segments that lie below as a whole: below the high watermark, the last stable offset, and what a restart
+	// or a Raft log entry needs as it is. The last segment is never touched.
+	Below int64
+	// LagMinMs is min.compaction.lag.ms: a segment with a younger record, and all behind it, stay; 0 = none.
+	LagMinMs int64
+	// Ages asks for Dirty.Oldest, which opens the segments.
+	Ages bool
+}
+
+// Dirty is what compaction would find.
+type Dirty struct {
+	First, Upper int64 // offsets that were not compacted yet; First = Upper: there are none
+	CleanBytes   int64 // of the segments below First
+	DirtyBytes   int64 // of those from First on, up to Upper
+	Oldest       int64 // ms: the smallest timestamp that a dirty segment begins with; -1 = none, or not asked for
+}
+
+// Ratio is the share of dirty bytes, 0 to 1. Source: Kafka's LogToClean.
+func (d *Dirty) Ratio() float64 {
+	if d.DirtyBytes == 0 {
+		return 0
+	}
+	return float64(d.DirtyBytes) / float64(d.CleanBytes+d.DirtyBytes)
+}
+
+// Dirty says what there is to compact. Errors: ErrCorrupt, I/O, ErrClosed.
+// Source: Kafka's LogCleanerManager.cleanableOffsets.
+func (l *Log) Dirty(b CleanBound) (Dirty, error) {
+	d, _, err := l.dirty(b)
+	return d, err
+}
+
+// CleanOptions is what a round of compaction goes by.
+type CleanOptions struct {
+	Bound CleanBound
+	// Map is scratch, MapBytes what it may take, MapLoad how full it may become (log.cleaner.io.buffer.load.factor; 0 = 0.9).
+	Map      *compact.Map
+	MapBytes int64
+	MapLoad  float64
+	// DeleteRetentionMs is delete.retention.ms: how long tombstones and transaction markers stay once nothing is left that they
+	// are for.
+	DeleteRetentionMs int64
+	// BufferBytes is the size of each of the two I/O buffers; 0 = 512 KiB. A larger batch makes them larger.
+	BufferBytes int
+	// ReserveBytes is what must stay free on the disk.
+	ReserveBytes int64
+	// Throttle is called with the bytes that were read or written and may wait; nil = no limit. Its error ends the round.
+	Throttle func(ctx context.Context, bytes int64) error
+	// Replace puts a finished segment in place: Group.ReplaceSegments.
+	Replace func(Replacement) error
+}
+
+// Cleaned is what a round did.
+type Cleaned struct {
+	First, End               int64 // the offsets that were taken in; below End the log is compacted
+	Keys                     int
+	BytesRead, BytesWritten  int64
+	RecordsRead, RecordsKept int64
+	NoKey                    int64 // records without a key, which were dropped
+	Unreadable               int64 // batches that could not be opened, which were kept
+	Segments, Replaced       int   // segments before; how many of them were replaced
+}
+
+// Clean does one round of compaction by Kafka's rules: of each key the last record stays, with its offset, in its batch; records
+// behind those that fit into the map stay for another round. Segments are rewritten beside the old ones, which stay in place, and
+// readable, until the new one is durable; a crash leaves either. The first offset that is left for the next round is stored in
+// cleaner-offset-checkpoint. One round at a time; it ends early, with what it has replaced in place, when ctx ends or the log is
+// closed. Errors: ctx's, ErrClosed, ErrSpace, ErrCorrupt (nothing of the damaged segment was changed), I/O; only a failure while
+// segments are replaced is ErrFailed.
+func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
+	l.cleaning.Lock()
+	defer l.cleaning.Unlock()
+	c := cleaner{l: l, ctx: ctx, o: &o, now: l.options().Now().UnixMilli()}
+	if o.BufferBytes <= 0 {
+		o.BufferBytes = 512 << 10
+	}
+	if o.MapLoad <= 0 {
+		o.MapLoad = 0.9
+	}
+	defer c.close()
+	err := c.round()
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("compact %s: %w", l.dir, err)
+	}
+	return c.done, err
+}
+
+// cleaner is one round.
+type cleaner struct {
+	l   *Log
+	ctx context.Context //nolint:containedctx // lives no longer than the call that it came with
+	o   *CleanOptions
+	now int64 // ms
+
+	dirty    Dirty
+	sources  []source
+	keepLast int64 // last offset of the batch that is never emptied; -1 = none
+	txns     *transactions
+	batches  batchReader
+	out      rewriter
+	done     Cleaned
+}
+
+// source is a segment as it was when the round began. Sealed segments do not change; they go, when retention takes them.
+type source struct {
+	seg               *segment
+	file              *sharedFile
+	base, upper, last int64 // all offsets are below upper; last = base-1 when empty
+	size, indexBytes  int64
+	timeIndexBytes    int64
+}
+
+func (c *cleaner) close() {
+	for i := range c.sources {
+		_ = c.sources[i].file.release()
+	}
+}
+
+// stopped says why the round must end, or nil.
+func (c *cleaner) stopped() error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	c.l.mu.RLock()
+	stop := c.l.mu.noCleaning
+	c.l.mu.RUnlock()
+	if stop {
+		return ErrClosed
+	}
+	return c.l.writable()
+}
+
+// moved accounts for bytes that were read or written.
+func (c *cleaner) moved(counter *int64, bytes int64) error {
+	*counter += bytes
+	if err := c.stopped(); err != nil || c.o.Throttle == nil {
+		return err
+	}
+	return c.o.Throttle(c.ctx, bytes)
+}
+
+func (c *cleaner) read(bytes int64) error { return c.moved(&c.done.BytesRead, bytes) }
+
+func (c *cleaner) round() error {
+	if err := c.stopped(); err != nil {
+		return err
+	}
+	d, segments, err := c.l.dirty(c.o.Bound)
+	if err != nil || d.DirtyBytes == 0 {
+		c.done.First, c.done.End = d.First, d.First
+		return err
+	}
+	c.dirty, c.done.First, c.done.End = d, d.First, d.First
+	if err := c.hold(segments); err != nil {
+		return err
+	}
+	end, err := c.fillMap()
+	if err != nil {
+		return err
+	}
+	c.keepLast = -1
+	n := 0
+	for ; n < len(c.sources) && c.sources[n].base < end; n++ {
+		if s := &c.sources[n]; end == d.Upper && s.size > 0 {
+			c.keepLast = s.last
+		}
+	}
+	sources := c.sources[:n]
+	c.done.Segments = n
+	c.txns = newTransactions(c.l.AbortedIn(sources[0].base, sources[n-1].upper))
+	for len(sources) > 0 {
+		n := c.l.groupLen(sources)
+		if err := c.rewrite(sources[:n]); err != nil {
+			return err
+		}
+		sources = sources[n:]
+	}
+	c.done.End = end
+	return c.l.saveCleaned(end)
+}
+
+// hold opens the segments and keeps their files. Errors: ErrCorrupt for a damaged one: what is behind the damage would be lost.
+func (c *cleaner) hold(segments []*segment) error {
+	for _, s := range segments {
+		if err := c.l.ensure(s); err != nil {
+			return err
+		}
+		c.l.mu.RLock()
+		gone, broken := s.gone, s.broken
+		if !gone && broken == nil {
+			upper, _ := c.l.upperLocked(s)
+			c.sources = append(c.sources, source{seg: s, file: s.file.retain(), base: s.base, upper: upper, last: s.lastOffset(),
+				size: s.size, indexBytes: int64(len(s.index.offsets)) * offsetEntryLen, timeIndexBytes: int64(len(s.index.times)) * timeEntryLen})
+		}
+		c.l.mu.RUnlock()
+		switch {
+		case gone:
+			return errMoved
+		case broken != nil:
+			return broken
+		}
+	}
+	return nil
+}
+
+// horizon is when what only says that something is gone may go.
+func (c *cleaner) horizon() int64 {
+	if c.o.DeleteRetentionMs > math.MaxInt64-c.now {
+		return math.MaxInt64
+	}
+	return c.now + c.o.DeleteRetentionMs
+}
