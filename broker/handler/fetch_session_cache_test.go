@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/protocol/wire"
 )
 
 // sized makes a session of so many partitions.
@@ -158,5 +160,35 @@ func TestSessionAllocations(t *testing.T) {
 	}
 	if few, many := measure(1), measure(2000); many > few+1 {
 		t.Errorf("%.0f allocations with one partition, %.0f with 2000", few, many)
+	}
+}
+
+// TestSessionAnswers: what is told in an incremental answer, of a partition of which HW 5 and log start 2 were told. Source:
+// FetchSession.CachedPartition.maybeUpdateResponseData.
+func TestSessionAnswers(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit func(*wire.FetchPartition)
+		told bool
+		hw   int64 // remembered
+	}{
+		"nothing new":        {func(*wire.FetchPartition) {}, false, 5},
+		"records":            {func(p *wire.FetchPartition) { p.RecordsBytes = 1 }, true, 5},
+		"high watermark":     {func(p *wire.FetchPartition) { p.HighWatermark = 6 }, true, 6},
+		"log start":          {func(p *wire.FetchPartition) { p.LogStartOffset = 3 }, true, 5},
+		"last stable offset": {func(p *wire.FetchPartition) { p.LastStableOffset = 4 }, false, 5},
+		"another replica":    {func(p *wire.FetchPartition) { p.PreferredReadReplica = 3 }, true, 5},
+		"diverging epoch":    {func(p *wire.FetchPartition) { p.DivergingEpoch = &wire.EpochEndOffset{} }, true, 5},
+		"an error":           {func(p *wire.FetchPartition) { p.ErrorCode = codeNotLeaderOrFollower }, true, -1},
+	} {
+		out := wire.NewFetchPartition(0, 0)
+		out.HighWatermark, out.LastStableOffset, out.LogStartOffset = 5, 5, 2
+		c.edit(&out)
+		p := cachedPartition{hw: 5, logStart: 2}
+		if told := p.answer(&out); told != c.told || p.hw != c.hw {
+			t.Errorf("%s: told %v, high watermark %d; want %v, %d", name, told, p.hw, c.told, c.hw)
+		}
+		if (name == "high watermark" || name == "log start") && p.answer(&out) {
+			t.Errorf("%s: told twice", name)
+		}
 	}
 }
