@@ -67,6 +67,13 @@ func TestDeleteRecords(t *testing.T) {
 		if o, _ := starts.Lookup("t", 0); o.Offset != want {
 			t.Errorf("earliest offset %d, want %d", o.Offset, want)
 		}
+		first, err := kadm.NewClient(b.Client()).ListOffsetsAfterMilli(b.Context(), 0, "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o, _ := first.Lookup("t", 0); o.Offset != want {
+			t.Errorf("first offset by time %d, want %d", o.Offset, want)
+		}
 		for offset, code := range map[int64]int16{want - 1: kerr.OffsetOutOfRange.Code, want: 0} {
 			got := b.Dial().Do(fetch(b, 11, "t", offset)).(*kmsg.FetchResponse).Topics[0].Partitions[0]
 			if got.ErrorCode != code || code == 0 && got.LogStartOffset != want {

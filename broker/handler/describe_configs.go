@@ -19,16 +19,25 @@ import (
 	"github.com/tandembroker/tandem/broker/controller"
 )
 
-const describeConfigsVersionType = 3
+const (
+	describeConfigsVersionType = 3
+
+	// describeBytesMax bounds an answer: a small request could otherwise ask for the whole list hundreds of thousands of times.
+	describeBytesMax = 64 << 20
+)
 
 func (h *Handler) describeConfigs(_ context.Context, c call[*kmsg.DescribeConfigsRequest]) kmsg.Response {
 	resp := kmsg.NewPtrDescribeConfigsResponse()
 	unexpected := slices.ContainsFunc(c.req.Resources, func(r kmsg.DescribeConfigsRequestResource) bool { return !knownResource(r.ResourceType) })
+	bytes := 0
 	for _, r := range c.req.Resources {
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
 		out.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
 		described, code, message := h.describeResource(r.ResourceType, r.ResourceName)
+		if bytes > describeBytesMax {
+			described, code, message = nil, codePolicyViolation, "The answer is too large. Ask for fewer resources at a time."
+		}
 		if unexpected { // Kafka refuses the whole request then
 			described, code, message = nil, codeInvalidRequest, "Unexpected resource type"
 		}
@@ -40,6 +49,7 @@ func (h *Handler) describeConfigs(_ context.Context, c call[*kmsg.DescribeConfig
 		for i := range described {
 			if _, ok := wanted[described[i].Key.Name]; ok || len(wanted) == 0 {
 				out.Configs = append(out.Configs, describedConfig(&described[i], c))
+				bytes += sizeOf(&out.Configs[len(out.Configs)-1])
 			}
 		}
 		resp.Resources = append(resp.Resources, out)
@@ -115,6 +125,16 @@ func describedConfig(d *config.Described, c call[*kmsg.DescribeConfigsRequest]) 
 		}
 	}
 	return out
+}
+
+// sizeOf is about what a config takes in memory until it is sent.
+func sizeOf(c *kmsg.DescribeConfigsResponseResourceConfig) int {
+	const each, eachSynonym = 256, 96
+	n := each + len(c.Name) + len(deref(c.Value)) + len(deref(c.Documentation))
+	for _, s := range c.ConfigSynonyms {
+		n += eachSynonym + len(s.Name) + len(deref(s.Value))
+	}
+	return n
 }
 
 // clip keeps what a client sent from coming back at length.

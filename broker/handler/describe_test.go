@@ -183,6 +183,34 @@ func TestDescribeConfigs(t *testing.T) {
 	}
 }
 
+// TestDescribeConfigsIsBounded: a request of some hundred kilobytes does not get an answer of gigabytes.
+func TestDescribeConfigsIsBounded(t *testing.T) {
+	b := brokertest.Start(t)
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.SetVersion(4)
+	req.IncludeDocumentation, req.IncludeSynonyms = true, true
+	for range 10_000 {
+		r := kmsg.NewDescribeConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeBroker, "1"
+		req.Resources = append(req.Resources, r)
+	}
+	c := b.Dial()
+	c.Send(c.Frame(req))
+	body := c.Receive()
+	if len(body) > 64<<20 {
+		t.Errorf("%d bytes", len(body))
+	}
+	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+	resp.SetVersion(4)
+	if err := resp.ReadFrom(body[5:]); err != nil {
+		t.Fatal(err)
+	}
+	last := len(resp.Resources) - 1
+	if resp.Resources[0].ErrorCode != 0 || last != 9_999 || resp.Resources[last].ErrorCode != kerr.PolicyViolation.Code {
+		t.Errorf("%d answers, first code %d, last code %d", last+1, resp.Resources[0].ErrorCode, resp.Resources[last].ErrorCode)
+	}
+}
+
 // TestDescribeDynamic: what AlterConfigs has set for brokers, with its sources, as both broker resources show it.
 func TestDescribeDynamic(t *testing.T) {
 	b := brokertest.Start(t, "message.max.bytes=4000")
