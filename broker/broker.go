@@ -159,7 +159,7 @@ func (b *Broker) openPartitions() error {
 	}
 	b.partitions, err = partition.Open(b.host, partition.Options{
 		Logger: b.logger, Now: b.opts.Now, ProducerExpiration: b.cfg.ProducerIDExpiration,
-		RetentionInterval: b.cfg.RetentionCheckInterval, Topic: b.controller.Spec,
+		RetentionInterval: b.cfg.RetentionCheckInterval, Topic: b.controller.Spec, Cleaner: cleanerOptions(b.cfg),
 	})
 	return err
 }
@@ -169,6 +169,16 @@ func (b *Broker) openPartitions() error {
 func (b *Broker) reconfigure(cfg *config.Config) {
 	b.server.SetConnectionLimits(cfg.Network.ConnectionsMax, cfg.Network.ConnectionsPerIPMax)
 	b.partitions.SetProducerExpiration(cfg.ProducerIDExpiration)
+	b.partitions.SetCleaner(cleanerOptions(cfg))
+}
+
+// cleanerOptions is what the configuration says of compaction.
+func cleanerOptions(cfg *config.Config) partition.CleanerOptions {
+	c := &cfg.Cleaner
+	return partition.CleanerOptions{
+		Disabled: !c.Enabled, Threads: c.Threads, DedupeBytes: c.DedupeBytes, LoadFactor: c.LoadFactor, BufferBytes: c.BufferBytes,
+		BytesPerSecond: c.BytesPerSecond, Backoff: c.Backoff, ReserveBytes: cfg.Storage.ReserveBytes,
+	}
 }
 
 // openServer binds the listeners before the metadata group starts, because what is bound is what it registers.

@@ -4,6 +4,7 @@ import (
 	"iter"
 
 	"github.com/tandembroker/tandem/broker/metrics"
+	"github.com/tandembroker/tandem/broker/partition"
 )
 
 // watch connects the metrics that are read when a scrape comes.
@@ -25,6 +26,14 @@ func (b *Broker) watch() {
 	count("tandem_journal_records_total", "Records written to the journal.", "", func() float64 { return float64(journal.Stats().Records) })
 	count("tandem_journal_batches_total", "Batches of records written to the journal at once.", "", func() float64 { return float64(journal.Stats().Batches) })
 	count("tandem_segment_bytes_total", "Bytes written to segments, their indexes and the other files of partitions.", "", func() float64 { return float64(b.files.Bytes()) })
+
+	cleaned := func() partition.CleanerStats { return b.partitions.CleanerStats() }
+	const compaction = "Bytes that compaction has read and written."
+	count("tandem_compaction_bytes_total", compaction, "read", func() float64 { return float64(cleaned().BytesRead) })
+	count("tandem_compaction_bytes_total", compaction, "written", func() float64 { return float64(cleaned().BytesWritten) })
+	const rounds = "Rounds of compaction, by what became of them."
+	count("tandem_compaction_rounds_total", rounds, "done", func() float64 { return float64(cleaned().Rounds) })
+	count("tandem_compaction_rounds_total", rounds, "failed", func() float64 { return float64(cleaned().Failures) })
 
 	gauge("tandem_journal_bytes", "Size of the journal, which bounds what a restart reads.", func() float64 { return float64(journal.Size()) })
 	gauge("tandem_connections", "Open connections of clients.", func() float64 { return float64(b.server.Connections()) })

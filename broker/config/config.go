@@ -33,6 +33,8 @@ type Config struct {
 	ProducerIDExpiration     time.Duration
 	ProducerIDCheckInterval  time.Duration
 
+	Cleaner Cleaner
+
 	// Topic holds the defaults of all topics.
 	Topic Topic
 
@@ -149,6 +151,7 @@ func (l *loader) build(hostname func() (string, error)) *Config {
 	if c.DefaultReplicationFactor < 1 {
 		l.fail("default.replication.factor", "must be a whole number of at least 1")
 	}
+	c.Cleaner = l.cleaner()
 	l.topicDefaults(c)
 	return c
 }

@@ -55,6 +55,7 @@ func (c *Config) With(d Dynamic) (*Config, error) {
 	}
 	n.Network.ConnectionsPerIPMax = network.ConnectionsPerIPMax
 	n.ProducerIDExpiration = milliseconds(l.integer("producer.id.expiration.ms"))
+	n.Cleaner = l.cleaner()
 	l.topicDefaults(&n)
 	if err := errors.Join(l.errs...); err != nil {
 		return nil, &DynamicError{Key: "dynamic configuration", Problem: err.Error()}

@@ -25,6 +25,8 @@ type Options struct {
 	ProducerExpiration time.Duration
 	// RetentionInterval is log.retention.check.interval.ms; 0 = 5 min.
 	RetentionInterval time.Duration
+	// Cleaner is how compaction goes.
+	Cleaner CleanerOptions
 	// Topic tells configuration and leader-epoch floor of a partition that is found in the store; nil = the zero Spec.
 	// Topic name, id and partition are filled in.
 	Topic func(Spec) Spec

@@ -50,6 +50,11 @@ type Manager struct {
 	done    chan struct{}
 	expire  atomic.Int64 // producer.id.expiration.ms, as a time.Duration
 
+	cleanerMu     sync.Mutex // guards the next two; held while compaction is stopped
+	cleaner       *cleaner   // nil = none runs
+	cleanerClosed bool
+	cleaning      cleanerShared
+
 	mu struct {
 		sync.RWMutex
 		byName map[name]*Partition
@@ -63,6 +68,7 @@ type Manager struct {
 func Open(host *raft.Host, o Options) (*Manager, error) {
 	m := &Manager{host: host, options: o.withDefaults(), done: make(chan struct{})}
 	m.mu.byName = map[name]*Partition{}
+	m.cleaning.busy, m.cleaning.later = map[*Partition]bool{}, map[*Partition]time.Time{}
 	m.SetProducerExpiration(m.options.ProducerExpiration)
 	var (
 		wg    sync.WaitGroup
@@ -98,6 +104,7 @@ func Open(host *raft.Host, o Options) (*Manager, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
 	go m.maintain(ctx) // stopped and awaited in Close
+	m.SetCleaner(m.options.Cleaner)
 	return m, nil
 }
 
@@ -230,6 +237,7 @@ func (m *Manager) Delete(_ context.Context, topicID uuid.UUID, partition int32) 
 	}
 	p.closed.Store(true)
 	p.notify()
+	defer m.forgetCleaner(p)
 	if err := m.host.Remove(p.id); err != nil && !errors.Is(err, storage.ErrUnknown) { // unknown: an earlier call got so far
 		return translate(err)
 	}
@@ -309,7 +317,7 @@ func (m *Manager) retain(ctx context.Context) {
 // SetProducerExpiration replaces Options.ProducerExpiration from the next look on.
 func (m *Manager) SetProducerExpiration(d time.Duration) { m.expire.Store(int64(d)) }
 
-// Close ends retention. The Raft groups are ended by their Host. The second Close does nothing.
+// Close ends retention and compaction. The Raft groups are ended by their Host. The second Close does nothing.
 func (m *Manager) Close() {
 	m.mu.Lock()
 	closed := m.mu.closed
@@ -318,5 +326,6 @@ func (m *Manager) Close() {
 	if !closed {
 		m.stop()
 	}
+	m.closeCleaner()
 	<-m.done
 }

@@ -73,19 +73,26 @@ func (p *Partition) Read(offset, bytesMax int64, isolation Isolation, currentEpo
 	if offset >= limit || bytesMax <= 0 && !atLeastOne {
 		return r, nil
 	}
-	extent, err := p.log.Read(offset, bytesMax, limit, atLeastOne)
-	if err != nil {
-		return r, p.readError(err)
-	}
-	if extent.Len() == 0 {
-		extent.Release()
+	for {
+		extent, err := p.log.Read(offset, bytesMax, limit, atLeastOne)
+		if err != nil {
+			return r, p.readError(err)
+		}
+		if extent.Len() == 0 {
+			extent.Release()
+			return r, nil
+		}
+		if isolation == ReadCommitted {
+			txns, ok := p.log.AbortedOf(&extent, offset)
+			if !ok { // compacted meanwhile
+				extent.Release()
+				continue
+			}
+			r.Aborted = abortedTxns(txns)
+		}
+		r.Extent = &extent
 		return r, nil
 	}
-	r.Extent = &extent
-	if isolation == ReadCommitted {
-		r.Aborted = p.abortedIn(offset, r.Extent)
-	}
-	return r, nil
 }
 
 // readError notes a damaged file once, and translates.

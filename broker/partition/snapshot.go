@@ -325,10 +325,10 @@ func (p *Partition) noteAborted(t completedTxn) {
 	}
 }
 
-// abortedIn lists the aborted transactions that overlap the records of extent.
-func (p *Partition) abortedIn(from int64, extent *log.Extent) []AbortedTxn {
+// abortedTxns is what a fetch tells of aborted transactions.
+func abortedTxns(txns []log.AbortedTxn) []AbortedTxn {
 	out := []AbortedTxn{}
-	for _, t := range p.log.AbortedIn(from, extent.Next()) {
+	for _, t := range txns {
 		out = append(out, AbortedTxn{ProducerID: t.ProducerID, FirstOffset: t.FirstOffset})
 	}
 	return out

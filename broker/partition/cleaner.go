@@ -1,0 +1,303 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/tandembroker/tandem/storage/compact"
+	"github.com/tandembroker/tandem/storage/log"
+)
+
+// CleanerOptions is how compaction goes on a broker; the zero value is Kafka's defaults. Source: Kafka's CleanerConfig.
+type CleanerOptions struct {
+	Disabled       bool          // log.cleaner.enable=false
+	Threads        int           // log.cleaner.threads; 0 = 1
+	DedupeBytes    int64         // log.cleaner.dedupe.buffer.size: the maps of all threads; 0 = 128 MiB
+	LoadFactor     float64       // log.cleaner.io.buffer.load.factor; 0 = 0.9
+	BufferBytes    int           // log.cleaner.io.buffer.size: of all threads; 0 = 512 KiB
+	BytesPerSecond float64       // log.cleaner.io.max.bytes.per.second: read and written by all threads; 0 = no limit
+	Backoff        time.Duration // log.cleaner.backoff.ms: rest when there is nothing to do; 0 = 15 s
+	ReserveBytes   int64         // what compaction leaves free on the disk
+}
+
+// cleanerThreadsMax bounds log.cleaner.threads.
+const cleanerThreadsMax = 64
+
+func (o CleanerOptions) withDefaults() CleanerOptions {
+	o.Threads = min(max(o.Threads, 1), cleanerThreadsMax)
+	if o.DedupeBytes <= 0 {
+		o.DedupeBytes = 128 << 20
+	}
+	if o.LoadFactor <= 0 {
+		o.LoadFactor = 0.9
+	}
+	if o.BufferBytes <= 0 {
+		o.BufferBytes = 512 << 10
+	}
+	if o.Backoff <= 0 {
+		o.Backoff = 15 * time.Second
+	}
+	o.ReserveBytes = max(o.ReserveBytes, 0)
+	if o.BytesPerSecond <= 0 {
+		o.BytesPerSecond = math.MaxFloat64
+	}
+	return o
+}
+
+// CleanerStats counts what compaction has done since the start.
+type CleanerStats struct {
+	Rounds, Failures         int64
+	BytesRead, BytesWritten  int64
+	RecordsRead, RecordsKept int64
+}
+
+// cleaner compacts the partitions of a Manager.
+type cleaner struct {
+	m      *Manager
+	opts   CleanerOptions
+	rate   *throttle
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// cleanerShared outlives a change of options. Its lock is a leaf.
+type cleanerShared struct {
+	sync.Mutex
+	busy  map[*Partition]bool
+	later map[*Partition]time.Time // not before; the zero time = never again in this process
+	stats CleanerStats
+}
+
+// SetCleaner replaces the options of compaction. What is under way ends first; it goes on from the segments it has replaced.
+func (m *Manager) SetCleaner(o CleanerOptions) {
+	m.cleanerMu.Lock()
+	defer m.cleanerMu.Unlock()
+	o = o.withDefaults()
+	if m.cleaner != nil && m.cleaner.opts == o || m.cleanerClosed {
+		return
+	}
+	m.stopCleanerLocked()
+	if o.Disabled {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &cleaner{m: m, opts: o, cancel: cancel, rate: &throttle{perSecond: o.BytesPerSecond, now: m.options.Now}}
+	for range o.Threads {
+		c.wg.Go(func() { c.run(ctx) }) // stopped and awaited in stopCleanerLocked
+	}
+	m.cleaner = c
+}
+
+func (m *Manager) stopCleanerLocked() {
+	if m.cleaner != nil {
+		m.cleaner.cancel()
+		m.cleaner.wg.Wait()
+		m.cleaner = nil
+	}
+}
+
+// closeCleaner ends compaction for good.
+func (m *Manager) closeCleaner() {
+	m.cleanerMu.Lock()
+	defer m.cleanerMu.Unlock()
+	m.stopCleanerLocked()
+	m.cleanerClosed = true
+}
+
+// CleanerStats says what compaction has done since the start.
+func (m *Manager) CleanerStats() CleanerStats {
+	m.cleaning.Lock()
+	defer m.cleaning.Unlock()
+	return m.cleaning.stats
+}
+
+// run compacts the filthiest partition until there is none, then rests.
+func (c *cleaner) run(ctx context.Context) {
+	var keys compact.Map
+	for {
+		for c.once(ctx, &keys) {
+			if ctx.Err() != nil {
+				return
+			}
+		}
+		keys.Release()
+		rest := time.NewTimer(c.opts.Backoff)
+		select {
+		case <-ctx.Done():
+			rest.Stop()
+			return
+		case <-rest.C:
+		}
+	}
+}
+
+// once does one round; false = there is nothing to do.
+func (c *cleaner) once(ctx context.Context, keys *compact.Map) bool {
+	p := c.take(ctx)
+	if p == nil {
+		return false
+	}
+	threads := c.opts.Threads
+	done, err := p.clean(ctx, log.CleanOptions{
+		Map: keys, MapBytes: c.opts.DedupeBytes / int64(threads), MapLoad: c.opts.LoadFactor,
+		BufferBytes: max(c.opts.BufferBytes/threads/2, 4<<10), ReserveBytes: c.opts.ReserveBytes, Throttle: c.rate.wait,
+	})
+	c.release(ctx, p, &done, err)
+	return true
+}
+
+// retryAfter is how long a partition is left alone after a failure that may pass.
+const retryAfter = 5 * time.Minute
+
+// release notes what became of the round.
+func (c *cleaner) release(ctx context.Context, p *Partition, done *log.Cleaned, err error) {
+	c.m.cleaning.Lock()
+	defer c.m.cleaning.Unlock()
+	delete(c.m.cleaning.busy, p)
+	c.noteLocked(ctx, p, done, err)
+}
+
+func (c *cleaner) noteLocked(ctx context.Context, p *Partition, done *log.Cleaned, err error) {
+	m, logger := c.m, c.m.options.Logger.With("topic", p.topic, "partition", p.id.Partition)
+	s := &m.cleaning.stats
+	s.BytesRead, s.BytesWritten = s.BytesRead+done.BytesRead, s.BytesWritten+done.BytesWritten
+	s.RecordsRead, s.RecordsKept = s.RecordsRead+done.RecordsRead, s.RecordsKept+done.RecordsKept
+	switch {
+	case err == nil:
+		s.Rounds++
+		delete(m.cleaning.later, p)
+		logger.Info("compacted", "from", done.First, "to", done.End, "keys", done.Keys, "recordsRead", done.RecordsRead,
+			"recordsKept", done.RecordsKept, "bytesRead", done.BytesRead, "bytesWritten", done.BytesWritten,
+			"segments", done.Segments, "replaced", done.Replaced)
+		if done.Unreadable > 0 || done.NoKey > 0 {
+			logger.Warn("compaction met what it cannot compact", "batchesKept", done.Unreadable, "recordsWithoutKeyDropped", done.NoKey)
+		}
+	case ctx.Err() != nil || p.closed.Load() || errors.Is(err, log.ErrClosed):
+	case errors.Is(err, log.ErrCorrupt):
+		s.Failures++
+		m.cleaning.later[p] = time.Time{}
+		logger.Error("partition is not compacted any more", "err", err)
+	default:
+		s.Failures++
+		m.cleaning.later[p] = m.options.Now().Add(retryAfter)
+		logger.Warn("compaction failed", "err", err, "retryAfter", retryAfter)
+	}
+}
+
+// take reserves the partition with the largest dirty ratio of those that are due; nil = none is.
+// Source: Kafka's LogCleanerManager.grabFilthiestCompactedLog.
+func (c *cleaner) take(ctx context.Context) *Partition {
+	m := c.m
+	var best *Partition
+	var ratio float64
+	for _, p := range m.All() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !p.config.Load().Compact || !p.Ready() || !m.mayClean(p) {
+			continue
+		}
+		r, due, err := p.dirtyRatio()
+		if err != nil {
+			m.cleaning.Lock()
+			c.noteLocked(ctx, p, &log.Cleaned{}, err)
+			m.cleaning.Unlock()
+			continue
+		}
+		if due && (best == nil || r > ratio) {
+			best, ratio = p, r
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	m.cleaning.Lock()
+	defer m.cleaning.Unlock()
+	if m.cleaning.busy[best] { // another thread was faster: there may be others
+		return nil
+	}
+	m.cleaning.busy[best] = true
+	return best
+}
+
+func (m *Manager) mayClean(p *Partition) bool {
+	m.cleaning.Lock()
+	defer m.cleaning.Unlock()
+	at, waits := m.cleaning.later[p]
+	if waits && !at.IsZero() && !m.options.Now().Before(at) {
+		delete(m.cleaning.later, p)
+		waits = false
+	}
+	return !waits && !m.cleaning.busy[p]
+}
+
+// forgetCleaner drops what is kept of a partition that is deleted.
+func (m *Manager) forgetCleaner(p *Partition) {
+	m.cleaning.Lock()
+	defer m.cleaning.Unlock()
+	delete(m.cleaning.later, p)
+}
+
+// cleanBound says how far compaction may go now: only over what is committed and decided, and what no restart reads as it was.
+func (p *Partition) cleanBound(c *Config) log.CleanBound {
+	_, hw, lso, _ := p.Offsets()
+	return log.CleanBound{Below: min(hw, lso, p.group.Storage().CompactBelow()), LagMinMs: max(c.CompactionLagMinMs, 0),
+		Ages: c.CompactionLagMaxMs < math.MaxInt64}
+}
+
+// dirtyRatio is how much of the partition is not compacted, and whether it is to be: by min.cleanable.dirty.ratio, or because a
+// record is older than max.compaction.lag.ms.
+func (p *Partition) dirtyRatio() (ratio float64, due bool, err error) {
+	c := p.config.Load()
+	d, err := p.log.Dirty(p.cleanBound(c))
+	if err != nil {
+		return 0, false, err
+	}
+	ratio = d.Ratio()
+	late := d.Oldest >= 0 && d.DirtyBytes > 0 && d.Oldest < p.manager.options.Now().UnixMilli()-c.CompactionLagMaxMs
+	return ratio, late || ratio > c.MinCleanableDirtyRatio, nil
+}
+
+// clean does one round of compaction.
+func (p *Partition) clean(ctx context.Context, o log.CleanOptions) (log.Cleaned, error) {
+	c := p.config.Load()
+	o.Bound, o.DeleteRetentionMs, o.Replace = p.cleanBound(c), c.DeleteRetentionMs, p.group.Storage().ReplaceSegments
+	return p.log.Clean(ctx, o)
+}
+
+// throttle spreads I/O over time. Safe for concurrent use.
+type throttle struct {
+	perSecond float64
+	now       func() time.Time
+	mu        struct {
+		sync.Mutex
+		free time.Time // when what was let through so far is paid for
+	}
+}
+
+// wait returns when n more bytes may pass, or ctx's error.
+func (t *throttle) wait(ctx context.Context, n int64) error {
+	cost := time.Duration(min(float64(n)/t.perSecond*float64(time.Second), float64(time.Hour)))
+	t.mu.Lock()
+	now := t.now()
+	if t.mu.free.Before(now) {
+		t.mu.free = now
+	}
+	t.mu.free = t.mu.free.Add(cost)
+	ahead := t.mu.free.Sub(now)
+	t.mu.Unlock()
+	if ahead < time.Millisecond {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(ahead)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
