@@ -38,7 +38,10 @@ func (s *Store) Checkpoint(ctx context.Context, snapshot func(context.Context, *
 	if ctx.Err() != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	return errors.Join(err, s.dropJournal())
+	if err = errors.Join(err, s.dropJournal()); s.Failed() != nil {
+		return err
+	}
+	return errors.Join(err, s.carry())
 }
 
 // saveGroups brings every dirty Raft group into meta.db.
@@ -104,23 +107,7 @@ func (s *Store) dropJournal() error {
 	if err := s.journal.TruncateFront(jc.First); err != nil {
 		return s.fatal(err)
 	}
-	s.warnOfPins(jc.First)
 	return nil
-}
-
-// warnOfPins names who keeps a journal long that no checkpoint shortens: a Raft group that is offline, or takes no snapshots.
-func (s *Store) warnOfPins(first uint64) {
-	size := s.journal.Size()
-	if size < 2*s.opts.CheckpointBytes {
-		return
-	}
-	for _, g := range s.Groups() {
-		if need := g.needs(); need != 0 && need <= first {
-			s.opts.Logger.Warn("journal kept for one Raft group", "group", g.id, "folder", g.folder, "journalBytes", size,
-				"first", first, "offline", g.Offline())
-			return
-		}
-	}
 }
 
 // keep is the first journal sequence that recovery needs, and the deleted Raft groups that meta.db may forget with it.

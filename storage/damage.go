@@ -12,7 +12,7 @@ import (
 // note remembers up to where p's records in the journal are superfluous: at an entry that the checkpoint covers, all before it
 // are, votes included, since the checkpoint was taken later.
 func (p *replay) note(rec *journal.Record) {
-	if rec.Kind == journal.Entry && rec.Index <= p.snapshotIndex() {
+	if rec.Kind == journal.Entry && !rec.Carried && rec.Index <= p.snapshotIndex() {
 		p.covered = rec.Sequence
 	}
 }
@@ -30,7 +30,7 @@ func (r *recovery) charge() {
 		err := fmt.Errorf("%w: journal file %s, byte %d: records %d to %d are damaged", ErrCorrupt, d.File, d.Pos, d.From, d.To)
 		for _, id := range d.Groups {
 			if r.groups[id] == nil && r.deleted[id] == nil {
-				r.groups[id] = newReplay(id, nil) // its creation is lost: it must not be created again, empty
+				r.groups[id] = newReplay(id, nil, r.kept) // its creation is lost: it must not be created again, empty
 			}
 		}
 		for id, p := range r.groups {

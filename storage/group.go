@@ -59,6 +59,7 @@ type Group struct {
 	dirIdx  uint16
 	log     *log.Log // nil without segments, or offline since Open
 	offline atomic.Pointer[error]
+	hurt    string // why it was offline when it was opened, where its journal records do not show it; immutable then
 
 	write struct { // held across I/O: it orders the appends
 		sync.Mutex

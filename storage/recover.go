@@ -24,6 +24,7 @@ type recovery struct {
 	store   *Store
 	journal *journal.Recovery
 	mark    uint64
+	kept    uint64 // first sequence that is kept of the journal
 	groups  map[GroupID]*replay
 	deleted map[GroupID]*deletion
 	folders []map[string]bool // per log dir: what is there
@@ -51,7 +52,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.journal = j
-	r := &recovery{store: s, journal: found, mark: max(found.Mark, jc.Mark), groups: map[GroupID]*replay{}, deleted: map[GroupID]*deletion{}}
+	r := &recovery{store: s, journal: found, mark: max(found.Mark, jc.Mark), kept: max(jc.First, 1), groups: map[GroupID]*replay{}, deleted: map[GroupID]*deletion{}}
 	if err := r.load(); err != nil {
 		return err
 	}
@@ -80,11 +81,11 @@ func (r *recovery) load() error {
 		return err
 	}
 	for id, cp := range rows {
-		r.groups[id] = newReplay(id, cp)
+		r.groups[id] = newReplay(id, cp, r.kept)
 	}
 	for id, err := range bad {
-		g := newReplay(id, nil)
-		g.exists, g.hurt = true, err
+		g := newReplay(id, nil, r.kept)
+		g.exists, g.hurt, g.row = true, err, err
 		r.groups[id] = g
 	}
 	return nil
@@ -101,13 +102,16 @@ func (r *recovery) replay() error {
 		}
 		g := r.groups[rec.Group]
 		if g == nil {
-			g = newReplay(rec.Group, nil)
+			g = newReplay(rec.Group, nil, r.kept)
 			r.groups[rec.Group] = g
 		}
 		g.note(rec)
 		bornAt := g.bornAt
 		if err := g.add(rec); err != nil {
 			return fmt.Errorf("storage: journal record %d of %s: %w", rec.Sequence, rec.Group, err)
+		}
+		if rec.Carried {
+			continue // counts at the end of the copies, of which none is a deletion
 		}
 		switch rec.Kind {
 		case journal.Deleted:
@@ -132,11 +136,13 @@ func (r *recovery) replay() error {
 			}
 			continue
 		}
-		if len(g.entries) == 0 && g.vote == (Vote{}) {
+		if len(g.entries) == 0 && g.vote == (Vote{}) && g.hurt == nil {
 			delete(r.groups, id) // deleted, or known from stale records only
 			continue
 		}
-		g.hurt = errors.Join(g.hurt, fmt.Errorf("%w: journal record %d is of a Raft group that nobody created", ErrCorrupt, g.first))
+		if g.hurt == nil {
+			g.hurt = fmt.Errorf("%w: journal record %d is of a Raft group that nobody created", ErrCorrupt, g.first)
+		}
 	}
 	return nil
 }
@@ -258,7 +264,7 @@ func (r *recovery) openGroup(p *replay) (*Group, error) {
 		err = r.recoverEntries(g, p)
 	}
 	if err != nil {
-		g.mu.pin = p.first
+		g.mu.pin, g.hurt = p.first, p.reason()
 		if g.log != nil {
 			_ = g.log.Close()
 			g.log = nil
@@ -401,7 +407,8 @@ func (r *recovery) void(g *Group, p *replay, k int) error {
 	rec := &p.entries[k]
 	where := fmt.Sprintf("%s, byte %d", path.Join(g.dir.path, p.folder, fmt.Sprintf("%020d.log", rec.Segment)), rec.Pos)
 	for i := k; i < len(p.entries); i++ {
-		if e := &p.entries[i]; e.Class == entry.Synced && e.Sequence <= r.mark {
+		// What was carried was there before, whatever the mark is: copies above it may replace records below.
+		if e := &p.entries[i]; e.Class == entry.Synced && (e.Sequence <= r.mark || e.Carried) {
 			return fmt.Errorf("%w: %s: the payload of index %d (%d bytes) is damaged, index %d is below the mark %d",
 				ErrCorrupt, where, rec.Index, rec.PayloadLength, e.Index, r.mark)
 		}

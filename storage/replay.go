@@ -27,10 +27,15 @@ type replay struct {
 	first   uint64 // its first record in the journal
 	covered uint64 // record up to which the checkpoint makes its records superfluous
 	hurt    error  // why the group cannot be trusted
+	row     error  // the part of hurt that is about its row in meta.db
+
+	kept   uint64           // first sequence that is kept of the journal
+	copies []journal.Record // carried, without their end yet
 }
 
-func newReplay(id GroupID, cp *meta.GroupCheckpoint) *replay {
-	r := &replay{id: id, cp: cp}
+// newReplay begins with the checkpoint; kept is the first sequence that is kept of the journal.
+func newReplay(id GroupID, cp *meta.GroupCheckpoint, kept uint64) *replay {
+	r := &replay{id: id, cp: cp, kept: kept}
 	if cp != nil {
 		r.exists, r.folder, r.dir, r.start = true, cp.Folder, cp.LogDir, cp.LogStart
 		r.vote = Vote{Term: cp.CurrentTerm, VotedTerm: cp.VotedTerm, Candidate: cp.Candidate}
@@ -51,6 +56,19 @@ func (r *replay) add(rec *journal.Record) error {
 	if r.first == 0 {
 		r.first = rec.Sequence
 	}
+	if rec.Carried {
+		r.copies = append(r.copies, *rec)
+		return nil
+	}
+	if rec.Kind == journal.CarryEnd {
+		return r.carried(rec)
+	}
+	r.copies = nil // of a copy that a crash cut short: the old records are there
+	return r.apply(rec)
+}
+
+// apply takes a record, or a copy of one in its turn.
+func (r *replay) apply(rec *journal.Record) error {
 	switch rec.Kind {
 	case journal.Created:
 		if r.exists { // the checkpoint is newer than the record
@@ -63,9 +81,9 @@ func (r *replay) add(rec *journal.Record) error {
 		if folder != "" && !validFolder(folder) {
 			return fmt.Errorf("%w: folder %q", ErrCorrupt, folder)
 		}
-		*r = replay{id: r.id, exists: true, bornAt: rec.Sequence, folder: folder, dir: dir, start: start, first: rec.Sequence}
+		*r = replay{id: r.id, kept: r.kept, exists: true, bornAt: rec.Sequence, folder: folder, dir: dir, start: start, first: rec.Sequence}
 	case journal.Deleted:
-		*r = replay{id: r.id, folder: r.folder, dir: r.dir}
+		*r = replay{id: r.id, kept: r.kept, folder: r.folder, dir: r.dir}
 	case journal.Entry:
 		r.addEntry(rec)
 	case journal.DeleteRange, journal.Dropped:
@@ -86,6 +104,55 @@ func (r *replay) add(rec *journal.Record) error {
 		}
 	}
 	return nil
+}
+
+// carriedError is why a Raft group was offline when its records were carried to the head of the journal.
+type carriedError struct{ reason string }
+
+func (e *carriedError) Error() string { return e.reason }
+func (e *carriedError) Unwrap() error { return ErrCorrupt }
+
+// carried begins again with the copies in front of their end, as if nothing had been in the journal before.
+func (r *replay) carried(rec *journal.Record) error {
+	end, err := rec.CarriedEnd()
+	if err != nil {
+		return err
+	}
+	first := rec.Sequence
+	if len(r.copies) > 0 {
+		first = r.copies[0].Sequence
+	}
+	fresh := newReplay(r.id, r.cp, r.kept)
+	fresh.exists = fresh.exists || r.row != nil
+	for i := range r.copies {
+		if err := fresh.apply(&r.copies[i]); err != nil {
+			return err
+		}
+	}
+	switch { // a reason that was carried has in it what the copies show
+	case end.Hurt != "":
+		fresh.hurt = &carriedError{end.Hurt}
+	case !end.Whole(len(r.copies), r.kept):
+		fresh.hurt = errors.Join(fresh.hurt, fmt.Errorf("%w: journal record %d ends %d copies, found were %d", ErrCorrupt, rec.Sequence,
+			end.Count, len(r.copies)))
+	}
+	if r.row != nil {
+		fresh.hurt = r.row
+	}
+	fresh.first, fresh.covered, fresh.row = first, rec.Sequence, r.row
+	*r = *fresh
+	return nil
+}
+
+// reason is what has to be carried of hurt with the group's records, which do not show it by themselves.
+func (r *replay) reason() string {
+	switch {
+	case r.row != nil:
+		return "its row in meta.db is damaged" // and stays so
+	case r.hurt != nil:
+		return r.hurt.Error()
+	}
+	return ""
 }
 
 // addEntry keeps an entry above the snapshot. What does not follow is kept as well: the first records of a truncated journal
@@ -114,6 +181,9 @@ func (r *replay) cut(from uint64) {
 
 // finish checks that the surviving entries follow the checkpoint and each other.
 func (r *replay) finish() {
+	if r.hurt != nil {
+		return // and stays so: what else its records show is not added to the reason with each start
+	}
 	index, term := r.snapshotIndex(), uint64(0)
 	if r.cp != nil {
 		term = r.cp.SnapshotTerm

@@ -37,6 +37,7 @@ type Store struct {
 	journalBytes  atomic.Int64  // written since the last checkpoint began
 	payloadBytes  atomic.Int64  // the same, by reference
 	checkpointing sync.Mutex
+	carried       int64 // bytes that the last carry copied; under checkpointing
 	failed        atomic.Pointer[error]
 
 	stop chan struct{} // closed by Close; ends watch

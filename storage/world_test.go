@@ -27,6 +27,8 @@ type world struct {
 	meta  []byte // nil = not made yet
 	model model
 	how   string // where it was taken
+
+	checkpointBytes int64 // Options.CheckpointBytes
 }
 
 const worldData = "/data"
@@ -107,7 +109,7 @@ func (w *world) start(dir string) (*Store, error) {
 	return Open(Options{
 		FS: w.mem, Dirs: []string{worldData}, MetaDir: dir, NodeID: 1, ClusterID: "crash",
 		InlineMax: 600, JournalSegmentBytes: 6 << 10, MarkInterval: time.Hour, ReserveBytes: -1, BallastBytes: -1,
-		CheckpointInterval: time.Hour, SpaceInterval: time.Hour, MetaNoSync: true,
+		CheckpointBytes: w.checkpointBytes, CheckpointInterval: time.Hour, SpaceInterval: time.Hour, MetaNoSync: true,
 		Now:       func() time.Time { return time.UnixMilli(1000) },
 		journalFS: journalIn{w.mem, dir}, journalLibrary: func(string) (journal.Library, error) { return openMemLibrary(w.mem)("/journal") },
 	})

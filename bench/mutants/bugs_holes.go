@@ -27,4 +27,39 @@ var holeBugs = []bug{
 		old: "return r.cp.Replacing.finish(r.l.fsys, r.l.dir, bases)", new: "return nil",
 		pkg: "storage", test: "TestPowerLossDuringReplacement",
 	},
+	{
+		name: "journal dropped although a group needs it carried", file: "storage/carry.go",
+		old: "g.moveRecords(carried[i].First)", new: "g.moveRecords(carried[i].First + 1)",
+		pkg: "storage", test: "TestPowerLossWhileCarrying",
+	},
+	{
+		name: "copies count without their end", file: "storage/replay.go",
+		old: "\tif rec.Carried {\n", new: "\tif rec.Carried && r.cp == nil {\n",
+		pkg: "storage", test: "TestPowerLossWhileCarrying",
+	},
+	{
+		name: "carried payloads voided as if never promised", file: "storage/recover.go",
+		old: "(e.Sequence <= r.mark || e.Carried)", new: "e.Sequence <= r.mark",
+		pkg: "storage", test: "TestPowerLossWhileCarrying",
+	},
+	{
+		name: "reason of damage not carried", file: "storage/carry.go",
+		old: "Hurt: g.hurt}", new: "}",
+		pkg: "storage", test: "TestDamagedGroupDoesNotPinTheJournal",
+	},
+	{
+		name: "stuck group pins the journal", file: "storage/checkpoint.go",
+		old: "return errors.Join(err, s.carry())", new: "return err",
+		pkg: "storage", test: "TestStuckGroupDoesNotPinTheJournal",
+	},
+	{
+		name: "rest of older copies taken for damage", file: "storage/journal/carry.go",
+		old: "return uint64(found) == e.Count || e.First < from && uint64(found) < e.Count", new: "return uint64(found) == e.Count",
+		pkg: "storage", test: "TestStuckGroupDoesNotPinTheJournal",
+	},
+	{
+		name: "group with a lost record carried as whole", file: "storage/journal/carry.go",
+		old: "if c.Hurt == \"\" && l.broken != nil {", new: "if c.Hurt == \"\" && l == nil {",
+		pkg: "storage/journal", test: "TestCarryRefusesAHole",
+	},
 }

@@ -307,7 +307,7 @@ var storeBugs = []bug{
 	},
 	{
 		name: "deleted group resurrected", file: "storage/replay.go",
-		old: "*r = replay{id: r.id, folder: r.folder, dir: r.dir}", new: "*r = replay{id: r.id, folder: r.folder, dir: r.dir, cp: r.cp, exists: r.cp != nil}",
+		old: "*r = replay{id: r.id, kept: r.kept, folder: r.folder, dir: r.dir}", new: "*r = replay{id: r.id, folder: r.folder, dir: r.dir, cp: r.cp, exists: r.cp != nil}",
 		pkg: "storage", test: "TestDeletedGroupStaysDeletedAfterPowerLoss",
 	},
 	{

@@ -13,24 +13,27 @@ import (
 type Kind uint8
 
 const (
-	Entry        Kind = 1 // a Raft log entry
-	Vote         Kind = 2 // term and vote of a Raft group
-	DeleteRange  Kind = 3 // a suffix of the Raft log is replaced
-	Mark         Kind = 4 // nothing but the mark in the header
-	Dropped      Kind = 5 // recovery voided a suffix of the Raft log
-	VoidPayloads Kind = 6 // format level 2; this binary refuses to start on it
-	Reset        Kind = 7 // the Raft log restarts above a snapshot
-	Created      Kind = 8 // the Raft group exists from here on
-	Deleted      Kind = 9 // the Raft group and its data are gone
+	Entry        Kind = 1  // a Raft log entry
+	Vote         Kind = 2  // term and vote of a Raft group
+	DeleteRange  Kind = 3  // a suffix of the Raft log is replaced
+	Mark         Kind = 4  // nothing but the mark in the header
+	Dropped      Kind = 5  // recovery voided a suffix of the Raft log
+	VoidPayloads Kind = 6  // format level 2; this binary refuses to start on it
+	Reset        Kind = 7  // the Raft log restarts above a snapshot
+	Created      Kind = 8  // the Raft group exists from here on
+	Deleted      Kind = 9  // the Raft group and its data are gone
+	Carry        Kind = 10 // a copy of an earlier record; Recovery returns it under that one's kind, with Carried set
+	CarryEnd     Kind = 11 // the copies in front of it replace all that the Raft group had before
 )
 
 // MaySkip marks a kind that an older binary may pass over.
 const MaySkip Kind = 0x80
 
-func (k Kind) known() bool { return k >= Entry && k <= Deleted && k != VoidPayloads }
+func (k Kind) known() bool { return k >= Entry && k <= CarryEnd && k != VoidPayloads }
 
 func (k Kind) String() string {
-	names := [...]string{"kind 0", "entry", "vote", "delete range", "mark", "dropped", "void payloads", "reset", "created", "deleted"}
+	names := [...]string{"kind 0", "entry", "vote", "delete range", "mark", "dropped", "void payloads", "reset", "created", "deleted",
+		"carried", "carried end"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -67,8 +70,10 @@ type Record struct {
 	Sequence     uint64
 	PrevIndex    uint64 // last index of the Raft group before this record, as far as the journal knows; 0 = none
 	PrevSequence uint64 // sequence of the Raft group's record before; 0 = none
+	Carried      bool   // a copy, which counts only with the CarryEnd behind it
 
-	at location
+	at     location
+	inline uint32 // kind Carry: where the inline payload begins in Body; 0 = none
 }
 
 // location is where recovery found a record.
@@ -189,6 +194,12 @@ func (r *Record) checkBody() error {
 		if len(r.Body) != 16 || binary.BigEndian.Uint64(r.Body) != r.Index || binary.BigEndian.Uint64(r.Body[8:]) != r.Term {
 			err = r.badBody()
 		}
+	case Carry:
+		if len(r.Body) < carriedPrefix || !mayBeCarried(Kind(r.Body[0])) {
+			err = r.badBody()
+		}
+	case CarryEnd:
+		_, err = r.CarriedEnd()
 	case Mark, Deleted:
 		if len(r.Body) != 0 {
 			err = r.badBody()
@@ -225,7 +236,7 @@ func (r *Record) check() error {
 func appendRecord(dst []byte, r *Record, h *header) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, HeaderLen)...)
-	h.kind, h.class, h.logType, h.group, h.index, h.term, h.inline = r.Kind, r.Class, r.LogType, r.Group, r.Index, r.Term, 0
+	h.kind, h.class, h.logType, h.group, h.index, h.term, h.inline = r.Kind, r.Class, r.LogType, r.Group, r.Index, r.Term, r.inline
 	if r.Kind == Entry {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(r.Data)))
 		dst = append(dst, byte(r.Placement), 0, 0, 0)
@@ -252,6 +263,9 @@ func appendRecord(dst []byte, r *Record, h *header) []byte {
 func (r *Record) decode(h *header, body []byte) error {
 	*r = Record{Kind: h.kind, Class: h.class, LogType: h.logType, Group: h.group, Index: h.index, Term: h.term,
 		Sequence: h.sequence, PrevIndex: h.prevIndex, PrevSequence: h.prevSequence}
+	if h.kind == Carry {
+		return r.decodeCarried(h, body)
+	}
 	if h.kind != Entry {
 		r.Body = body
 		return r.checkBody()
