@@ -47,7 +47,7 @@ func (c *Config) DescribeBroker() []Described {
 		}
 		d := Described{Key: k, Source: Default, ReadOnly: !k.Dynamic, Sensitive: k.Type == Password}
 		if v, ok := c.values[name]; ok {
-			d.Value = shown(k, strings.TrimSpace(v.text))
+			d.Value = shown(k, k.canonical(v.text))
 		} else if !k.Null {
 			d.Value = shown(k, k.Default)
 		}
@@ -130,13 +130,13 @@ func (c *Config) DescribeTopic(overrides map[string]string) []Described {
 		d := Described{Key: k, Source: Default, Effective: Default, Sensitive: k.Type == Password}
 		text, null, from := topicDefault(k, c.values)
 		if !null {
-			d.Value = shown(k, text)
+			d.Value = shown(k, k.canonical(text))
 		}
 		if from != "" {
 			d.Effective = c.values[from].origin.source()
 		}
 		if v, ok := overrides[name]; ok {
-			d.Value, d.Effective = shown(k, v), DynamicTopic
+			d.Value, d.Effective = shown(k, k.canonical(v)), DynamicTopic
 			d.Synonyms = append(d.Synonyms, Value{name, d.Value, DynamicTopic})
 		}
 		if len(k.Synonyms) > 0 { // the first only; see family

@@ -111,6 +111,12 @@ func TestDescribeSources(t *testing.T) {
 			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3"},
 		{find(c.DescribeTopic(map[string]string{"retention.ms": "1"}), "retention.ms"), DynamicTopic,
 			"1 retention.ms=1/1 log.retention.ms=8000/2 log.retention.ms=7000/3"},
+		{find(c.DescribeTopic(map[string]string{"cleanup.policy": " delete, compact,delete"}), "cleanup.policy"), DynamicTopic,
+			"delete,compact cleanup.policy=delete,compact/1 log.cleanup.policy=delete/5"},
+		{find(c.DescribeTopic(map[string]string{"min.cleanable.dirty.ratio": "1"}), "min.cleanable.dirty.ratio"), DynamicTopic,
+			"1.0 min.cleanable.dirty.ratio=1.0/1 log.cleaner.min.cleanable.ratio=0.5/5"},
+		{find(c.DescribeTopic(map[string]string{"preallocate": "TRUE"}), "preallocate"), DynamicTopic,
+			"true preallocate=true/1 log.preallocate=false/5"},
 		{find(c.DescribeBroker(), "sasl.jaas.config"), DynamicBroker, "null sasl.jaas.config=null/2"},
 		{find(c.DescribeTopic(nil), "preallocate"), Default, "false log.preallocate=false/5"},
 	} {

@@ -157,6 +157,32 @@ func SplitList(value string) []string {
 	return items
 }
 
+// canonical is how Kafka shows a value that it has read: without blanks, elements of a list once. value must have been checked.
+func (k *Key) canonical(value string) string {
+	value = strings.TrimSpace(value)
+	switch k.Type {
+	case Boolean:
+		return strings.ToLower(value)
+	case List:
+		var items []string
+		for _, item := range SplitList(value) {
+			if !slices.Contains(items, item) {
+				items = append(items, item)
+			}
+		}
+		return strings.Join(items, ",")
+	case Double:
+		if f, err := strconv.ParseFloat(value, 64); err == nil && math.Abs(f) < 1e7 && (f == 0 || math.Abs(f) >= 1e-3) {
+			text := strconv.FormatFloat(f, 'f', -1, 64)
+			if !strings.Contains(text, ".") {
+				text += ".0"
+			}
+			return text
+		}
+	}
+	return value
+}
+
 // sameValue tells whether two values mean the same to the key.
 func (k *Key) sameValue(a, b string) bool {
 	switch k.Type {

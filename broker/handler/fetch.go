@@ -19,6 +19,7 @@ package handler
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -378,7 +379,7 @@ func (f *fetchReply) respond() (resp *wire.FetchResponse, sent []int) {
 		resp.Topics = make([]wire.FetchTopic, 0, len(f.topics))
 	}
 	last := -1
-	for i := range f.parts {
+	for i := range f.answerOrder() {
 		p := &f.parts[i]
 		out := f.partition(p, resp)
 		if p.cached != nil && !f.remember(p.cached, &out) {
@@ -401,10 +402,47 @@ func (f *fetchReply) respond() (resp *wire.FetchResponse, sent []int) {
 	return resp, sent
 }
 
+// answerOrder gives the indexes of the parts in the order in which they are answered: behind the rest comes what is not found,
+// first by its topic's id, then by name, as in Kafka.
+func (f *fetchReply) answerOrder() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		var late [3]int
+		for i := range f.parts {
+			rank := f.parts[i].notFound()
+			late[rank]++
+			if rank == 0 && !yield(i) {
+				return
+			}
+		}
+		for rank := 1; rank < len(late); rank++ {
+			for i := range f.parts {
+				if late[rank] > 0 && f.parts[i].notFound() == rank && !yield(i) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// notFound is 1 for an unknown topic id, 2 for an unknown name or partition, 0 for what exists.
+func (p *fetchedPartition) notFound() int {
+	switch {
+	case p.p != nil:
+		return 0
+	case p.code == codeUnknownTopicID:
+		return 1
+	case p.code == codeUnknownTopicOrPartition:
+		return 2
+	}
+	return 0
+}
+
 // remember notes an answer in the session; false = it need not be sent. In the answer to a full request everything is.
 func (f *fetchReply) remember(c *cachedPartition, out *wire.FetchPartition) bool {
 	changed := c.answer(out)
-	if f.expected == 0 {
+	if f.expected == 0 { // the session begins in the order of its first answer
+		unlink(c)
+		f.session.linkLocked(c)
 		return true
 	}
 	if out.RecordsBytes > 0 { // others come first next time
@@ -418,7 +456,7 @@ func (f *fetchReply) remember(c *cachedPartition, out *wire.FetchPartition) bool
 func (f *fetchReply) partition(p *fetchedPartition, resp *wire.FetchResponse) wire.FetchPartition {
 	out := wire.NewFetchPartition(p.id, f.h.fail("Fetch", p.code))
 	if p.code != codeNone {
-		out.AbortedNull = p.p != nil // empty, not null, for what is not found; as in Kafka, whose schema has that default
+		out.AbortedNull = p.notFound() == 0 // empty, not null, for what is not found; as in Kafka, whose schema has that default
 		if p.code == codeNotLeaderOrFollower || p.code == codeFencedLeaderEpoch {
 			f.hint(p, &out, resp)
 		}
