@@ -170,12 +170,15 @@ func (r *produceReply) Ready() bool {
 
 // Wait implements server.Reply. acks=0 waits too, for the leader's log, though its client does not: an error must still close
 // the connection, and what a client has in flight must be bounded. The request's timeout is for acks=all only, as in Kafka.
-func (r *produceReply) Wait(ctx context.Context) {
-	var late <-chan time.Time
-	if r.acks == acksAll {
+func (r *produceReply) Wait(ctx context.Context) { r.WaitUntil(ctx, nil) }
+
+// WaitUntil implements server.SoonReply.
+func (r *produceReply) WaitUntil(ctx context.Context, late <-chan time.Time) bool {
+	var timeout <-chan time.Time
+	if r.acks == acksAll && !r.Ready() {
 		timer := time.NewTimer(r.timeout - r.h.now().Sub(r.arrived))
 		defer timer.Stop()
-		late = timer.C
+		timeout = timer.C
 	}
 	for i := range r.topics {
 		for j := range r.topics[i].partitions {
@@ -191,14 +194,17 @@ func (r *produceReply) Wait(ctx context.Context) {
 			select {
 			case <-r.settled(a):
 			case <-late:
+				return false
+			case <-timeout:
 				r.expired = true
-				return
+				return true
 			case <-ctx.Done():
 				r.expired = true
-				return
+				return true
 			}
 		}
 	}
+	return true
 }
 
 func closed(c <-chan struct{}) bool {

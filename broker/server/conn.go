@@ -41,8 +41,10 @@ type conn struct {
 	out      *Writer // the reader's while the queue is idle, else the writer's
 	ctx      context.Context
 	cancel   context.CancelFunc
-	queue    *pipeline     // nil before the first pipelined request
+	queue    *pipeline     // nil until an answer is left to the writer
 	written  chan struct{} // closed when the writer has ended
+	several  bool          // the client has been seen with more than one request in flight
+	late     *time.Timer   // of finishSoon; nil before the first
 
 	// What the request in work holds, until letGo.
 	frame    *wire.Buffer
@@ -131,8 +133,7 @@ func (c *conn) next() error {
 		return err
 	}
 	if pipelined {
-		c.start(r)
-		return nil
+		return c.start(r)
 	}
 	return c.answer(r)
 }
@@ -220,12 +221,7 @@ func (c *conn) header(frame *wire.Buffer) (*Request, error) {
 // before decode, so that nothing is reserved for decoding meanwhile.
 func (c *conn) await(pipelined bool, reserved int64) error {
 	if c.queue == nil {
-		if !pipelined {
-			return nil
-		}
-		c.queue = newPipeline(c.server.opts.PipelineMax, c.server.opts.PipelineBytesMax)
-		c.written = make(chan struct{})
-		go c.write() // ended by queue.close, awaited in run
+		return nil
 	}
 	if pipelined && !c.queue.waitRoom(reserved) || !pipelined && !c.queue.waitIdle() {
 		return errFailed
@@ -261,17 +257,59 @@ const keyAPIVersions = 18
 // errFailed says that the writer has already said why.
 var errFailed = errors.New("connection failed")
 
-// start handles a pipelined request; its answer, now queued, takes over the reservation for the frame.
-func (c *conn) start(r *Request) {
+// start handles a pipelined request and answers it, or leaves that to the writer, so that the next one can be read.
+func (c *conn) start(r *Request) error {
 	reply := c.server.handler.Handle(c.ctx, r)
+	c.several = c.several || c.reader.Buffered() > 0
+	if !c.several && (c.queue == nil || c.queue.idle()) {
+		c.releaseDecoded()
+		if done, err := c.finishSoon(r, reply); done {
+			return err
+		}
+	}
+	if c.queue == nil {
+		c.queue = newPipeline(c.server.opts.PipelineMax, c.server.opts.PipelineBytesMax)
+		c.written = make(chan struct{})
+		go c.write() // ended by queue.close, awaited in run
+	}
 	c.queue.put(pending{reply: reply, api: apiName(r.Header.Key), arrived: r.Arrived, reserved: c.reserved})
-	c.reserved = 0
+	c.reserved = 0 // the answer, now queued, takes over the reservation for the frame
+	return nil
+}
+
+// latePatience is how long the reader waits for an answer before it leaves it to the writer.
+const latePatience = 5 * time.Millisecond
+
+// finishSoon answers a request from the reader's goroutine if that can be done soon: it spares a client that waits for each
+// answer two changes of goroutine. done is false where nothing has been sent yet.
+func (c *conn) finishSoon(r *Request, reply Reply) (done bool, err error) {
+	soon, ok := reply.(SoonReply)
+	if !ok {
+		return false, nil
+	}
+	if c.late == nil {
+		c.late = time.NewTimer(latePatience)
+	} else {
+		c.late.Reset(latePatience)
+	}
+	ready := soon.WaitUntil(c.ctx, c.late.C)
+	c.late.Stop()
+	if !ready {
+		return false, nil
+	}
+	c.several = c.out.inputWaits() // the next request has come before this one's answer
+	return true, c.finish(r, reply)
 }
 
 // answer handles a request that is served strictly after all earlier ones, and sends its answer. A long poll holds no frame.
 func (c *conn) answer(r *Request) error {
 	reply := c.server.handler.Handle(c.ctx, r)
 	c.releaseFrame()
+	return c.finish(r, reply)
+}
+
+// finish waits for an answer that nothing is in front of, and sends it.
+func (c *conn) finish(r *Request, reply Reply) error {
 	defer reply.Done()
 	reply.Wait(c.ctx)
 	if err := reply.Send(c.out); err != nil {

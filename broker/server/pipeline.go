@@ -56,6 +56,13 @@ func (q *pipeline) waitIdle() bool {
 	return !q.mu.failed
 }
 
+// idle says whether everything is answered and sent.
+func (q *pipeline) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.count == 0
+}
+
 func (q *pipeline) put(p pending) {
 	q.mu.Lock()
 	q.mu.queue = append(q.mu.queue, p)

@@ -63,6 +63,13 @@ type Reply interface {
 	Done()
 }
 
+// SoonReply is the Reply of a pipelined request that is often ready soon.
+type SoonReply interface {
+	Reply
+	// WaitUntil is Wait that gives up at late: it returns false then, and nothing has changed.
+	WaitUntil(ctx context.Context, late <-chan time.Time) bool
+}
+
 // Respond is the Reply that sends resp in the version of the request.
 func Respond(h wire.RequestHeader, resp kmsg.Response) Reply {
 	return response{correlationID: h.CorrelationID, version: h.Version, body: resp}

@@ -20,6 +20,7 @@ type socket struct {
 	withFile     func(in uintptr)
 	sendfileOnce func(out uintptr) bool
 	sendmsgOnce  func(out uintptr) bool
+	askInput     func(in uintptr)
 
 	call struct {
 		in    int
@@ -49,6 +50,7 @@ func newFileSender(conn net.Conn) fileSender {
 	}
 	s.sendfileOnce = s.sendfile
 	s.sendmsgOnce = s.sendmsg
+	s.askInput = func(in uintptr) { s.call.n, s.call.err = unix.IoctlGetInt(int(in), unix.TIOCINQ) }
 	return s
 }
 
@@ -116,4 +118,10 @@ func (s *socket) sendmsg(out uintptr) (done bool) {
 			return !errors.Is(c.err, unix.EAGAIN)
 		}
 	}
+}
+
+// inputWaits implements fileSender.
+func (s *socket) inputWaits() bool {
+	err := s.raw.Control(s.askInput)
+	return err != nil || s.call.err != nil || s.call.n > 0
 }

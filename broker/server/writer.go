@@ -78,6 +78,9 @@ func (w *Writer) File(f vfs.File, pos, n int64) error {
 	return w.copyFile(f, pos, n)
 }
 
+// inputWaits says whether the client has sent bytes that nobody has read; true where that cannot be seen.
+func (w *Writer) inputWaits() bool { return w.files == nil || w.files.inputWaits() }
+
 // Flush sends what is buffered.
 func (w *Writer) Flush() error {
 	if w.err != nil {
@@ -183,9 +186,10 @@ func (w *Writer) fail(err error) error {
 
 // fileSender is what sendfile needs of a platform. send moves up to n bytes and returns how many; ok is false when f has no
 // descriptor. forget lets go of the file between answers. writeMore writes b and tells the kernel that more follows, so that
-// both leave in one segment.
+// both leave in one segment. inputWaits says whether there is something to read.
 type fileSender interface {
 	send(f vfs.File, pos, n int64) (sent int64, ok bool, err error)
 	forget()
 	writeMore(b []byte) (int, error)
+	inputWaits() bool
 }
