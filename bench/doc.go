@@ -6,6 +6,7 @@
 //	go run ./bench cached     -bin /tmp/tandem -dir /data   the same with write.caching=true, against receive + CRC + write
 //	go run ./bench partitions -bin /tmp/tandem -dir /data   100 partitions of 1 KiB batches, against 100 files
 //	go run ./bench fetch      -bin /tmp/tandem -dir /data   cached data, against sendfile
+//	go run ./bench compaction -bin /tmp/tandem -dir /data   compaction, against a copy of the segments; a producer meanwhile
 //	go run ./bench allocs     -bin /tmp/tandem -dir /data   allocations a request, by payload size
 //	go run ./bench start      -bin /tmp/tandem -dir /data   idle memory, start to first ack, 1,000 partitions
 //	go run ./bench all        -bin /tmp/tandem -dir /data

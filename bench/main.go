@@ -39,6 +39,7 @@ func figures() []figure {
 		{"cached", "write.caching=true, against receive + CRC32C + write (at least 0.80)", runCached},
 		{"partitions", "100 partitions of 1 KiB batches, synced, against 100 files with a sync an append (at least 3)", runPartitions},
 		{"fetch", "fetch of cached data, against a bare sendfile loop (at least 0.70)", runFetch},
+		{"compaction", "a log of which half stays, against a sequential copy (at least 0.60); a producer's p99 meanwhile (below 2)", runCompaction},
 		{"allocs", "allocations a produce and a fetch, by payload size (must not grow)", runAllocs},
 		{"start", "idle memory (60 MB), start to first ack (150 ms), start with 1,000 partitions (3 s)", runStart},
 	}
@@ -115,7 +116,7 @@ func parseFlags(name string, args []string) (options, error) {
 	flags.StringVar(&o.jsonOut, "json", "-", "file that gets the JSON lines; - = standard output")
 	flags.StringVar(&o.broker, "broker-log", "", "file that gets the brokers' output; empty = dropped unless a broker fails")
 	flags.BoolVar(&o.quick, "quick", false, "fewer cases: the first of each figure")
-	flags.StringVar(&o.only, "case", "", "measure only the cases with this in their name (produce, cached, partitions, fetch)")
+	flags.StringVar(&o.only, "case", "", "measure only the cases with this in their name (not allocs, start)")
 	flags.Func("set", "key=value for the broker, may be repeated", func(s string) error { o.sets = append(o.sets, s); return nil })
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -61,6 +61,7 @@ var steps = []step{
 	{"kafka-console", false, (*suite).kafkaConsole},
 	{"kafka-perf", false, (*suite).kafkaPerf},
 	{"kafka-dump-log", true, (*suite).kafkaDumpLog},
+	{"compaction", true, (*suite).kafkaCompaction},
 	{"millions", true, (*suite).millions},
 	{"kills", true, (*suite).killLoop},
 }

@@ -59,6 +59,7 @@ type cleaner struct {
 	m      *Manager
 	opts   CleanerOptions
 	rate   *throttle
+	others *foreground
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -84,7 +85,8 @@ func (m *Manager) SetCleaner(o CleanerOptions) {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &cleaner{m: m, opts: o, cancel: cancel, rate: &throttle{perSecond: o.BytesPerSecond, now: m.options.Now}}
+	c := &cleaner{m: m, opts: o, cancel: cancel, rate: &throttle{perSecond: o.BytesPerSecond, now: m.options.Now},
+		others: newForeground(func() uint64 { return m.host.Store().Journal().Stats().Records }, m.options.Now)}
 	for range o.Threads {
 		c.wg.Go(func() { c.run(ctx) }) // stopped and awaited in stopCleanerLocked
 	}
@@ -141,9 +143,10 @@ func (c *cleaner) once(ctx context.Context, keys *compact.Map) bool {
 		return false
 	}
 	threads := c.opts.Threads
+	pace := &pacer{rate: c.rate, others: c.others, now: c.m.options.Now, last: c.m.options.Now()}
 	done, err := p.clean(ctx, log.CleanOptions{
 		Map: keys, MapBytes: c.opts.DedupeBytes / int64(threads), MapLoad: c.opts.LoadFactor,
-		BufferBytes: max(c.opts.BufferBytes/threads/2, 4<<10), ReserveBytes: c.opts.ReserveBytes, Throttle: c.rate.wait,
+		BufferBytes: max(c.opts.BufferBytes/threads/2, 4<<10), ReserveBytes: c.opts.ReserveBytes, Throttle: pace.wait, Busy: c.others.busy,
 	})
 	c.release(ctx, p, &done, err)
 	return true
@@ -266,38 +269,4 @@ func (p *Partition) clean(ctx context.Context, o log.CleanOptions) (log.Cleaned,
 	c := p.config.Load()
 	o.Bound, o.DeleteRetentionMs, o.Replace = p.cleanBound(c), c.DeleteRetentionMs, p.group.Storage().ReplaceSegments
 	return p.log.Clean(ctx, o)
-}
-
-// throttle spreads I/O over time. Safe for concurrent use.
-type throttle struct {
-	perSecond float64
-	now       func() time.Time
-	mu        struct {
-		sync.Mutex
-		free time.Time // when what was let through so far is paid for
-	}
-}
-
-// wait returns when n more bytes may pass, or ctx's error.
-func (t *throttle) wait(ctx context.Context, n int64) error {
-	cost := time.Duration(min(float64(n)/t.perSecond*float64(time.Second), float64(time.Hour)))
-	t.mu.Lock()
-	now := t.now()
-	if t.mu.free.Before(now) {
-		t.mu.free = now
-	}
-	t.mu.free = t.mu.free.Add(cost)
-	ahead := t.mu.free.Sub(now)
-	t.mu.Unlock()
-	if ahead < time.Millisecond {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(ahead)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

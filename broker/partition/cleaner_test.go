@@ -366,6 +366,37 @@ func TestCompactionOfTransactions(t *testing.T) {
 	r.Extent.Release()
 }
 
+// While somebody appends, compaction rests longer than it works.
+func TestPace(t *testing.T) {
+	var records uint64
+	now := time.Unix(1000, 0)
+	clock := func() time.Time { return now }
+	p := &pacer{rate: &throttle{perSecond: 1e15, now: clock}, others: newForeground(func() uint64 { return records }, clock), now: clock, last: now}
+	step := func(worked time.Duration) time.Duration {
+		t.Helper()
+		now = now.Add(worked)
+		begin := time.Now()
+		if err := p.wait(context.Background(), 1); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(begin)
+	}
+	for range 3 {
+		if rest := step(100 * time.Millisecond); rest > pauseMax/2 {
+			t.Fatalf("rested %v while nobody appends", rest)
+		}
+	}
+	for range 3 {
+		records++
+		if rest := step(20 * time.Millisecond); rest < pauseShare*20*time.Millisecond {
+			t.Fatalf("rested %v of 40 ms", rest)
+		}
+	}
+	if rest := step(foregroundMemory); rest > pauseMax/2 {
+		t.Fatalf("rested %v after the last append was long ago", rest)
+	}
+}
+
 // The throttle lets through what it is told to.
 func TestThrottle(t *testing.T) {
 	now := time.Unix(1000, 0)

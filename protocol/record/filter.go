@@ -39,7 +39,7 @@ func (b Batch) eachKeyed(budget int64, fn func(*keyed) error) error {
 		if err != nil {
 			return err
 		}
-		s, ok := scan(body)
+		s, ok := k.parse(body)
 		if !ok {
 			return invalid(i, "malformed")
 		}
@@ -48,15 +48,32 @@ func (b Batch) eachKeyed(budget int64, fn func(*keyed) error) error {
 		}
 		w.last = s.offsetDelta
 		k.Offset, k.timestamp, k.body = base+int64(s.offsetDelta), first+s.timestampDelta, body
-		_, pos := varint64(body, 1) // what scan has accepted cannot fail the second time
-		_, pos = varint32(body, pos)
-		k.Key, pos = takeBytes(body, pos)
-		k.Tombstone, _ = skipBytes(body, pos)
 		if err := fn(&k); err != nil {
 			return err
 		}
 	}
 	return w.end()
+}
+
+// parse is scan that fills key and tombstone.
+func (k *keyed) parse(body []byte) (s scanned, ok bool) {
+	if len(body) == 0 {
+		return s, false
+	}
+	var pos int
+	if s.timestampDelta, pos = varint64(body, 1); pos < 0 {
+		return s, false
+	}
+	if s.offsetDelta, pos = varint32(body, pos); pos < 0 {
+		return s, false
+	}
+	if k.Key, pos = takeBytes(body, pos); pos < 0 {
+		return s, false
+	}
+	if k.Tombstone, pos = skipBytes(body, pos); pos < 0 {
+		return s, false
+	}
+	return s, scanHeaders(body, pos)
 }
 
 // Rule says what Filter keeps of a batch.
@@ -120,18 +137,20 @@ func (f *Filter) Apply(b Batch, r Rule) (Filtered, error) {
 	if p.count == b.RecordCount() && !horizon {
 		return Filtered{Batch: b, Kept: p.count}, nil
 	}
-	plain := f.plain
+	out := f.plain
 	if horizon {
-		plain = f.shift(b.FirstTimestamp(), r.Horizon)
+		out = f.shift(b.FirstTimestamp(), r.Horizon)
 	}
-	out, err := Compress(append(f.out[:0], b[:HeaderLen]...), b.Codec(), plain)
-	if err != nil {
-		return Filtered{}, err
+	if b.Codec() != None {
+		if f.out, err = Compress(append(f.out[:0], out[:HeaderLen]...), b.Codec(), out[HeaderLen:]); err != nil {
+			return Filtered{}, err
+		}
+		out = f.out
 	}
 	if len(out)-OverheadLen > math.MaxInt32 {
 		return Filtered{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(out))
 	}
-	f.out = out
+	copy(out, b[:HeaderLen])
 	result := Batch(out)
 	binary.BigEndian.PutUint32(out[posLength:], uint32(len(out)-OverheadLen))
 	if horizon {
@@ -146,9 +165,10 @@ func (f *Filter) Apply(b Batch, r Rule) (Filtered, error) {
 	return Filtered{Batch: result, Kept: p.count}, nil
 }
 
-// collect puts the records that stay into f.plain, each with its length.
+// collect puts the records that stay into f.plain, each with its length, behind room for a header.
 func (f *Filter) collect(b Batch, r *Rule) (kept, error) {
-	f.plain, f.last = f.plain[:0], f.last[:0]
+	var room [HeaderLen]byte
+	f.plain, f.last = append(f.plain[:0], room[:]...), f.last[:0]
 	var p, last kept
 	err := b.eachKeyed(r.Budget, func(k *keyed) error {
 		if r.Keep == nil || r.Keep(k.Keyed) {
@@ -174,9 +194,9 @@ func appendRecord(dst, body []byte) []byte {
 
 // shift rewrites the records in f.plain so that their timestamps count from to instead of from.
 func (f *Filter) shift(from, to int64) []byte {
-	f.shifted = f.shifted[:0]
+	f.shifted = append(f.shifted[:0], f.plain[:HeaderLen]...)
 	var delta [binary.MaxVarintLen64]byte
-	for rest := f.plain; len(rest) > 0; {
+	for rest := f.plain[HeaderLen:]; len(rest) > 0; {
 		n, pos := varint32(rest, 0)
 		body := rest[pos : pos+int(n)]
 		rest = rest[pos+int(n):]

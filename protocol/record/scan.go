@@ -111,20 +111,25 @@ func scan(body []byte) (s scanned, ok bool) {
 	if _, pos = skipBytes(body, pos); pos < 0 {
 		return s, false
 	}
+	return s, scanHeaders(body, pos)
+}
+
+// scanHeaders checks the headers at pos, behind which nothing may follow.
+func scanHeaders(body []byte, pos int) bool {
 	headers, pos := varint32(body, pos)
 	if pos < 0 || headers < 0 || int(headers) > len(body)-pos {
-		return s, false
+		return false
 	}
 	for range headers {
 		var null bool
 		if null, pos = skipBytes(body, pos); pos < 0 || null {
-			return s, false
+			return false
 		}
 		if _, pos = skipBytes(body, pos); pos < 0 {
-			return s, false
+			return false
 		}
 	}
-	return s, pos == len(body)
+	return pos == len(body)
 }
 
 // parse is scan that fills r; it reuses r.Headers. What scan has accepted cannot fail the second time.

@@ -1,6 +1,7 @@
 package log
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,8 @@ type CleanOptions struct {
 	ReserveBytes int64
 	// Throttle is called with the bytes that were read or written and may wait; nil = no limit. Its error ends the round.
 	Throttle func(ctx context.Context, bytes int64) error
+	// Busy says whether others wait for the disk, so that it is left to them between small writes; nil = nobody does.
+	Busy func() bool
 	// Replace puts a finished segment in place: Group.ReplaceSegments.
 	Replace func(Replacement) error
 }
@@ -155,6 +158,8 @@ func (c *cleaner) moved(counter *int64, bytes int64) error {
 	return c.o.Throttle(c.ctx, bytes)
 }
 
+func (c *cleaner) busy() bool { return c.o.Busy != nil && c.o.Busy() }
+
 func (c *cleaner) read(bytes int64) error { return c.moved(&c.done.BytesRead, bytes) }
 
 func (c *cleaner) round() error {
@@ -198,22 +203,21 @@ func (c *cleaner) round() error {
 // hold opens the segments and keeps their files. Errors: ErrCorrupt for a damaged one: what is behind the damage would be lost.
 func (c *cleaner) hold(segments []*segment) error {
 	for _, s := range segments {
-		if err := c.l.ensure(s); err != nil {
+		file, err := c.l.acquire(s)
+		if err != nil {
 			return err
 		}
 		c.l.mu.RLock()
 		gone, broken := s.gone, s.broken
 		if !gone && broken == nil {
 			upper, _ := c.l.upperLocked(s)
-			c.sources = append(c.sources, source{seg: s, file: s.file.retain(), base: s.base, upper: upper, last: s.lastOffset(),
+			c.sources = append(c.sources, source{seg: s, file: file, base: s.base, upper: upper, last: s.lastOffset(),
 				size: s.size, indexBytes: int64(len(s.index.offsets)) * offsetEntryLen, timeIndexBytes: int64(len(s.index.times)) * timeEntryLen})
 		}
 		c.l.mu.RUnlock()
-		switch {
-		case gone:
-			return errMoved
-		case broken != nil:
-			return broken
+		if gone || broken != nil {
+			_ = file.release()
+			return cmp.Or(broken, errMoved)
 		}
 	}
 	return nil

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sys/unix"
+)
+
+// compactionCase is what the compacted log looks like.
+type compactionCase struct {
+	record int  // bytes of a record
+	loaded bool // measures a producer of another topic meanwhile, not the speed
+}
+
+func (c compactionCase) String() string {
+	if c.loaded {
+		return fmt.Sprintf("p99 of a producer meanwhile, %d-byte records", c.record)
+	}
+	return fmt.Sprintf("%d-byte records, half stay", c.record)
+}
+
+const (
+	compactionBatch    = 64 << 10
+	compactionSettle   = 1500 * time.Millisecond // three checkpoint intervals
+	compactionSegments = "33554432"
+	incrementalVersion = 1
+)
+
+// runCompaction is the figure of compaction: a log in which every second record has a younger one of its key, against a plain
+// sequential copy of the same segment files, cold both; and the latency of a producer that writes to another topic meanwhile,
+// against the same producer alone.
+func runCompaction(ctx context.Context, o options, r *report) error {
+	o.sets = append(slices.Clone(o.sets), "log.cleaner.backoff.ms=10", "checkpoint.interval.ms=500")
+	cases := []compactionCase{{1024, false}, {1024, true}, {128, false}}
+	if o.quick {
+		cases = cases[:1]
+	}
+	for _, c := range chosen(o, cases) {
+		if err := runCompactionCase(ctx, o, r, c); err != nil {
+			return fmt.Errorf("%v: %w", c, err)
+		}
+	}
+	return nil
+}
+
+func runCompactionCase(ctx context.Context, o options, r *report, cs compactionCase) error {
+	b, err := startBroker(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer b.discard()
+	c, err := b.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	producer, err := b.topicProducers(ctx, "beside", nil, load{16 << 10, 1})
+	if err != nil {
+		return err
+	}
+	defer closeLanes(producer)
+	for round := 0; round <= o.rounds && ctx.Err() == nil; round++ {
+		topic := fmt.Sprintf("compacted-%d", round)
+		folder := filepath.Join(b.dir, topic+"-0")
+		size, err := fillCompacted(ctx, c, topic, o.bytes, cs.record)
+		if err != nil {
+			return err
+		}
+		time.Sleep(compactionSettle) // what no checkpoint covers is not compacted; nothing tells a client of one
+		var s sample
+		if cs.loaded {
+			s, err = besideCompaction(ctx, b, c, topic, producer, o.round)
+		} else {
+			s, err = speedOfCompaction(ctx, b, c, topic, folder, o.dir, size)
+		}
+		if err != nil {
+			return err
+		}
+		left, err := logBytes(folder)
+		if err != nil {
+			return err
+		}
+		if left > size*65/100 {
+			return fmt.Errorf("%d of %d bytes are left where about half should be", left, size)
+		}
+		if err := c.delete(topic); err != nil {
+			return err
+		}
+		unix.Sync()
+		if round == 0 {
+			continue // warm-up
+		}
+		s.Figure, s.Case, s.Round = "compaction", cs.String(), round
+		t := target{atLeast: 0.6}
+		if cs.loaded {
+			t = target{below: 2}
+		}
+		r.add(s, t)
+	}
+	return ctx.Err()
+}
+
+// speedOfCompaction compares with a copy of the folder's segments.
+func speedOfCompaction(ctx context.Context, b *broker, c *conn, topic, folder, scratch string, size int64) (sample, error) {
+	copied, err := copySegments(folder, scratch)
+	if err != nil {
+		return sample{}, err
+	}
+	if err := evict(folder); err != nil {
+		return sample{}, err
+	}
+	before, err := b.scrape(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	took, err := compactNow(ctx, b, c, topic)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := b.scrape(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	rss, err := b.residentBytes()
+	if err != nil {
+		return sample{}, err
+	}
+	mb := float64(size) / 1e6
+	moved := after["tandem_compaction_bytes_total"] - before["tandem_compaction_bytes_total"]
+	return sample{Broker: mb / took.Seconds(), Baseline: mb / copied.Seconds(), Unit: "MB/s",
+		Extra: map[string]float64{"moved_bytes": moved / float64(size), "rss_mb": rss / 1e6}}, nil
+}
+
+// besideCompaction compares a producer's p99 with the same one's alone.
+func besideCompaction(ctx context.Context, b *broker, c *conn, topic string, producer []*lane, d time.Duration) (sample, error) {
+	alone, err := drive(producer, during(d))
+	if err != nil {
+		return sample{}, err
+	}
+	var done atomic.Bool
+	failed := make(chan error, 1)
+	go func() { // awaited below
+		_, err := compactNow(ctx, b, c, topic)
+		done.Store(true)
+		failed <- err
+	}()
+	beside, err := drive(producer, func() bool { return !done.Load() })
+	if first := <-failed; first != nil {
+		return sample{}, first
+	}
+	ms := func(d time.Duration) float64 { return d.Seconds() * 1000 }
+	return sample{Broker: ms(beside.p99), Baseline: ms(alone.p99), Unit: "ms", Extra: map[string]float64{
+		"p50_ms": ms(beside.p50), "p50_alone_ms": ms(alone.p50), "requests": float64(beside.requests), "seconds": beside.elapsed.Seconds()}}, err
+}
+
+// fillCompacted makes a topic that is not compacted yet and writes about total bytes to it, of which half of each batch has
+// younger records of its keys. It returns the size in segments.
+func fillCompacted(ctx context.Context, c *conn, topic string, total int64, record int) (size int64, err error) {
+	err = c.create(ctx, topic, 1, map[string]string{"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "1", // never
+		"segment.bytes": compactionSegments, "write.caching": "true"})
+	if err != nil {
+		return 0, err
+	}
+	rng := rand.NewChaCha8([32]byte{7})
+	each := (compactionBatch - batchHeaderLen) / record
+	batches := int(total / compactionBatch)
+	for i := range batches {
+		batch := makeKeyedBatch(record, each, i*each, rng)
+		req := produceRequest(topic, batch, 0)
+		if err := c.send(c.frame(req)); err != nil {
+			return 0, err
+		}
+		body, err := c.receive(c.correlation)
+		if err != nil {
+			return 0, err
+		}
+		if err := produced(body, req); err != nil {
+			return 0, err
+		}
+		size += int64(len(batch))
+	}
+	return size, ctx.Err()
+}
+
+// makeKeyedBatch builds a batch of count records of about size bytes each with random values. Every second record has a key of
+// its own, counted from first on; the others have those that every batch has.
+func makeKeyedBatch(size, count, first int, rng *rand.ChaCha8) []byte {
+	b := make([]byte, batchHeaderLen, batchHeaderLen+count*size)
+	for i := range count {
+		key := first + i
+		if i%2 == 1 {
+			key = -i
+		}
+		body := binary.AppendVarint([]byte{0, 0}, int64(i))
+		body = append(binary.AppendVarint(body, 16), fmt.Sprintf("%016d", key)...)
+		value := make([]byte, size-len(body)-6)
+		_, _ = rng.Read(value) // never fails
+		body = append(binary.AppendVarint(body, int64(len(value))), value...)
+		body = append(body, 0)
+		b = append(binary.AppendVarint(b, int64(len(body))), body...)
+	}
+	now := uint64(time.Now().UnixMilli())
+	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
+	binary.BigEndian.PutUint32(b[12:], 1<<32-1) // leader epoch -1
+	b[16] = 2
+	binary.BigEndian.PutUint32(b[23:], uint32(count-1))
+	binary.BigEndian.PutUint64(b[27:], now)
+	binary.BigEndian.PutUint64(b[35:], now)
+	for i := 43; i < 57; i++ {
+		b[i] = 0xff // no producer id, epoch, sequence
+	}
+	binary.BigEndian.PutUint32(b[57:], uint32(count))
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], castagnoli))
+	return b
+}
+
+// compactNow lets the broker compact the topic, and returns how long the round took.
+func compactNow(ctx context.Context, b *broker, c *conn, topic string) (time.Duration, error) {
+	before, err := b.scrape(ctx)
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := c.alter(topic, "min.cleanable.dirty.ratio", "0.3"); err != nil {
+		return 0, err
+	}
+	for deadline := start.Add(readyMax); ; time.Sleep(2 * time.Millisecond) { // polling is all that a client can do
+		after, err := b.scrape(ctx)
+		took := time.Since(start)
+		switch {
+		case err != nil:
+			return 0, err
+		case after["tandem_compaction_rounds_total"] > before["tandem_compaction_rounds_total"]:
+			return took, nil
+		case time.Now().After(deadline):
+			return 0, fmt.Errorf("not compacted after %v; the broker's output: %s", readyMax, b.tail())
+		}
+	}
+}
+
+// alter sets one key of a topic.
+func (c *conn) alter(topic, key, value string) error {
+	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	config.Name, config.Value = key, &value
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	resource.Configs = append(resource.Configs, config)
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	req.Version, req.Resources = incrementalVersion, append(req.Resources, resource)
+	resp := kmsg.NewPtrIncrementalAlterConfigsResponse()
+	if err := c.request(req, resp); err != nil {
+		return err
+	}
+	if len(resp.Resources) != 1 {
+		return fmt.Errorf("%s=%s was not answered", key, value)
+	}
+	return kerr.ErrorForCode(resp.Resources[0].ErrorCode)
+}
+
+// segmentFiles lists the .log files of a partition.
+func segmentFiles(folder string) ([]string, error) {
+	return filepath.Glob(filepath.Join(folder, "*.log"))
+}
+
+func logBytes(folder string) (size int64, err error) {
+	files, err := segmentFiles(folder)
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			return 0, err
+		}
+		size += info.Size()
+	}
+	return size, err
+}
+
+// evict drops the segments from the page cache, once they are on the disk.
+func evict(folder string) error {
+	unix.Sync()
+	files, err := segmentFiles(folder)
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copySegments is the baseline: the files are read from the disk and written to one new file, which is synced.
+func copySegments(folder, scratch string) (time.Duration, error) {
+	if err := evict(folder); err != nil {
+		return 0, err
+	}
+	files, err := segmentFiles(folder)
+	if err != nil {
+		return 0, err
+	}
+	out, err := os.Create(filepath.Join(scratch, "baseline"))
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	buf := make([]byte, 1<<20)
+	start := time.Now()
+	for _, name := range files {
+		in, err := os.Open(name)
+		if err != nil {
+			return 0, err
+		}
+		_, err = io.CopyBuffer(struct{ io.Writer }{out}, struct{ io.Reader }{in}, buf) // no copy inside the kernel
+		in.Close()
+		if err != nil {
+			return 0, err
+		}
+	}
+	if err := unix.Fdatasync(int(out.Fd())); err != nil {
+		return 0, err
+	}
+	return time.Since(start), nil
+}

@@ -1,0 +1,118 @@
+package main
+
+// compactionBugs break Kafka's rules of compaction, or what makes a crash in the middle of it harmless.
+var compactionBugs = []bug{
+	{
+		name: "compaction: an older value stays", file: "storage/log/clean_rewrite.go",
+		old: "return k.Offset >= c.o.Map.Get(k.Key) &&", new: "return k.Offset >= c.o.Map.Get(k.Key)-1 &&",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: records behind the map go", file: "storage/log/clean_rewrite.go",
+		old: "if k.Offset > c.o.Map.Latest() {", new: "if k.Offset > c.o.Map.Latest()+1 {",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: the map takes in aborted records", file: "storage/log/clean_rewrite.go",
+		old: "} else if !txns.data(b) && b.LastOffset() >= c.dirty.First {", new: "} else if (!txns.data(b) || true) && b.LastOffset() >= c.dirty.First {",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: a marker goes with the records still there", file: "storage/log/clean_rewrite.go",
+		old: "\t\ta.seen = true\n", new: "\t\ta.seen = false\n",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: a marker goes before its horizon", file: "storage/log/clean_rewrite.go",
+		old: "discard := idle && (!b.IsControl() || expired)", new: "discard := idle",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: tombstones stay for ever", file: "storage/log/clean_rewrite.go",
+		old: "&& !(k.Tombstone && expired)", new: "&& (!k.Tombstone || expired || true)",
+		pkg: "broker/partition", test: "TestCompactionOfTombstones",
+	},
+	{
+		name: "compaction: tombstones go at once", file: "storage/log/clean.go",
+		old: "return c.now + c.o.DeleteRetentionMs", new: "return c.now",
+		pkg: "broker/partition", test: "TestCompactionOfTombstones",
+	},
+	{
+		name: "compaction: the horizon moves with each round", file: "protocol/record/filter.go",
+		old: "r.Horizon != NoTimestamp && !b.HasDeleteHorizon() &&", new: "r.Horizon != NoTimestamp &&",
+		pkg: "protocol/record", test: "TestFilterKeepsTheHorizon",
+	},
+	{
+		name: "compaction: timestamps move with the horizon", file: "protocol/record/filter.go",
+		old: "d := binary.AppendVarint(delta[:0], from+old-to)", new: "d := binary.AppendVarint(delta[:0], old)",
+		pkg: "protocol/record", test: "TestFilter",
+	},
+	{
+		name: "compaction: the log ends in a hole", file: "storage/log/clean_rewrite.go",
+		old: "rule := record.Rule{KeepLast: h.last == c.keepLast,", new: "rule := record.Rule{KeepLast: h.last < -1,",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: the aborted-transaction index is lost", file: "storage/log/clean_rewrite.go",
+		old: "c.out.aborted = append(c.out.aborted, *txn)", new: "c.out.aborted = append(c.out.aborted[:0:0], c.out.aborted...)",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: joined across bands", file: "storage/log/clean_plan.go",
+		old: "|| s.base>>bandBits != first.base>>bandBits {", new: "|| s.base < first.base {",
+		old2: "s.last-first.base > math.MaxInt32", new2: "s.last-first.base > math.MaxInt64-1",
+		pkg: "storage/log", test: "TestCleanGroups",
+	},
+	{
+		name: "compaction: a batch of a wrong CRC gets a right one", file: "storage/log/clean_io.go",
+		old: "if err := b.CheckCRC(); err != nil {", new: "if err := b.CheckCRC(); err != nil && h.length < 0 {",
+		pkg: "storage/log", test: "TestCleanOfDamage",
+	},
+	{
+		name: "compaction: not behind the checkpoint's end", file: "storage/compaction.go",
+		old: "below := g.save.end.Segment", new: "below := g.save.end.Segment + 1",
+		pkg: "broker/partition", test: "TestCompaction",
+	},
+	{
+		name: "compaction: behind an open transaction", file: "broker/partition/cleaner.go",
+		old: "Below: min(hw, lso, p.group", new: "Below: min(hw, max(lso, hw), p.group",
+		pkg: "broker/partition", test: "TestCompactionOfTransactions",
+	},
+	{
+		name: "compaction: its checkpoint is not written", file: "storage/log/clean.go",
+		old: "return c.l.saveCleaned(end)", new: "return nil",
+		pkg: "broker/partition", test: "TestCompaction",
+	},
+	{
+		name: "compaction: a segment that is not synced replaces others", file: "storage/log/clean_io.go",
+		old: "\terr := w.sync(w.file)\n", new: "\tvar err error\n",
+		pkg: "storage/log", test: "TestCleanCrashes",
+	},
+	{
+		name: "compaction: renames are lost with the power", file: "storage/log/sealed.go",
+		old: "err != nil && !errors.Is(err, fs.ErrNotExist) {\n\t\t\treturn err\n\t\t}\n\t}\n\t// Durable",
+		new: "err != nil && !errors.Is(err, fs.ErrNotExist) {\n\t\t\treturn err\n\t\t}\n\t\tif info == nil {\n\t\t\tbreak\n\t\t}\n\t}\n\t// Durable",
+		pkg: "storage/log", test: "TestCleanCrashes",
+	},
+	{
+		name: "compaction: a deletion waits for it for ever", file: "storage/log/clean.go",
+		old: "\tif stop {\n", new: "\tif stop && c.now < 0 {\n",
+		old2: "return c.l.writable()\n}\n\n// moved", new2: "return nil\n}\n\n// moved",
+		pkg: "broker/partition", test: "TestCleanerRuns",
+	},
+	{
+		name: "compaction: two keys of one hash", file: "storage/compact/offset_map.go",
+		old: "s.stored == 0 || s.lo == lo && s.hi == hi", new: "s.stored == 0 || s.lo>>52 == lo>>52",
+		pkg: "storage/compact", test: "TestMapAgainstModel",
+	},
+	{
+		name: "compaction: the disk's reserve is used", file: "storage/log/clean_rewrite.go",
+		old: "free < uint64(size+c.o.ReserveBytes)", new: "free < uint64(size)",
+		pkg: "broker/partition", test: "TestCleanerRuns",
+	},
+	{
+		name: "a gap ends at a segment without records", file: "storage/log/locate.go",
+		old: "s.size > 0 && s.lastOffset() >= offset", new: "s.lastOffset() >= offset",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+}
