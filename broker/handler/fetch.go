@@ -465,7 +465,7 @@ func (f *fetchReply) partition(p *fetchedPartition, resp *wire.FetchResponse) wi
 	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = p.read.HW, p.read.LSO, p.read.LogStart
 	out.RecordsBytes = p.read.Len()
 	if f.isolation == partition.ReadCommitted {
-		out.AbortedNull = false
+		out.AbortedNull = p.read.Aborted == nil
 		for _, a := range p.read.Aborted {
 			out.Aborted = append(out.Aborted, wire.AbortedTransaction{ProducerID: a.ProducerID, FirstOffset: a.FirstOffset})
 		}

@@ -23,8 +23,9 @@ const (
 	// grows is closed: its consumer goes on with full requests, as when the cache has no slot.
 	sessionBytesMax = 64 << 20
 
-	// cachedPartitionBytes is about what a partition takes in a session, without the name of its topic.
-	cachedPartitionBytes = 256
+	// cachedPartitionBytes is about what a partition takes in a session: what is remembered, its place in the map, and the memory
+	// of the requests' plan; without the name of its topic.
+	cachedPartitionBytes = 352
 )
 
 // fetchKey names a partition in a session: by topic id from version 13 on, by name before.

@@ -70,7 +70,11 @@ func (p *Partition) Read(offset, bytesMax int64, isolation Isolation, currentEpo
 		limit = r.LSO
 		r.Aborted = []AbortedTxn{}
 	}
-	if offset >= limit || bytesMax <= 0 && !atLeastOne {
+	if offset >= limit {
+		return r, nil
+	}
+	if bytesMax <= 0 && !atLeastOne {
+		r.Aborted = nil // nobody has looked
 		return r, nil
 	}
 	for {
