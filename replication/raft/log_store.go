@@ -135,16 +135,25 @@ func (s *logStore) admit(l *hraft.Log, e *storage.Entry) error {
 	return nil
 }
 
+// joinBytesMin is the payload from which joining the checksums of its batches is faster than reading it again.
+const joinBytesMin = 32 << 10
+
 // stamp writes what the rows say into the batches of payload, whose CRCs were checked when they came in, and takes the
 // payload's checksum behind it.
 func stamp(h *entry.Header, payload []byte) {
 	h.PayloadCRC = 0
+	join := len(payload) >= joinBytesMin
 	for i := range h.Rows {
 		r := &h.Rows[i]
 		b := record.Batch(payload[r.Pos : r.Pos+r.Length])
 		b.SetBaseOffset(r.BaseOffset)
 		b.SetLeaderEpoch(r.LeaderEpoch)
-		h.PayloadCRC = record.JoinChecksums(h.PayloadCRC, b.Checksum(), len(b))
+		if join {
+			h.PayloadCRC = record.JoinChecksums(h.PayloadCRC, b.Checksum(), len(b))
+		}
+	}
+	if !join {
+		h.PayloadCRC = crc32.Checksum(payload, entry.Castagnoli)
 	}
 }
 
