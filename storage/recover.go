@@ -369,6 +369,7 @@ func (r *recovery) rewrite(g *Group, p *replay, payloads []log.Tail, of []int) {
 func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 	dir := path.Join(g.dir.path, p.folder)
 	o := r.store.opts.LogOptions(p.folder)
+	o.Descriptors = r.store.files
 	if !r.folders[g.dirIdx][p.folder] {
 		if hasPayloads || p.cp != nil {
 			return fmt.Errorf("folder %s is missing: %w", dir, fs.ErrNotExist)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tandembroker/tandem/storage/journal"
+	"github.com/tandembroker/tandem/storage/log"
 	"github.com/tandembroker/tandem/storage/meta"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
@@ -31,6 +32,7 @@ type Store struct {
 	journal  *journal.Journal
 	commits  *combiner
 	space    *space
+	files    *log.Descriptors // of all segments
 
 	due           chan struct{}
 	syncs         chan struct{} // a slot per segment sync of a checkpoint
@@ -72,6 +74,8 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: o, due: make(chan struct{}, 1), syncs: make(chan struct{}, checkpointSyncs), stop: make(chan struct{})}
+	s.files = log.NewDescriptors(o.OpenFiles)
+	s.opts.FS, s.opts.journalFS = log.Reclaiming(o.FS, s.files), log.Reclaiming(o.journalFS, s.files)
 	s.mu.groups, s.mu.folders = map[GroupID]*Group{}, map[string]GroupID{}
 	s.mu.creating, s.mu.deleted = map[GroupID]uint64{}, map[GroupID]*deletion{}
 	if err := s.open(); err != nil {

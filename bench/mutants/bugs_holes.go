@@ -62,4 +62,24 @@ var holeBugs = []bug{
 		old: "if c.Hurt == \"\" && l.broken != nil {", new: "if c.Hurt == \"\" && l == nil {",
 		pkg: "storage/journal", test: "TestCarryRefusesAHole",
 	},
+	{
+		name: "file with unsynced bytes closed", file: "storage/log/descriptors.go",
+		old: "case s.used.Swap(false) || s.dirty || !l.mu.open", new: "case s.used.Swap(false) || !l.mu.open",
+		pkg: "storage/log", test: "TestUnsyncedFilesStayOpen",
+	},
+	{
+		name: "idle files stay open", file: "storage/log/descriptors.go",
+		old: "if len(d.mu.open) > d.most {", new: "if len(d.mu.open) > 1<<20 {",
+		pkg: "storage/log", test: "TestDescriptorsAreBounded",
+	},
+	{
+		name: "no descriptor left ends the log", file: "storage/log/descriptors.go",
+		old: "if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !r.descriptors.Reclaim() {", new: "if err != nil {",
+		pkg: "storage/log", test: "TestNoDescriptorLeft",
+	},
+	{
+		name: "unsynced files keep all descriptors", file: "storage/log/descriptors.go",
+		old: "\t\tf.log.trySync()\n", new: "\t\t_ = f\n",
+		pkg: "storage/log", test: "TestNoDescriptorLeft",
+	},
 }

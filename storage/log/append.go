@@ -30,8 +30,13 @@ func (l *Log) Append(payload []byte, rows []entry.Row) (Position, error) {
 		return Position{}, err
 	}
 	at := Position{s.base, s.size} // only changed under write, which we hold
-	if _, err := s.file.WriteAt(payload, at.Pos); err != nil {
-		return Position{}, l.fail(fmt.Errorf("append %d bytes to %s at byte %d: %w", len(payload), s.file.Name(), at.Pos, err))
+	file, err := l.acquire(s)
+	if err != nil {
+		return Position{}, l.fail(fmt.Errorf("append to segment %d: %w", s.base, err))
+	}
+	defer func() { _ = file.release() }() // not before the segment is dirty: it stays open then
+	if _, err := file.WriteAt(payload, at.Pos); err != nil {
+		return Position{}, l.fail(fmt.Errorf("append %d bytes to %s at byte %d: %w", len(payload), file.Name(), at.Pos, err))
 	}
 	o := l.options()
 	o.Counters.Bytes.Add(int64(len(payload)))
@@ -105,6 +110,13 @@ func (l *Log) roll(base int64) (*segment, error) {
 		return nil, l.fail(fmt.Errorf("begin segment %d: %w", base, err))
 	}
 	l.options().Counters.Rolls.Add(1)
+	l.become(s)
+	l.options().Descriptors.add(l, s)
+	return s, nil
+}
+
+// become makes s the segment that is appended to.
+func (l *Log) become(s *segment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lastLocked().index.addTime()
@@ -112,5 +124,4 @@ func (l *Log) roll(base int64) (*segment, error) {
 	l.mu.recent.reset()
 	l.mu.seal = false
 	l.mu.dirDirty = true
-	return s, nil
 }

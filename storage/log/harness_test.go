@@ -77,7 +77,8 @@ func payload(list ...made) ([]byte, []entry.Row) {
 }
 
 func testOptions() Options {
-	return Options{SegmentBytes: 4000, IndexIntervalBytes: 300, Now: func() time.Time { return time.UnixMilli(1_000_000) }}
+	return Options{SegmentBytes: 4000, IndexIntervalBytes: 300, Now: func() time.Time { return time.UnixMilli(1_000_000) },
+		Descriptors: NewDescriptors(2)} // files are closed all the time
 }
 
 func create(t testing.TB, fsys vfs.FS, o Options) *Log {

@@ -44,10 +44,12 @@ type run struct {
 
 // window looks up where to begin to read at offset.
 func (l *Log) window(offset, bytesMax, limit int64) (window, error) {
+	var opened *sharedFile // keeps the file open until it is looked at again
+	defer func() { _ = opened.release() }()
 	for {
 		l.mu.RLock()
 		s, err := l.findLocked(offset, limit)
-		if err != nil || s == nil || s.ready.Load() {
+		if err != nil || s == nil || s.ready.Load() && s.file != nil {
 			w := window{}
 			if s != nil && err == nil {
 				w = l.windowLocked(s, offset, bytesMax, limit)
@@ -56,8 +58,13 @@ func (l *Log) window(offset, bytesMax, limit int64) (window, error) {
 			return w, err
 		}
 		l.mu.RUnlock()
-		if err := l.ensure(s); err != nil && !errors.Is(err, errMoved) {
+		f, err := l.open(s)
+		if err != nil && !errors.Is(err, errMoved) {
 			return window{}, err
+		}
+		if f != nil {
+			_ = opened.release()
+			opened = f
 		}
 	}
 }
@@ -88,6 +95,7 @@ func (l *Log) findLocked(offset, limit int64) (*segment, error) {
 func (l *Log) windowLocked(s *segment, offset, bytesMax, limit int64) window {
 	w := window{seg: s, file: s.file.retain(), size: s.size, last: s.lastOffset(), moved: l.mu.moved, epochs: l.mu.epochs,
 		index: s.index, offset: offset, limit: min(limit, l.mu.end), bytesMax: bytesMax}
+	s.touch()
 	w.upper, _ = l.upperLocked(s)
 	w.from, w.fromLast = s.index.floor(offset)
 	begin := w.from
@@ -282,16 +290,18 @@ func (l *Log) reindex(s *segment) error {
 	defer l.write.Unlock()
 	l.files.Lock()
 	defer l.files.Unlock()
+	file, err := l.acquire(s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.release() }()
 	l.mu.RLock()
 	gone, size, failed := s.gone || l.mu.closed, s.size, s.reindexErr
+	c, sealed := l.checksLocked(s)
+	l.mu.RUnlock()
 	if gone || failed != nil {
-		l.mu.RUnlock()
 		return cmp.Or(failed, errMoved)
 	}
-	c, sealed := l.checksLocked(s)
-	file := s.file.retain()
-	l.mu.RUnlock()
-	defer func() { _ = file.release() }()
 	l.options().Logger.Warn("index is rebuilt: an entry does not fit its batch", "file", file.Name())
 	x := newIndexes(s.base)
 	good, err := x.walk(file, size, c)

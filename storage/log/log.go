@@ -29,6 +29,7 @@ type Options struct {
 	Now                func() time.Time // nil = time.Now
 	Logger             *slog.Logger     // nil = none
 	Counters           *Counters        // shared by many logs; nil = of its own
+	Descriptors        *Descriptors     // shared by many logs, set for good by Create or Open; nil = files stay open
 }
 
 func (o Options) withDefaults() Options {
@@ -108,6 +109,7 @@ type Log struct {
 		cleaned      int64      // first offset that compaction has not seen,
 		cleanedKnown bool       // once its checkpoint was read
 		noCleaning   bool       // StopCleaning was called
+		endCleaning  func()     // ends the Clean under way; nil = there was none
 		open         bool       // recovered
 		closed       bool
 		err          error // first failure, as ErrFailed
@@ -115,7 +117,7 @@ type Log struct {
 }
 
 func newLog(fsys vfs.FS, dir string, o Options) *Log {
-	l := &Log{fsys: fsys, dir: dir, stored: -1}
+	l := &Log{fsys: Reclaiming(fsys, o.Descriptors), dir: dir, stored: -1}
 	l.SetOptions(o)
 	return l
 }
@@ -142,15 +144,20 @@ func (l *Log) create(start int64) error {
 	if err != nil {
 		return err
 	}
-	l.mu.segments, l.mu.start, l.mu.end, l.mu.open = []*segment{s}, start, start, true
+	l.mu.segments, l.mu.start, l.mu.end = []*segment{s}, start, start
 	err = writeFile(l.fsys, path.Join(l.dir, nameMetadata), encodeMetadata(l.topicID)) // syncs the folder too
 	if err == nil {
 		err = l.fsys.SyncDir(path.Dir(l.dir))
 	}
 	if err != nil {
 		_ = s.file.release()
+		return err
 	}
-	return err
+	l.mu.Lock()
+	l.mu.open = true
+	l.mu.Unlock()
+	l.options().Descriptors.add(l, s)
+	return nil
 }
 
 // clearHalfMade removes what an interrupted Create left.
@@ -200,10 +207,10 @@ func (l *Log) newFile(base int64) (*segment, error) {
 	return s, nil
 }
 
-// SetOptions replaces the options; Logger, Now and Counters stay where the new ones have none.
+// SetOptions replaces the options; Logger, Now and Counters stay where the new ones have none, Descriptors in any case.
 func (l *Log) SetOptions(o Options) {
 	if old := l.opts.Load(); old != nil {
-		o.Counters = cmp.Or(o.Counters, old.Counters)
+		o.Counters, o.Descriptors = cmp.Or(o.Counters, old.Counters), old.Descriptors
 		o.Logger = cmp.Or(o.Logger, old.Logger)
 		if o.Now == nil {
 			o.Now = old.Now
@@ -298,6 +305,9 @@ func (l *Log) Close() error {
 func (l *Log) StopCleaning() {
 	l.mu.Lock()
 	l.mu.noCleaning = true
+	if l.mu.endCleaning != nil {
+		l.mu.endCleaning()
+	}
 	l.mu.Unlock()
 	l.cleaning.Lock()
 	l.cleaning.Unlock() //nolint:staticcheck // it was waited for

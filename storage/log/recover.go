@@ -147,8 +147,14 @@ func (l *Log) Recover(tail []Tail) error {
 		return fmt.Errorf("log: recover %s: %w", l.dir, err)
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.mu.open = true
+	segments := l.mu.segments
+	l.mu.Unlock()
+	for _, s := range segments {
+		if s.ready.Load() { // nothing was counted, nor closed, until now
+			l.options().Descriptors.add(l, s)
+		}
+	}
 	return nil
 }
 

@@ -35,7 +35,7 @@ func (s *sharedFile) retain() *sharedFile {
 }
 
 func (s *sharedFile) release() error {
-	if s.refs.Add(-1) > 0 {
+	if s == nil || s.refs.Add(-1) > 0 {
 		return nil
 	}
 	return s.Close()
@@ -56,13 +56,15 @@ type segment struct {
 	abortedSaved int // of aborted, how many the file has; -1 = the file is to be replaced
 
 	// From here on only once ready.
-	file       *sharedFile
+	file       *sharedFile // nil = closed for the time being (Descriptors)
 	index      indexes
 	saved      savedIndex // under Log.files
 	verified   spans      // bytes that this process wrote or checked
 	broken     error      // damage behind size; never in the last segment
 	intact     int64      // where broken is set: size without the damage
 	reindexErr error      // set once the index was built anew, or could not be: it is not tried again
+
+	used atomic.Bool // since Descriptors looked last
 
 	// Extents in flight. Counted under Log.mu for reading, evaluated under it for writing; released without it.
 	extents   atomic.Int64
@@ -90,6 +92,7 @@ func (l *Log) ensure(s *segment) error {
 	l.mu.RLock()
 	size, gone := s.size, s.gone
 	c, sealed := l.checksLocked(s)
+	counted := l.mu.open // Recover counts all that it has opened
 	l.mu.RUnlock()
 	if gone {
 		return errMoved
@@ -104,21 +107,35 @@ func (l *Log) ensure(s *segment) error {
 		_ = f.Close()
 		return err
 	}
+	if !l.settle(s, f, x, saved, good, err) {
+		_ = f.Close()
+		return errMoved
+	}
+	if counted {
+		held := s.file.retain()
+		l.options().Descriptors.add(l, s)
+		_ = held.release()
+	}
+	return nil
+}
+
+// settle makes s ready with what was read of it; damage is in err. false = it is gone.
+func (l *Log) settle(s *segment, f vfs.File, x indexes, saved savedIndex, good span, err error) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s.gone {
-		_ = f.Close()
-		return errMoved
+		return false
 	}
 	s.file, s.index, s.saved = share(f), x, saved
 	s.verified = s.verified.add(good.from, good.to)
 	if err != nil {
-		l.options().Logger.Error("segment is damaged", "file", name, "err", err)
+		l.options().Logger.Error("segment is damaged", "file", f.Name(), "err", err)
 		s.setBroken(err, good.to)
 	}
 	s.created = l.options().Now()
+	s.touch()
 	s.ready.Store(true)
-	return nil
+	return true
 }
 
 // upperLocked is the offset that all of s lies below, and whether s is complete. s must not be gone.
@@ -153,7 +170,7 @@ func (l *Log) openFailed(s *segment, name string, err error) error {
 // dropLocked takes the segment out of use; extents keep its file.
 func (s *segment) dropLocked() {
 	s.gone = true
-	if s.ready.Load() {
+	if s.ready.Load() && s.file != nil {
 		_ = s.file.release() // read-only from here on: a close error loses nothing
 	}
 }

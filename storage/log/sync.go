@@ -15,6 +15,19 @@ const saveIndexBytes = 4 << 20
 func (l *Log) Sync() error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
+	return l.syncHeld(true)
+}
+
+// trySync is Sync without the folder (that takes a descriptor, and who asks has none), unless a Sync is under way: it may be what
+// asks. Whoever syncs next gets the error.
+func (l *Log) trySync() {
+	if l.syncing.TryLock() {
+		defer l.syncing.Unlock()
+		_ = l.syncHeld(false)
+	}
+}
+
+func (l *Log) syncHeld(names bool) error {
 	l.mu.Lock()
 	if err := l.mu.err; err != nil {
 		l.mu.Unlock()
@@ -24,8 +37,8 @@ func (l *Log) Sync() error {
 		l.mu.Unlock()
 		return ErrClosed
 	}
-	dir := l.mu.dirDirty
-	l.mu.dirDirty = false
+	dir := l.mu.dirDirty && names
+	l.mu.dirDirty = l.mu.dirDirty && !names
 	var few [4]*sharedFile
 	dirty := few[:0]
 	for _, s := range l.mu.unsynced {

@@ -32,6 +32,11 @@ func (l *Log) Truncate(offset int64) error {
 	if err != nil {
 		return err
 	}
+	file, err := l.acquire(segments[i])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.release() }()
 	if err := l.truncateTo(i, x, pos); err != nil {
 		return l.fail(fmt.Errorf("truncate to offset %d: %w", offset, err))
 	}
@@ -40,15 +45,17 @@ func (l *Log) Truncate(offset int64) error {
 
 // indexesUpTo finds where the first batch begins that ends at or above offset, and the indexes of what lies before.
 func (l *Log) indexesUpTo(s *segment, offset int64) (x indexes, pos int64, err error) {
-	if err := l.ensure(s); err != nil {
+	file, err := l.acquire(s)
+	if err != nil {
 		return x, 0, err
 	}
+	defer func() { _ = file.release() }()
 	x = s.index // only changed under write
 	if s.broken != nil || x.last < offset {
 		return x, s.size, s.broken
 	}
 	from, _ := x.floor(offset)
-	sc := newScanner(s.file, from, s.size, s.base-1)
+	sc := newScanner(file, from, s.size, s.base-1)
 	defer sc.close()
 	pos = from
 	for {
@@ -65,7 +72,7 @@ func (l *Log) indexesUpTo(s *segment, offset int64) (x indexes, pos int64, err e
 	l.mu.RLock()
 	c, _ := l.checksLocked(s)
 	l.mu.RUnlock()
-	_, err = x.walk(s.file, pos, c)
+	_, err = x.walk(file, pos, c)
 	return x, pos, err
 }
 
@@ -114,7 +121,15 @@ func (l *Log) truncateTo(i int, x indexes, pos int64) error {
 	if inFlight && pos == 0 {
 		return l.replaceFile(s)
 	}
-	return s.file.Truncate(pos)
+	if err := s.file.Truncate(pos); err != nil {
+		return err
+	}
+	// Once more: a Sync in between saw neither the new size nor the unlinks.
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.dirDirty = l.mu.dirDirty || len(dropped) > 0 || staleIndex
+	l.dirtyLocked(s)
+	return nil
 }
 
 // replaceFile gives an emptied segment a new file, because the old one is still being read.
@@ -149,6 +164,10 @@ func (l *Log) Reset(start int64) error {
 	if err := l.reset(start); err != nil {
 		return l.fail(fmt.Errorf("reset to offset %d: %w", start, err))
 	}
+	l.mu.RLock()
+	fresh := l.lastLocked()
+	l.mu.RUnlock()
+	l.options().Descriptors.add(l, fresh)
 	if err := l.Sync(); err != nil {
 		return err
 	}
