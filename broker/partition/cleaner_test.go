@@ -286,7 +286,6 @@ func TestCleanerRuns(t *testing.T) {
 	waitFor(t, "a round under way", func() bool { b.cleaning.Lock(); defer b.cleaning.Unlock(); return b.cleaning.busy[q] })
 	deleted := make(chan error, 1)
 	go func() { deleted <- b.Delete(context.Background(), topicID, 1) }()
-	b.SetCleaner(CleanerOptions{Backoff: time.Millisecond})
 	select {
 	case err := <-deleted:
 		if err != nil {

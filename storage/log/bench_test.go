@@ -1,12 +1,17 @@
 package log
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/tandembroker/tandem/protocol/record"
+	"github.com/tandembroker/tandem/storage/compact"
+	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
@@ -111,4 +116,61 @@ func TestExtentIsAFileForSendfile(t *testing.T) {
 	}
 	e.Release()
 	l.shut()
+}
+
+// A log on a real disk of which half stays, per byte of the log.
+func BenchmarkClean(b *testing.B) {
+	for _, size := range []int{1024, 128} {
+		b.Run(fmt.Sprintf("record=%d", size), func(b *testing.B) {
+			const total = 128 << 20
+			b.SetBytes(total)
+			b.ReportAllocs()
+			for range b.N {
+				b.StopTimer()
+				l := dirtyLog(b, b.TempDir(), size, total)
+				o := CleanOptions{Bound: CleanBound{Below: math.MaxInt64}, Map: &compact.Map{}, MapBytes: 128 << 20, Replace: l.Replace}
+				b.StartTimer()
+				if done, err := l.Clean(context.Background(), o); err != nil || done.RecordsKept > done.RecordsRead*6/10 {
+					b.Fatalf("%+v, %v", done, err)
+				}
+				b.StopTimer()
+				_ = l.Close()
+			}
+		})
+	}
+}
+
+// dirtyLog is a log of total bytes in which every second record has a younger one of its key.
+func dirtyLog(b *testing.B, dir string, size, total int) *Log {
+	b.Helper()
+	l, err := Create(vfs.OS{}, dir+"/topic-0", testTopic, 0, Options{SegmentBytes: 32 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	builder, value := record.NewBuilder(), make([]byte, size-25)
+	for written := 0; written < total; {
+		builder.Reset()
+		builder.BaseOffset, builder.LeaderEpoch = l.LogEnd(), 0
+		for i := range (64 << 10) / size {
+			key := int(builder.BaseOffset) + i
+			if i%2 == 1 {
+				key = -i
+			}
+			builder.Append(1, fmt.Appendf(nil, "%016d", key), value)
+		}
+		batch, err := builder.Batch()
+		if err != nil {
+			b.Fatal(err)
+		}
+		row := entry.Row{Length: uint32(len(batch)), BaseOffset: batch.BaseOffset(), LastOffset: batch.LastOffset(), LeaderEpoch: 0, MaxTimestamp: 1,
+			LastOffsetDelta: batch.LastOffsetDelta()}
+		if _, err := l.Append(batch, []entry.Row{row}); err != nil {
+			b.Fatal(err)
+		}
+		written += len(batch)
+	}
+	if err := l.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	return l
 }

@@ -89,6 +89,12 @@ type Cleaned struct {
 func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 	l.cleaning.Lock()
 	defer l.cleaning.Unlock()
+	caller := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l.mu.Lock()
+	l.mu.endCleaning = cancel // else a throttle would hold up who stops it
+	l.mu.Unlock()
 	c := cleaner{l: l, ctx: ctx, o: &o, now: l.options().Now().UnixMilli()}
 	if o.BufferBytes <= 0 {
 		o.BufferBytes = 512 << 10
@@ -97,8 +103,17 @@ func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 		o.MapLoad = 0.9
 	}
 	defer c.close()
+	l.mu.RLock()
+	if l.mu.noCleaning {
+		cancel()
+	}
+	l.mu.RUnlock()
 	err := c.round()
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err == nil || caller.Err() != nil:
+	case ctx.Err() != nil:
+		err = ErrClosed // StopCleaning
+	default:
 		err = fmt.Errorf("compact %s: %w", l.dir, err)
 	}
 	return c.done, err
@@ -139,12 +154,6 @@ func (c *cleaner) close() {
 func (c *cleaner) stopped() error {
 	if err := c.ctx.Err(); err != nil {
 		return err
-	}
-	c.l.mu.RLock()
-	stop := c.l.mu.noCleaning
-	c.l.mu.RUnlock()
-	if stop {
-		return ErrClosed
 	}
 	return c.l.writable()
 }
