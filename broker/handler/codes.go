@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/group"
 	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/protocol/record"
 )
@@ -21,10 +22,18 @@ const (
 	codeReplicaNotAvailable       int16 = 9
 	codeMessageTooLarge           int16 = 10
 	codeCoordinatorLoadInProgress int16 = 14
+	codeCoordinatorNotAvailable   int16 = 15
+	codeNotCoordinator            int16 = 16
 	codeInvalidTopic              int16 = 17
 	codeRecordListTooLarge        int16 = 18
 	codeNotEnoughReplicas         int16 = 19
 	codeInvalidRequiredAcks       int16 = 21
+	codeIllegalGeneration         int16 = 22
+	codeInconsistentGroupProtocol int16 = 23
+	codeInvalidGroupID            int16 = 24
+	codeUnknownMemberID           int16 = 25
+	codeInvalidSessionTimeout     int16 = 26
+	codeRebalanceInProgress       int16 = 27
 	codeInvalidTimestamp          int16 = 32
 	codeUnsupportedVersion        int16 = 35
 	codeTopicAlreadyExists        int16 = 36
@@ -40,6 +49,8 @@ const (
 	codeInvalidTxnState           int16 = 48
 	codeSecurityDisabled          int16 = 54
 	codeKafkaStorage              int16 = 56
+	codeNonEmptyGroup             int16 = 68
+	codeGroupIDNotFound           int16 = 69
 	codeFetchSessionIDNotFound    int16 = 70
 	codeInvalidFetchSessionEpoch  int16 = 71
 	codeTopicDeletionDisabled     int16 = 73
@@ -47,6 +58,9 @@ const (
 	codeUnknownLeaderEpoch        int16 = 75
 	codeUnsupportedCompression    int16 = 76
 	codeOffsetNotAvailable        int16 = 78
+	codeMemberIDRequired          int16 = 79
+	codeGroupMaxSizeReached       int16 = 81
+	codeFencedInstanceID          int16 = 82
 	codeInvalidRecord             int16 = 87
 	codeUnknownTopicID            int16 = 100
 	codeFetchSessionTopicID       int16 = 106
@@ -80,6 +94,21 @@ var codes = []struct {
 	{record.ErrTimestamp, codeInvalidTimestamp},
 	{record.ErrTooLarge, codeMessageTooLarge},
 	{record.ErrCodec, codeUnsupportedCompression},
+
+	{group.ErrCoordinatorLoading, codeCoordinatorLoadInProgress},
+	{group.ErrCoordinatorNotAvailable, codeCoordinatorNotAvailable},
+	{group.ErrNotCoordinator, codeNotCoordinator},
+	{group.ErrIllegalGeneration, codeIllegalGeneration},
+	{group.ErrInconsistentProtocol, codeInconsistentGroupProtocol},
+	{group.ErrInvalidGroupID, codeInvalidGroupID},
+	{group.ErrUnknownMember, codeUnknownMemberID},
+	{group.ErrInvalidSessionTimeout, codeInvalidSessionTimeout},
+	{group.ErrRebalanceInProgress, codeRebalanceInProgress},
+	{group.ErrNonEmptyGroup, codeNonEmptyGroup},
+	{group.ErrGroupIDNotFound, codeGroupIDNotFound},
+	{group.ErrMemberIDRequired, codeMemberIDRequired},
+	{group.ErrGroupMaxSize, codeGroupMaxSizeReached},
+	{group.ErrFencedInstance, codeFencedInstanceID},
 
 	{controller.ErrTopicExists, codeTopicAlreadyExists},
 	{controller.ErrUnknownTopic, codeUnknownTopicOrPartition},

@@ -41,6 +41,7 @@ type Options struct {
 	Endpoint func(listener string) (host string, port int32, ok bool)
 	// DirError is why a folder of log.dirs is offline; nil = none ever is.
 	DirError func(dir string) error
+	Members  Members // of groups
 	Metrics  Metrics // nil = nothing is counted
 	Logger   *slog.Logger
 	Now      func() time.Time
@@ -54,6 +55,7 @@ type Handler struct {
 	identity   storage.Identity
 	endpoint   func(listener string) (host string, port int32, ok bool)
 	dirError   func(dir string) error
+	members    Members
 	metrics    Metrics
 	sessions   *sessionCache
 	logger     *slog.Logger
@@ -78,7 +80,7 @@ func New(o Options) *Handler {
 	}
 	return &Handler{
 		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, endpoint: o.Endpoint,
-		dirError: o.DirError, metrics: o.Metrics, sessions: newSessionCache(o.Config.Network.FetchSessions, o.Now, rand.Int32), logger: o.Logger, now: o.Now,
+		dirError: o.DirError, members: o.Members, metrics: o.Metrics, sessions: newSessionCache(o.Config.Network.FetchSessions, o.Now, rand.Int32), logger: o.Logger, now: o.Now,
 	}
 }
 

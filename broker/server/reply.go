@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/tandembroker/tandem/protocol/wire"
@@ -45,6 +46,17 @@ func (r *Request) Park(ctx context.Context) (watched context.Context, stop func(
 		return ctx, func() {}
 	}
 	return r.conn.park(ctx, r.heavy)
+}
+
+// ClientHost is the client's address as Kafka writes it down for members of groups: "/" and the IP address.
+func (r *Request) ClientHost() string {
+	if r.conn == nil {
+		return "/"
+	}
+	if addr, err := netip.ParseAddrPort(r.conn.nc.RemoteAddr().String()); err == nil {
+		return "/" + addr.Addr().Unmap().String()
+	}
+	return "/" + r.conn.nc.RemoteAddr().String()
 }
 
 // Heavy says that the decoded request takes much of the memory that all requests share. It keeps its reservation while it

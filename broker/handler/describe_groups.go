@@ -1,0 +1,53 @@
+package handler
+
+// DescribeGroups (key 15), versions 0 to 6.
+//
+//	3  authorized operations     4  group instance id     5  flexible
+//	6  GROUP_ID_NOT_FOUND for a group that does not exist; before, no error and the state Dead (KIP-1043)
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/group"
+)
+
+const describeGroupsVersionNotFound = 6
+
+func (h *Handler) describeGroups(_ context.Context, c call[*kmsg.DescribeGroupsRequest]) kmsg.Response {
+	resp := kmsg.NewPtrDescribeGroupsResponse()
+	for _, id := range c.req.Groups {
+		out := kmsg.NewDescribeGroupsResponseGroup()
+		out.Group = id
+		d, err := h.members.Describe(id)
+		out.State = d.State
+		switch {
+		case err == nil:
+			described(&out, d)
+		case !errors.Is(err, group.ErrGroupIDNotFound):
+			out.ErrorCode = h.fail("DescribeGroups", codeOf(err))
+		case c.version >= describeGroupsVersionNotFound:
+			out.ErrorCode = h.fail("DescribeGroups", codeOf(err))
+			out.ErrorMessage = text(fmt.Sprintf("Group %s not found.", id))
+		}
+		if out.ErrorCode == codeNone && c.req.IncludeAuthorizedOperations {
+			out.AuthorizedOperations = groupOperations
+		}
+		resp.Groups = append(resp.Groups, out)
+	}
+	return resp
+}
+
+func described(out *kmsg.DescribeGroupsResponseGroup, d group.Description) {
+	out.ProtocolType, out.Protocol = d.ProtocolType, d.Protocol
+	for _, m := range d.Members {
+		member := kmsg.NewDescribeGroupsResponseGroupMember()
+		member.MemberID, member.InstanceID = m.MemberID, m.InstanceID
+		member.ClientID, member.ClientHost = m.ClientID, m.ClientHost
+		member.ProtocolMetadata, member.MemberAssignment = present(m.Metadata), present(m.Assignment)
+		out.Members = append(out.Members, member)
+	}
+}

@@ -1,0 +1,117 @@
+package handler
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/group"
+	"github.com/tandembroker/tandem/broker/server"
+)
+
+// Members is the part of group.Coordinator that knows who is in which group. reply functions are called once, now or later, and
+// must not block. Requests for a group that this broker does not coordinate, or not yet, get the error that says so.
+type Members interface {
+	Join(r group.JoinRequest, reply func(group.JoinResult))
+	Sync(r group.SyncRequest, reply func(group.SyncResult))
+	Heartbeat(r group.HeartbeatRequest) error
+	Leave(r group.LeaveRequest) ([]error, error)
+	Describe(groupID string) (group.Description, error)
+	List(f group.Filter) ([]group.Listed, error)
+}
+
+// groupOperations is what may be done to a group where nothing is forbidden: read, delete, describe, describe configs, alter
+// configs. Source: AclEntry.supportedOperations, one bit for each code of AclOperation.
+const groupOperations = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
+
+// rendezvous is the answer to a request that waits for other members of a group.
+type rendezvous[T any] struct {
+	request *server.Request
+	came    chan T // holds one
+	answer  *T     // what came
+	// interrupted is answered when the client, the server or its patience goes before: the client is to try again.
+	interrupted T
+	encode      func(T) kmsg.Response
+}
+
+func meet[T any](r *server.Request, interrupted T, encode func(T) kmsg.Response) *rendezvous[T] {
+	r.Body = nil // what is needed of it was copied
+	return &rendezvous[T]{request: r, came: make(chan T, 1), interrupted: interrupted, encode: encode}
+}
+
+// reply is where the group's answer goes.
+func (v *rendezvous[T]) reply(answer T) { v.came <- answer }
+
+// Ready implements server.Reply.
+func (v *rendezvous[T]) Ready() bool {
+	if v.answer == nil {
+		select {
+		case answer := <-v.came:
+			v.answer = &answer
+		default:
+		}
+	}
+	return v.answer != nil
+}
+
+// Wait implements server.Reply.
+func (v *rendezvous[T]) Wait(ctx context.Context) {
+	if v.Ready() {
+		return
+	}
+	var patience <-chan time.Time
+	if v.request.Heavy() {
+		timer := time.NewTimer(heavyWaitMax)
+		defer timer.Stop()
+		patience = timer.C
+	}
+	watched, stop := v.request.Park(ctx)
+	defer stop()
+	select {
+	case answer := <-v.came:
+		v.answer = &answer
+		return
+	case <-watched.Done():
+	case <-patience:
+	}
+	if !v.Ready() {
+		v.answer = &v.interrupted
+	}
+}
+
+// Send implements server.Reply.
+func (v *rendezvous[T]) Send(w *server.Writer) error {
+	return server.Respond(v.request.Header, v.encode(*v.answer)).Send(w)
+}
+
+// Done implements server.Reply.
+func (v *rendezvous[T]) Done() {}
+
+// filled is s, or "" in versions that have no null there.
+func filled(s *string, nullable bool) *string {
+	if s == nil && !nullable {
+		return text("")
+	}
+	return s
+}
+
+// present is b for a field that cannot be null.
+func present(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
+}
+
+func millis(ms int32) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// protocols copies what a JoinGroup offers: its bytes are the frame's.
+func protocols(from []kmsg.JoinGroupRequestProtocol) []group.Protocol {
+	out := make([]group.Protocol, len(from))
+	for i := range from {
+		out[i] = group.Protocol{Name: from[i].Name, Metadata: bytes.Clone(from[i].Metadata)}
+	}
+	return out
+}
