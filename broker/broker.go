@@ -217,6 +217,9 @@ func (b *Broker) Ready() error {
 	if !b.controller.Ready() {
 		return errors.New("the metadata has no leader")
 	}
+	if !b.controller.Reconciled() {
+		return errors.New("partitions are being created")
+	}
 	waiting := 0
 	for _, p := range b.partitions.All() {
 		if p.Offline() == nil && !p.Ready() {

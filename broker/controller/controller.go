@@ -129,6 +129,10 @@ func (c *Controller) Image() *Image { return c.machine.Image() }
 // Ready says whether this broker can change the metadata now.
 func (c *Controller) Ready() bool { return c.group != nil && c.group.Ready() }
 
+// Reconciled says whether the partitions that the metadata has and the disk had not at the start, because a crash interrupted
+// their creation, have been created; one that could not be at the first attempt is not waited for.
+func (c *Controller) Reconciled() bool { return c.life.ready() }
+
 // Leader is the node id of the controller; -1 = unknown.
 func (c *Controller) Leader() int32 {
 	if c.group == nil {

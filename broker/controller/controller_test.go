@@ -147,6 +147,17 @@ type failing struct {
 	tried          atomic.Int32
 }
 
+// slow is a broker whose partitions are created once the gate is open.
+type slow struct {
+	Partitions
+	gate chan struct{}
+}
+
+func (s *slow) Create(ctx context.Context, spec partition.Spec) (*partition.Partition, error) {
+	<-s.gate
+	return s.Partitions.Create(ctx, spec)
+}
+
 var errBroken = errors.New("broken on purpose")
 
 func (f *failing) Create(ctx context.Context, s partition.Spec) (*partition.Partition, error) {
@@ -232,15 +243,21 @@ func TestInterruptedCreation(t *testing.T) {
 	}
 	w.await("attempts", func() bool { return f.tried.Load() >= 3 })
 	w.close(true)
-	w.open(nil)
-	w.await("partitions", func() bool {
-		for i := range int32(3) {
-			if p, ok := w.partitions.Get("t", i); !ok || !p.Ready() {
-				return false
-			}
+	w.open(func(p Partitions) Partitions { return &failing{Partitions: p, create: true} })
+	w.await("readiness without what cannot be created", w.Reconciled)
+	w.close(true)
+	gate := make(chan struct{})
+	w.open(func(p Partitions) Partitions { return &slow{p, gate} })
+	if w.Reconciled() {
+		t.Error("ready without its partitions")
+	}
+	close(gate)
+	w.await("readiness", w.Reconciled)
+	for i := range int32(3) {
+		if p, ok := w.partitions.Get("t", i); !ok || !p.Ready() {
+			t.Errorf("ready without partition %d", i)
 		}
-		return true
-	})
+	}
 }
 
 // TestInterruptedDeletion: a deletion that was committed goes on at the next start, also when a topic of the same name has

@@ -48,6 +48,8 @@ type lifecycle struct {
 
 	configuring sync.Mutex // orders SetConfig of partitions
 
+	reconciled chan struct{} // closed when everything that was missing at the start has been tried once
+
 	mu struct {
 		sync.Mutex
 		tasks  map[name]*task // the newest for each folder
@@ -71,7 +73,7 @@ type task struct {
 }
 
 func newLifecycle(serverID string, logger *slog.Logger) *lifecycle {
-	l := &lifecycle{serverID: serverID, logger: logger, workers: make(chan struct{}, workersMax)}
+	l := &lifecycle{serverID: serverID, logger: logger, workers: make(chan struct{}, workersMax), reconciled: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.mu.tasks = map[name]*task{}
 	return l
@@ -96,14 +98,15 @@ func (l *lifecycle) spawn(fn func()) {
 }
 
 // create brings the partitions of t from index first on into being where they are this broker's.
-func (l *lifecycle) create(t *Topic, first int) {
+func (l *lifecycle) create(t *Topic, first int) (tasks []*task) {
 	for i := first; i < len(t.Partitions); i++ {
 		if !l.mine(t.Partitions[i]) {
 			continue
 		}
 		spec := specOf(t, int32(i))
-		l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error { return l.createOne(ctx, spec) })
+		tasks = append(tasks, l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error { return l.createOne(ctx, spec) }))
 	}
+	return tasks
 }
 
 func (l *lifecycle) mine(p Partition) bool {
@@ -295,7 +298,28 @@ func (l *lifecycle) reconcile(topics, deleting []*Topic) {
 		l.logger.Info("finishing the deletion of a topic", "topic", t.Name, "id", t.ID.String())
 		l.remove(t)
 	}
+	var tasks []*task
 	for _, t := range topics {
-		l.create(t, 0)
+		tasks = append(tasks, l.create(t, 0)...)
+	}
+	l.spawn(func() { // ends with the first attempts, or with close
+		for _, t := range tasks {
+			select {
+			case <-t.tried:
+			case <-l.ctx.Done():
+				return
+			}
+		}
+		close(l.reconciled)
+	})
+}
+
+// ready says whether what was missing at the start has been tried once.
+func (l *lifecycle) ready() bool {
+	select {
+	case <-l.reconciled:
+		return true
+	default:
+		return false
 	}
 }
