@@ -34,6 +34,9 @@ type Store struct {
 	space    *space
 	files    *log.Descriptors // of all segments
 
+	syncWatch *vfs.SyncWatch
+	slowSyncs atomic.Int64
+
 	due           chan struct{}
 	syncs         chan struct{} // a slot per segment sync of a checkpoint
 	journalBytes  atomic.Int64  // written since the last checkpoint began
@@ -41,6 +44,7 @@ type Store struct {
 	checkpointing sync.Mutex
 	carried       int64 // bytes that the last carry copied; under checkpointing
 	failed        atomic.Pointer[error]
+	failing       sync.Once // sets failed
 
 	stop chan struct{} // closed by Close; ends watch
 	wg   sync.WaitGroup
@@ -74,7 +78,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: o, due: make(chan struct{}, 1), syncs: make(chan struct{}, checkpointSyncs), stop: make(chan struct{})}
-	s.files = log.NewDescriptors(o.OpenFiles)
+	s.files, s.syncWatch = log.NewDescriptors(o.OpenFiles), vfs.NewSyncWatch(o.Now)
 	s.opts.FS, s.opts.journalFS = log.Reclaiming(o.FS, s.files), log.Reclaiming(o.journalFS, s.files)
 	s.mu.groups, s.mu.folders = map[GroupID]*Group{}, map[string]GroupID{}
 	s.mu.creating, s.mu.deleted = map[GroupID]uint64{}, map[GroupID]*deletion{}
@@ -82,7 +86,8 @@ func Open(o Options) (*Store, error) {
 		_ = s.release() // what could not be opened is the error that counts
 		return nil, err
 	}
-	s.wg.Go(s.watch) // stopped by stop, awaited in Close
+	s.wg.Go(s.watch)      // stopped by stop, awaited in Close
+	s.wg.Go(s.watchSyncs) // the same
 	return s, nil
 }
 
@@ -104,7 +109,7 @@ func (s *Store) open() error {
 	if err := s.meta.Commit(meta.Commit{Journal: &jc}); err != nil {
 		return err
 	}
-	s.commits = newCombiner(s.meta)
+	s.commits = newCombiner(s.meta, s.syncWatch)
 	if err := s.recover(); err != nil {
 		return err
 	}
@@ -257,12 +262,17 @@ func (s *Store) fatal(err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, journal.ErrClosed) || errors.Is(err, meta.ErrClosed) {
 		return fmt.Errorf("%w: %w", ErrClosed, err) // late, not broken
 	}
-	if s.failed.CompareAndSwap(nil, &err) {
-		s.opts.Logger.Error("storage failed", "err", err)
+	s.failing.Do(func() { // who meets it too waits meanwhile: the process may end here, and nobody is to act on it before
+		if s.Failed() != nil {
+			return // closed
+		}
 		if s.opts.OnFatal != nil {
 			s.opts.OnFatal(err)
+		} else {
+			s.opts.Logger.Error("storage failed", "err", err)
 		}
-	}
+		s.failed.CompareAndSwap(nil, &err)
+	})
 	return s.Failed()
 }
 

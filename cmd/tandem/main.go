@@ -1,5 +1,6 @@
 // Command tandem is the broker and its tools in one static binary. It parses flags and wires packages; what happens then is
-// theirs. Exit codes: 0 = done, 1 = it failed, 2 = what was asked for is wrong (flags or settings).
+// theirs. Exit codes: 0 = done, 1 = it failed, 2 = what was asked for is wrong (flags or settings), 3 = a write or sync failed, and the
+// next start recovers.
 package main
 
 import (
@@ -14,6 +15,7 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitFatal  = 3
 )
 
 // version is set by the linker for a release: -X main.version=1.2.3.

@@ -9,11 +9,16 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/tandembroker/tandem/broker"
 	"github.com/tandembroker/tandem/broker/config"
 )
+
+// lastLineLimit is how long the last line of a process that must end may wait for whoever reads its log.
+const lastLineLimit = time.Second
 
 // settings collects the arguments of a flag that may be repeated.
 type settings []string
@@ -70,7 +75,7 @@ func runBroker(ctx context.Context, cfg *config.Config, logger *slog.Logger) err
 		Logger:    logger,
 		Version:   versionText(),
 		CheckMeta: checkMetaInChild,
-		OnFatal:   func(err error) { die(err) },
+		OnFatal:   dying(logger),
 	})
 	if err != nil {
 		return err
@@ -78,11 +83,17 @@ func runBroker(ctx context.Context, cfg *config.Config, logger *slog.Logger) err
 	return b.Run(ctx)
 }
 
-// die ends the process at once, with one line: after a failed write or sync nothing that is still in memory can be trusted to
-// reach the disk, and recovery at the next start is the way back.
-func die(err error) {
-	_, _ = fmt.Fprintf(os.Stderr, "tandem serve: fatal: %v\n", err)
-	os.Exit(exitFailed)
+// dying is what ends the process at once, with one line, however many goroutines meet a failure: after a failed write or sync
+// nothing that is still in memory can be trusted to reach the disk, and recovery at the next start is the way back.
+func dying(logger *slog.Logger) func(error) {
+	var once sync.Once // never done: nobody comes back from it
+	return func(err error) {
+		once.Do(func() {
+			time.AfterFunc(lastLineLimit, func() { os.Exit(exitFatal) })
+			logger.Error("fatal: the process ends, its next start recovers", "error", err)
+			os.Exit(exitFatal)
+		})
+	}
 }
 
 func newLogger(cfg *config.Config, w io.Writer) *slog.Logger {

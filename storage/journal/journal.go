@@ -37,6 +37,7 @@ type Options struct {
 	Mark         uint64        // the newest mark that meta.db knows
 	MarkInterval time.Duration // bounds a mark behind an idle journal; 0 = 100 ms. Ten of them bound how long a record stays unsynced
 	Logger       *slog.Logger
+	SyncWatch    *vfs.SyncWatch   // told of each sync; nil = none
 	OnFatal      func(error)      // called once, by the goroutine that met the first failure; must not wait for the Journal
 	Now          func() time.Time // nil = time.Now
 
@@ -271,12 +272,13 @@ func (j *Journal) fail(err error) error {
 	j.mu.err = err
 	queue := j.takeAllLocked()
 	j.mu.Unlock()
+	if j.opts.OnFatal != nil { // first of all: it ends the process
+		j.opts.OnFatal(err)
+	} else {
+		j.opts.Logger.Error("journal failed: nothing is written any more", "dir", j.dir, "err", err)
+	}
 	for i := range queue {
 		queue[i].ticket.complete(0, err)
-	}
-	j.opts.Logger.Error("journal failed: nothing is written any more", "dir", j.dir, "err", err)
-	if j.opts.OnFatal != nil {
-		j.opts.OnFatal(err)
 	}
 	j.signal()
 	return err

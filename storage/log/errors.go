@@ -7,7 +7,7 @@ import (
 
 var (
 	// ErrFailed: a write, sync or truncation has failed before; nothing is written any more. It wraps the first failure.
-	ErrFailed = errors.New("log: failed earlier")
+	ErrFailed = errors.New("log: failed")
 	// ErrClosed: the log is closed or deleted.
 	ErrClosed = errors.New("log: closed")
 	// ErrNotRecovered: Open was not followed by Recover.

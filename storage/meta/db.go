@@ -344,7 +344,7 @@ func (d *DB) update(fn func(*bolt.Tx) error) error {
 	defer d.mu.Unlock()
 	if d.mu.err == nil {
 		// A failed fdatasync may have dropped dirty pages: nothing may be built on this file until it is opened again.
-		d.mu.err = fmt.Errorf("meta: write %s: %w", d.path, err)
+		d.mu.err = fmt.Errorf("meta: write or sync %s: %w", d.path, err)
 	}
 	return d.mu.err
 }
