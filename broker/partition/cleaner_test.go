@@ -144,6 +144,9 @@ func TestCompaction(t *testing.T) {
 	}
 	// It goes on from there.
 	b.fillKeys(t, p, 10)
+	if done := b.cleanNow(t, p); done.End > done.First {
+		t.Fatalf("compacted above the checkpoint: %+v", done)
+	}
 	b.checkpoint(t)
 	before, _ = all(t, p, ReadUncommitted)
 	b.cleanNow(t, p)

@@ -22,7 +22,18 @@ type Map struct {
 	keys   int // that are in it
 	limit  int // that may be
 	latest int64
+	staged []probe
 }
+
+// probe is a key whose place is about to be looked at.
+type probe struct {
+	lo, hi uint64
+	offset int64
+}
+
+// stagedMax is how many keys are looked for together. A large table lies in memory, not in the processor's caches, and a wait for
+// one place is as long as one for several that were asked for at once.
+const stagedMax = 64
 
 // Reset empties m and gives it room for the keys of up to records records, but for no more than fit into bytes of memory, of
 // which the share load is used (Kafka's log.cleaner.io.buffer.load.factor; a full table would be slow). It says how many keys fit:
@@ -44,7 +55,7 @@ func (m *Map) Reset(bytes, records int64, load float64) (keys int) {
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails; its documentation
 	m.secret = secret{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
-	m.keys, m.latest = 0, -1
+	m.keys, m.latest, m.staged = 0, -1, m.staged[:0]
 	m.limit = min(max(int(float64(slots)*load), 1), int(slots)-1)
 	return m.limit
 }
@@ -64,14 +75,20 @@ func (m *Map) Latest() int64 { return m.latest }
 // SetLatest moves Latest up.
 func (m *Map) SetLatest(offset int64) { m.latest = max(m.latest, offset) }
 
-// find is the place of the key, or the empty one where it belongs. There always is one, because limit is below the number of slots.
-func (m *Map) find(key []byte) (at *slot, lo, hi uint64) {
-	lo, hi = m.secret.sum(key)
+// begin is where the search for a hash begins.
+func (m *Map) begin(lo uint64) uint64 {
 	i, _ := bits.Mul64(lo, uint64(len(m.slots)))
+	return i
+}
+
+// find is the place of the hash, or the empty one where it belongs. There always is one, because limit is below the number of
+// slots.
+func (m *Map) find(lo, hi uint64) *slot {
+	i := m.begin(lo)
 	for {
 		s := &m.slots[i]
 		if s.stored == 0 || s.lo == lo && s.hi == hi {
-			return s, lo, hi
+			return s
 		}
 		if i++; i == uint64(len(m.slots)) {
 			i = 0
@@ -84,15 +101,20 @@ func (m *Map) Put(key []byte, offset int64) bool {
 	if len(m.slots) == 0 {
 		return false
 	}
-	s, lo, hi := m.find(key)
+	lo, hi := m.secret.sum(key)
+	return m.put(probe{lo, hi, offset})
+}
+
+func (m *Map) put(p probe) bool {
+	s := m.find(p.lo, p.hi)
 	if s.stored == 0 {
 		if m.Full() {
 			return false
 		}
 		m.keys++
 	}
-	*s = slot{lo, hi, offset + 1}
-	m.SetLatest(offset)
+	*s = slot{p.lo, p.hi, p.offset + 1}
+	m.SetLatest(p.offset)
 	return true
 }
 
@@ -101,6 +123,53 @@ func (m *Map) Get(key []byte) int64 {
 	if len(m.slots) == 0 {
 		return -1
 	}
-	s, _, _ := m.find(key)
-	return s.stored - 1
+	return m.find(m.secret.sum(key)).stored - 1
+}
+
+// Stage is a Put that is done by PutStaged, or a Get (offset is not used) that is done by GetStaged. It returns true when one of
+// them is due. key is borrowed until return.
+func (m *Map) Stage(key []byte, offset int64) (due bool) {
+	lo, hi := m.secret.sum(key)
+	m.staged = append(m.staged, probe{lo, hi, offset})
+	return len(m.staged) >= stagedMax
+}
+
+// warm has the processor fetch the places of all staged keys at once.
+func (m *Map) warm() (sum int64) {
+	for i := range m.staged {
+		sum += m.slots[m.begin(m.staged[i].lo)].stored
+	}
+	return sum
+}
+
+// PutStaged puts what is staged, in order. False: the map is full, and the key that did not fit and those behind it were not put.
+func (m *Map) PutStaged() bool {
+	if len(m.slots) == 0 {
+		return len(m.staged) == 0
+	}
+	_ = m.warm()
+	for i := range m.staged {
+		if !m.put(m.staged[i]) {
+			m.staged = m.staged[:0]
+			return false
+		}
+	}
+	m.staged = m.staged[:0]
+	return true
+}
+
+// GetStaged appends the last offsets of what is staged to dst, in order.
+func (m *Map) GetStaged(dst []int64) []int64 {
+	if len(m.slots) > 0 {
+		_ = m.warm()
+	}
+	for i := range m.staged {
+		found := int64(-1)
+		if len(m.slots) > 0 {
+			found = m.find(m.staged[i].lo, m.staged[i].hi).stored - 1
+		}
+		dst = append(dst, found)
+	}
+	m.staged = m.staged[:0]
+	return dst
 }

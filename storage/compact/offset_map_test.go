@@ -38,10 +38,17 @@ func TestMapAgainstModel(t *testing.T) {
 		var m Map
 		limit := m.Reset(EntryLen*int64(2+rng.IntN(300)), int64(rng.IntN(400)), 0.9)
 		model := map[string]int64{}
+		staged := seed%2 == 1
 		for offset := range int64(600) {
 			key := fmt.Appendf(nil, "k%d", rng.IntN(1+rng.IntN(500)))
 			_, known := model[string(key)]
-			ok := m.Put(key, offset)
+			ok := false
+			if staged {
+				m.Stage(key, offset)
+				ok = m.PutStaged()
+			} else {
+				ok = m.Put(key, offset)
+			}
 			if want := known || len(model) < limit; ok != want {
 				t.Fatalf("seed %d: put %s = %v with %d of %d keys, known %v", seed, key, ok, len(model), limit, known)
 			}
@@ -58,10 +65,44 @@ func TestMapAgainstModel(t *testing.T) {
 			if !ok {
 				want = -1
 			}
-			if got := m.Get(key); got != want {
+			got := m.Get(key)
+			if staged {
+				m.Stage(key, 0)
+				got = m.GetStaged(nil)[0]
+			}
+			if got != want {
 				t.Fatalf("seed %d: get %s = %d, want %d", seed, key, got, want)
 			}
 		}
+	}
+}
+
+// What is staged together has the effect of one after the other; behind the first key that does not fit nothing is put.
+func TestStaged(t *testing.T) {
+	var m Map
+	if !m.PutStaged() || m.Stage([]byte("a"), 1) || m.PutStaged() {
+		t.Fatal("a map without memory took a key")
+	}
+	limit := m.Reset(EntryLen*20, 1000, 0.5)
+	for i := range limit + 3 {
+		m.Stage(fmt.Append(nil, i%(limit+1)), int64(i)) // the last one but two is new, the others behind it known
+	}
+	if m.PutStaged() || m.Len() != limit || m.Latest() != int64(limit-1) || m.Get([]byte("0")) != 0 {
+		t.Fatalf("%d keys, latest %d, limit %d", m.Len(), m.Latest(), limit)
+	}
+	m.Stage([]byte("1"), 0)
+	m.Stage([]byte("none"), 0)
+	if got := m.GetStaged([]int64{7}); len(got) != 3 || got[0] != 7 || got[1] != 1 || got[2] != -1 {
+		t.Fatal(got)
+	}
+	due := 0
+	for i := range stagedMax {
+		if m.Stage([]byte("1"), int64(100+i)) {
+			due++
+		}
+	}
+	if due != 1 || !m.PutStaged() || m.Get([]byte("1")) != 100+stagedMax-1 {
+		t.Fatalf("due %d times, then %d", due, m.Get([]byte("1")))
 	}
 }
 
@@ -93,6 +134,8 @@ func BenchmarkPut(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		binary.LittleEndian.PutUint64(key, uint64(i%4_000_000))
-		m.Put(key, int64(i))
+		if m.Stage(key, int64(i)) {
+			m.PutStaged()
+		}
 	}
 }

@@ -130,6 +130,8 @@ type cleaner struct {
 	sources  []source
 	keepLast int64 // last offset of the batch that is never emptied; -1 = none
 	txns     *transactions
+	found    []int64 // last offsets of the keys of the batch in hand, of which next comes next; empty = not looked up together
+	next     int
 	batches  batchReader
 	out      rewriter
 	done     Cleaned

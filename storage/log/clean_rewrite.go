@@ -123,12 +123,16 @@ func (c *cleaner) mapBatch(txns *transactions, b record.Batch) error {
 	if b.IsControl() {
 		txns.marker(b)
 	} else if !txns.data(b) && b.LastOffset() >= c.dirty.First {
+		m := c.o.Map
 		err := b.EachKeyed(0, func(k record.Keyed) error {
-			if k.Key != nil && k.Offset >= c.dirty.First && !c.o.Map.Put(k.Key, k.Offset) {
+			if k.Key != nil && k.Offset >= c.dirty.First && m.Stage(k.Key, k.Offset) && !m.PutStaged() {
 				return errFull
 			}
 			return nil
 		})
+		if !errors.Is(err, errFull) && !m.PutStaged() {
+			return errFull
+		}
 		if err != nil && !unreadable(err) {
 			return err
 		}
@@ -222,6 +226,7 @@ func (c *cleaner) rewriteBatch(h *header, b record.Batch) error {
 	case discard:
 		rule.Keep = func(record.Keyed) bool { return false }
 	case !b.IsControl():
+		c.lookUp(b)
 		rule.Keep = func(k record.Keyed) bool { return c.keeps(k, expired) }
 	case !rule.Marker:
 		c.done.RecordsKept += int64(b.RecordCount())
@@ -242,8 +247,35 @@ func (c *cleaner) rewriteBatch(h *header, b record.Batch) error {
 	return c.out.write(b, left.Batch)
 }
 
+// lookUp finds the last offsets of the keys of b together, for keeps. What is compressed is not unpacked for that.
+func (c *cleaner) lookUp(b record.Batch) {
+	c.found, c.next = c.found[:0], 0
+	if b.Codec() != record.None {
+		return
+	}
+	m := c.o.Map
+	// What cannot be read ends the walk that follows at the same record.
+	_ = b.EachKeyed(0, func(k record.Keyed) error {
+		if m.Stage(k.Key, 0) {
+			c.found = m.GetStaged(c.found)
+		}
+		return nil
+	})
+	c.found = m.GetStaged(c.found)
+}
+
+// last is the last offset of the key of the record that is next in the batch.
+func (c *cleaner) last(key []byte) int64 {
+	if c.next < len(c.found) {
+		c.next++
+		return c.found[c.next-1]
+	}
+	return c.o.Map.Get(key)
+}
+
 // keeps is Kafka's Cleaner.shouldRetainRecord; expired: tombstones of the batch may go.
 func (c *cleaner) keeps(k record.Keyed, expired bool) bool {
+	last := c.last(k.Key)
 	if k.Offset > c.o.Map.Latest() {
 		return true
 	}
@@ -251,5 +283,5 @@ func (c *cleaner) keeps(k record.Keyed, expired bool) bool {
 		c.done.NoKey++
 		return false
 	}
-	return k.Offset >= c.o.Map.Get(k.Key) && !(k.Tombstone && expired)
+	return k.Offset >= last && !(k.Tombstone && expired)
 }
