@@ -420,20 +420,6 @@ func TestForeignDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-func TestReadOnlyDirectory(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root may write anywhere")
-	}
-	o := testOptions(t.TempDir())
-	if err := os.Chmod(o.Dirs[0], 0o555); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Open(o)
-	if err == nil || !strings.Contains(err.Error(), "not writable") || !strings.Contains(err.Error(), o.Dirs[0]) {
-		t.Fatalf("got %v", err)
-	}
-}
-
 // The journal must shrink with checkpoints, or a restart would take ever longer.
 func TestCheckpointBoundsTheJournal(t *testing.T) {
 	o := testOptions(t.TempDir())
