@@ -13,7 +13,7 @@ func preallocate(fsys vfs.FS, name string, size int64) error {
 	if err != nil {
 		return err
 	}
-	done, err := allocate(f, size)
+	done, err := vfs.Allocate(f, 0, size, false)
 	if err == nil && !done {
 		err = fill(f, size)
 	}

@@ -35,6 +35,7 @@ func (l *Log) Append(payload []byte, rows []entry.Row) (Position, error) {
 		return Position{}, l.fail(fmt.Errorf("append to segment %d: %w", s.base, err))
 	}
 	defer func() { _ = file.release() }() // not before the segment is dirty: it stays open then
+	l.reserve(s, file.File, int64(len(payload)))
 	if _, err := file.WriteAt(payload, at.Pos); err != nil {
 		return Position{}, l.fail(fmt.Errorf("append %d bytes to %s at byte %d: %w", len(payload), file.Name(), at.Pos, err))
 	}
@@ -110,18 +111,20 @@ func (l *Log) roll(base int64) (*segment, error) {
 		return nil, l.fail(fmt.Errorf("begin segment %d: %w", base, err))
 	}
 	l.options().Counters.Rolls.Add(1)
-	l.become(s)
+	l.unreserve(l.become(s))
 	l.options().Descriptors.add(l, s)
 	return s, nil
 }
 
-// become makes s the segment that is appended to.
-func (l *Log) become(s *segment) {
+// become makes s the segment that is appended to, and returns the one before.
+func (l *Log) become(s *segment) (before *segment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lastLocked().index.addTime()
+	before = l.lastLocked()
+	before.index.addTime()
 	l.mu.segments = append(l.mu.segments[:len(l.mu.segments):len(l.mu.segments)], s)
 	l.mu.recent.reset()
 	l.mu.seal = false
 	l.mu.dirDirty = true
+	return before
 }

@@ -66,6 +66,10 @@ type segment struct {
 
 	used atomic.Bool // since Descriptors looked last
 
+	// Of the last segment, under Log.write.
+	reserved  int64 // reserve has looked this far
+	reserving bool  // blocks behind size are reserved
+
 	// Extents in flight. Counted under Log.mu for reading, evaluated under it for writing; released without it.
 	extents   atomic.Int64
 	extentEnd atomic.Int64 // upper bound of where they end

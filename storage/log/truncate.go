@@ -118,6 +118,7 @@ func (l *Log) truncateTo(i int, x indexes, pos int64) error {
 	if _, err := l.removeSnapshots(func(o int64) bool { return o > l.LogEnd() }); err != nil {
 		return err
 	}
+	s.reserved, s.reserving = 0, false
 	if inFlight && pos == 0 {
 		return l.replaceFile(s)
 	}
