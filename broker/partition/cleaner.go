@@ -116,16 +116,22 @@ func (m *Manager) CleanerStats() CleanerStats {
 	return m.cleaning.stats
 }
 
+// idleKept is how many times in a row there must be nothing to do until a thread lets go of its map.
+const idleKept = 4
+
 // run compacts the filthiest partition until there is none, then rests.
 func (c *cleaner) run(ctx context.Context) {
 	var keys compact.Map
-	for {
+	for idle := 0; ; idle++ {
 		for c.once(ctx, &keys) {
 			if ctx.Err() != nil {
 				return
 			}
+			idle = 0
 		}
-		keys.Release()
+		if idle == idleKept {
+			keys.Release()
+		}
 		rest := time.NewTimer(c.opts.Backoff)
 		select {
 		case <-ctx.Done():

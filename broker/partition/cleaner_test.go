@@ -336,10 +336,10 @@ func TestCompactionOfTransactions(t *testing.T) {
 		t.Helper()
 		appendBatch(record.ControlBatch(record.Control{Type: kind, ProducerID: id, Timestamp: b.clock.Now().UnixMilli()}))
 	}
-	txn(1, 0, "a", "committed")
+	txn(1, 0, "a", "good")
 	marker(1, record.Commit)
 	txn(1, 1, "a", "aborted")
-	txn(2, 0, "b", "committed")
+	txn(2, 0, "b", "good")
 	marker(1, record.Abort)
 	marker(2, record.Commit)
 	txn(3, 0, "c", "open")
@@ -354,7 +354,7 @@ func TestCompactionOfTransactions(t *testing.T) {
 	for range 4 {
 		b.cleanNow(t, p)
 		last, _ := all(t, p, ReadUncommitted)
-		if last["a"] != "0:committe" || last["b"] != "3:committe" || last["c"] != "" {
+		if last["a"] != "0:good" || last["b"] != "3:good" || last["c"] != "" {
 			t.Fatalf("a = %s, b = %s, c = %s", last["a"], last["b"], last["c"])
 		}
 		b.clock.add(time.Hour)

@@ -60,8 +60,8 @@ func (k *keyed) parse(body []byte) (s scanned, ok bool) {
 	if len(body) == 0 {
 		return s, false
 	}
-	var pos int
-	if s.timestampDelta, pos = varint64(body, 1); pos < 0 {
+	pos := 1 // attributes, which Kafka does not look at
+	if s.timestampDelta, pos = varint64(body, pos); pos < 0 {
 		return s, false
 	}
 	if s.offsetDelta, pos = varint32(body, pos); pos < 0 {

@@ -36,7 +36,7 @@ func uvarint64(b []byte, pos int) (v uint64, next int) {
 }
 
 // varint64 reads a zigzag varint; next is -1 on failure.
-func varint64(b []byte, pos int) (v int64, next int) {
+func varint64(b []byte, pos int) (v int64, next int) { //nolint:unparam // as its siblings
 	if uint(pos) < uint(len(b)) && b[pos] < 0x80 { // most are one byte
 		u := b[pos]
 		return int64(u>>1) ^ -int64(u&1), pos + 1

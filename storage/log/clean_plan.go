@@ -27,7 +27,7 @@ func (l *Log) dirty(b CleanBound) (d Dirty, segments []*segment, err error) {
 		return d, nil, err
 	}
 	l.mu.RLock()
-	all, upper := l.mu.segments, first
+	all := l.mu.segments
 	n := 0
 	for ; n+1 < len(all) && all[n+1].base <= b.Below; n++ {
 	}
@@ -39,7 +39,8 @@ func (l *Log) dirty(b CleanBound) (d Dirty, segments []*segment, err error) {
 	l.mu.RUnlock()
 	d = Dirty{First: first, Upper: first, Oldest: -1}
 	for i, s := range segments {
-		if upper = all[i+1].base; upper <= first {
+		upper := all[i+1].base
+		if upper <= first {
 			d.CleanBytes += sizes[i]
 			continue
 		}
