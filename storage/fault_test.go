@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
@@ -218,7 +219,9 @@ func TestDiskFull(t *testing.T) {
 	if err := s.Writable(); err != nil {
 		t.Fatal(err)
 	}
-	mem.SetCapacity(1 << 20)
+	total, _ := mem.Total("/a")
+	free, _ := mem.Free("/a")
+	mem.SetCapacity(int64(total-free) + 1)
 	s.space.refresh()
 	if err := s.Writable(); !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "/a") {
 		t.Fatalf("got %v", err)
@@ -230,6 +233,26 @@ func TestDiskFull(t *testing.T) {
 	s.space.refresh()
 	if err := s.Writable(); err != nil {
 		t.Fatalf("does not resume: %v", err)
+	}
+}
+
+// A disk smaller than what is reserved on a large one is written to all the same.
+func TestSmallDisk(t *testing.T) {
+	mem, meta := vfs.NewMem(), t.TempDir()
+	mem.SetCapacity(32 << 20)
+	o := testOptions(meta)
+	o.FS, o.Dirs, o.MetaDir, o.ReserveBytes, o.SpaceInterval = mem, []string{"/a"}, meta, 128<<20, time.Hour
+	s := openStore(t, o)
+	g, p := createGroup(t, s, 1)
+	mustAppend(t, g, p, p.noop(), p.epochBase())
+	s.space.refresh()
+	for s.Writable() == nil {
+		if err := g.Append([]Entry{p.data(100_000, entry.Synced)}, p.state); err != nil {
+			t.Fatalf("at %d bytes: %v", g.Log().Size(), err)
+		}
+	}
+	if size := g.Log().Size(); size < 16<<20 {
+		t.Fatalf("refused after %d bytes", size)
 	}
 }
 
@@ -254,9 +277,10 @@ func TestBallast(t *testing.T) {
 	if _, err := fsys.Stat(name); err != nil || !sp.whole {
 		t.Fatal("not made again")
 	}
-	s.opts.BallastBytes = 1 << 60 // more than any disk has: what is there must be given up for the recovery
-	sp.whole = true
-	sp.prepareRecovery()
+	if sp.prepareRecovery(); !sp.whole {
+		t.Fatal("given up, with room for recovery")
+	}
+	sp.makeRoom(1<<20-1, o.BallastBytes)
 	if _, err := fsys.Stat(name); err == nil {
 		t.Fatal("kept, with no room for recovery")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"sync/atomic"
 
@@ -20,18 +21,40 @@ type space struct {
 	whole bool                  // the ballast file is there, in its full size
 	due   chan struct{}         // capacity 1: so much was written that free space has to be looked at before its time
 	since atomic.Int64          // bytes written since due fired
+	least atomic.Int64          // the smallest reserve of all folders at the last look
 }
 
-func newSpace(s *Store) *space { return &space{store: s, due: make(chan struct{}, 1)} }
+func newSpace(s *Store) *space {
+	sp := &space{store: s, due: make(chan struct{}, 1)}
+	sp.least.Store(s.opts.ReserveBytes)
+	return sp
+}
 
 // lookShare is the part of the reserve that may be written before free space is looked at again. A small one, because inline
 // payloads are written twice, and because what has been let in already is still to come.
 const lookShare = 16
 
+// On a small disk the reserve and the ballast are no more than these parts of it: what is meant for the rare full disk must not
+// take all of a tiny one.
+const (
+	reserveShare = 4
+	ballastShare = 16
+)
+
+// sizes are the reserve and the ballast that the disk of dir is given.
+func (sp *space) sizes(fsys vfs.FS, dir string) (reserve, ballast int64) {
+	reserve, ballast = sp.store.opts.ReserveBytes, sp.store.opts.BallastBytes
+	total, err := fsys.Total(dir)
+	if err != nil || total == 0 {
+		return reserve, ballast
+	}
+	total = min(total, math.MaxInt64)
+	return min(reserve, int64(total/reserveShare)), min(ballast, int64(total/ballastShare))
+}
+
 // wrote makes a disk that fills within one Options.SpaceInterval refuse writes before one of them fails.
 func (sp *space) wrote(bytes int64) {
-	reserve := sp.store.opts.ReserveBytes
-	if n := sp.since.Add(bytes); reserve == 0 || n < reserve/lookShare {
+	if n := sp.since.Add(bytes); sp.store.opts.ReserveBytes == 0 || n < sp.least.Load()/lookShare {
 		return
 	}
 	sp.since.Store(0)
@@ -59,13 +82,22 @@ func (sp *space) ballastName() string { return path.Join(sp.store.opts.MetaDir, 
 // prepareRecovery releases the ballast when there is little room, so that a store that ran full can be opened.
 func (sp *space) prepareRecovery() {
 	o := &sp.store.opts
+	_, ballast := sp.sizes(sp.store.homeFS(), o.MetaDir)
 	f, err := sp.store.homeFS().Stat(sp.ballastName())
-	sp.whole = err == nil && f.Size() >= o.BallastBytes && o.BallastBytes > 0
+	sp.whole = err == nil && f.Size() >= ballast && ballast > 0
 	if err != nil {
 		return
 	}
 	free, err := sp.store.homeFS().Free(o.MetaDir)
-	if o.BallastBytes == 0 || err == nil && free < uint64(o.BallastBytes) {
+	if err != nil {
+		free = math.MaxUint64
+	}
+	sp.makeRoom(free, ballast)
+}
+
+// makeRoom gives the ballast up where less is free than it is meant to be, or none is wanted.
+func (sp *space) makeRoom(free uint64, ballast int64) {
+	if ballast == 0 || free < uint64(ballast) {
 		sp.release(free)
 	}
 }
@@ -84,9 +116,12 @@ func (sp *space) release(free uint64) {
 func (sp *space) refresh() {
 	s := sp.store
 	var problem error
+	least := s.opts.ReserveBytes
 	look := func(fsys vfs.FS, dir string, missing int64) {
 		free, err := fsys.Free(dir)
-		switch need := s.opts.ReserveBytes + missing; {
+		reserve, _ := sp.sizes(fsys, dir)
+		least = min(least, reserve)
+		switch need := reserve + missing; {
 		case err != nil:
 			problem = errors.Join(problem, fmt.Errorf("%w: %s: %w", ErrNoSpace, dir, err))
 		case free < uint64(need):
@@ -101,10 +136,11 @@ func (sp *space) refresh() {
 		}
 		missing := int64(0)
 		if !sp.whole {
-			missing = s.opts.BallastBytes // its space is spoken for
+			_, missing = sp.sizes(s.homeFS(), s.opts.MetaDir) // its space is spoken for
 		}
 		look(s.homeFS(), s.opts.MetaDir, missing)
 	}
+	sp.least.Store(least)
 	before := sp.state.Load()
 	switch {
 	case problem != nil:
@@ -122,7 +158,8 @@ func (sp *space) refresh() {
 // keepBallast gives the ballast away when the journal is about to run out of space, and makes it again when there is plenty.
 func (sp *space) keepBallast() {
 	o := &sp.store.opts
-	if o.BallastBytes == 0 {
+	reserve, ballast := sp.sizes(sp.store.homeFS(), o.MetaDir)
+	if ballast == 0 {
 		return
 	}
 	free, err := sp.store.homeFS().Free(o.MetaDir)
@@ -130,10 +167,10 @@ func (sp *space) keepBallast() {
 		return
 	}
 	switch {
-	case sp.whole && free < uint64(o.BallastBytes)/4:
+	case sp.whole && free < uint64(ballast)/4:
 		sp.release(free)
-	case !sp.whole && free > uint64(o.BallastBytes)*2+uint64(o.ReserveBytes):
-		if err := preallocate(sp.store.homeFS(), sp.ballastName(), o.BallastBytes); err != nil {
+	case !sp.whole && free > uint64(ballast)*2+uint64(reserve):
+		if err := preallocate(sp.store.homeFS(), sp.ballastName(), ballast); err != nil {
 			sp.store.opts.Logger.Warn("ballast not made", "file", sp.ballastName(), "err", err)
 			_ = sp.store.homeFS().Remove(sp.ballastName())
 			return

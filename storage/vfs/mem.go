@@ -364,6 +364,16 @@ func (m *Mem) Free(dir string) (uint64, error) {
 	return uint64(max(0, m.mu.capacity-m.mu.used)), nil
 }
 
+// Total is the capacity.
+func (m *Mem) Total(dir string) (uint64, error) {
+	if err := m.hooks.before(OpFree, dir).Err; err != nil {
+		return 0, pathError("statfs", dir, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return uint64(m.mu.capacity), nil
+}
+
 // Lock fails with ErrLocked while another Lock of the same name is not closed. It dies with the machine: clones hold none.
 func (m *Mem) Lock(name string) (io.Closer, error) {
 	f, err := m.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)

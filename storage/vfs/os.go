@@ -59,14 +59,23 @@ func (OS) SyncDir(dir string) error {
 
 // Free is what an unprivileged process may still write, in bytes.
 func (OS) Free(dir string) (uint64, error) {
-	var st unix.Statfs_t
+	st, err := statfs(dir)
+	return uint64(st.Bavail) * uint64(st.Bsize), err
+}
+
+// Total is the size of the file system, in bytes.
+func (OS) Total(dir string) (uint64, error) {
+	st, err := statfs(dir)
+	return uint64(st.Blocks) * uint64(st.Bsize), err
+}
+
+func statfs(dir string) (st unix.Statfs_t, err error) {
 	for {
-		err := unix.Statfs(dir, &st)
-		if err == nil {
-			return uint64(st.Bavail) * uint64(st.Bsize), nil
+		if err = unix.Statfs(dir, &st); err == nil {
+			return st, nil
 		}
 		if err != unix.EINTR {
-			return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+			return unix.Statfs_t{}, &fs.PathError{Op: "statfs", Path: dir, Err: err}
 		}
 	}
 }

@@ -22,6 +22,8 @@ type FS interface {
 	SyncDir(dir string) error
 	// Free is the number of bytes an unprivileged writer may still use on the file system of dir.
 	Free(dir string) (uint64, error)
+	// Total is the size of the file system of dir, in bytes.
+	Total(dir string) (uint64, error)
 	// Lock takes an exclusive advisory lock on the file name, creating it; it fails at once when another process holds it.
 	Lock(name string) (io.Closer, error)
 }
