@@ -19,7 +19,7 @@ import (
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
-var cleanSeeds = flag.Int("clean.seeds", 60, "runs of the compaction tests")
+var cleanSeeds = flag.Int("clean.seeds", 40, "runs of the compaction tests")
 
 // modelRecord is a record as a client sees it.
 type modelRecord struct {
