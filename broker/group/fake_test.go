@@ -75,7 +75,10 @@ func (w *world) pump() {
 // advance moves the clock, and stops wherever something is due.
 func (w *world) advance(d time.Duration) {
 	end := w.now.Add(d)
-	for {
+	for n := 0; ; n++ {
+		if n > 100_000 {
+			panic("the timers do not come to rest")
+		}
 		at, ok := w.s.timers.next()
 		if !ok || at.After(end) {
 			break

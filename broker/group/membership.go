@@ -14,6 +14,8 @@ const (
 	freshMax = 5 * time.Minute
 	// pendingMax bounds the member ids of one group that were given out and not used. A client may ask for any number of them.
 	pendingMax = 10_000
+	// absentRetry is how often at most a rebalance is tried again in which nobody takes part.
+	absentRetry = time.Second
 	// generationBits is the part of a generation that is counted; above it is the site epoch (docs/formats.md, section 1).
 	generationBits = 18
 	generationMask = 1<<generationBits - 1

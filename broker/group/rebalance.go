@@ -42,14 +42,14 @@ func (s *membership) prepareRebalance(g *group, now time.Time, reason string) {
 	case g.allJoined():
 		s.completeJoin(g, now)
 	default:
-		s.awaitJoins(g, now)
+		s.awaitJoins(g, now, g.rebalanceTimeout())
 	}
 }
 
 // awaitJoins completes the rebalance with whoever has joined when the time is up.
-func (s *membership) awaitJoins(g *group, now time.Time) {
+func (s *membership) awaitJoins(g *group, now time.Time, wait time.Duration) {
 	g.joinTimer.fire = func(now time.Time) { s.completeJoin(g, now) }
-	s.timers.set(&g.joinTimer, now.Add(g.rebalanceTimeout()))
+	s.timers.set(&g.joinTimer, now.Add(wait))
 }
 
 // awaitMore delays the first rebalance, and once more whenever members came meanwhile, for at most the rebalance timeout in
@@ -78,8 +78,8 @@ func (s *membership) completeJoin(g *group, now time.Time) {
 		}
 	}
 	if !g.electJoined() && len(g.order) > 0 {
-		// Static members only, and none is there: wait for their sessions to end.
-		s.awaitJoins(g, now)
+		// Static members only, and none is there: wait for their sessions to end. A client may ask for no rebalance timeout.
+		s.awaitJoins(g, now, max(g.rebalanceTimeout(), absentRetry))
 		return
 	}
 	g.grown = false

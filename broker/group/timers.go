@@ -50,7 +50,7 @@ func (ts *timers) next() (time.Time, bool) {
 func (ts *timers) run(now time.Time) {
 	for len(ts.heap) > 0 && !ts.heap[0].at.After(now) {
 		t := ts.heap[0]
-		if t.due.After(now) {
+		if t.due.After(t.at) { // put off meanwhile
 			t.at = t.due
 			heap.Fix(&ts.heap, 0)
 			continue

@@ -1,0 +1,114 @@
+package main
+
+// groupBugs break the membership of groups: one leader and one assignment in a generation, no lost answers, no rebalance that
+// does not end.
+var groupBugs = []bug{
+	{
+		name: "leader that did not join", file: "broker/group/rebalance.go",
+		old: "if !g.electJoined() && len(g.order) > 0 {", new: "if g.joining == 0 && len(g.order) > 0 {",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "assignment of another generation", file: "broker/group/sync.go",
+		old: "case r.Generation != g.generation:", new: "case r.Generation > g.generation:",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "assignment answered before it is stored", file: "broker/group/sync.go",
+		old: "\ts.log.persist(g.id, g.snapshot(assignments), done)",
+		new: "\ts.log.persist(g.id, g.snapshot(assignments), func(time.Time, error) {})\n\tdone(now, nil)",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "assignment stored late counts in the next rebalance", file: "broker/group/sync.go",
+		old: "if g.state != stateCompleting || g.generation != generation {", new: "if g.state == stateDead {",
+		pkg: "broker/group", test: "TestRandomClients",
+	},
+	{
+		name: "second assignment of a generation", file: "broker/group/sync.go",
+		old: "if g.leader == m.id && !g.storing {", new: "if g.leader == m.id {",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "answer lost when a member comes again", file: "broker/group/join.go",
+		old: "\ts.answerJoin(g, m, refused(ErrRebalanceInProgress, m.id))\n\tm.joinWaiter = reply\n\tg.joining++",
+		new: "\tif m.joinWaiter == nil {\n\t\tg.joining++\n\t}\n\tm.joinWaiter = reply",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "answer lost when a member leaves", file: "broker/group/membership.go",
+		old: "\ts.answerSync(m, SyncResult{Err: ErrUnknownMember})\n", new: "",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "session over while the answer is waited for", file: "broker/group/member.go",
+		old: "return !m.fresh && (m.joinWaiter != nil || m.syncWaiter != nil)", new: "return false",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "new members wait for ever", file: "broker/group/member.go",
+		old: "return !m.fresh && (m.joinWaiter != nil || m.syncWaiter != nil)", new: "return m.joinWaiter != nil || m.syncWaiter != nil",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "pending member holds up a rebalance for ever", file: "broker/group/membership.go",
+		old: "\tif g.state == statePreparing && g.allJoined() {\n\t\ts.completeJoin(g, now)\n\t}\n}\n\n// answerJoin",
+		new: "}\n\n// answerJoin",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "static member fences the wrong one", file: "broker/group/join.go",
+		old: "\ts.answerJoin(g, m, refused(ErrFencedInstance, m.id))\n", new: "",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "static member comes back with a rebalance", file: "broker/group/join.go",
+		old: "case g.state == stateStable && g.protocol != nil && g.vote() == *g.protocol:", new: "case false:",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "static member's new id is not stored", file: "broker/group/join.go",
+		old: "\t\t\ts.restore(g, m, old)\n", new: "",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "sessions are not begun after a restart", file: "broker/group/membership.go",
+		old: "\t\t\ts.alive(g, m, now)\n\t\t}\n\t\tif s.opts.SizeMax", new: "\t\t}\n\t\tif s.opts.SizeMax",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "members are not restored", file: "broker/group/group_record.go",
+		old: "\t\tg.state = stateStable\n", new: "",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "generations run into the site epoch", file: "broker/group/rebalance.go",
+		old: "if g.generation&generationMask == generationMask {", new: "if g.generation == -1 {",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "protocol that not all offer", file: "broker/group/group.go",
+		old: "return g.offered[name] == len(g.members)", new: "return g.offered[name] > 0",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "rebalance of nobody spins", file: "broker/group/rebalance.go",
+		old: "max(g.rebalanceTimeout(), absentRetry)", new: "g.rebalanceTimeout()",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "timers in the wrong order", file: "broker/group/timers.go",
+		old: "if t.due.After(t.at) {", new: "if t.due.After(now) {",
+		pkg: "broker/group", test: "TestTimers",
+	},
+	{
+		name: "timer fires late", file: "broker/group/timers.go",
+		old: "\tcase due.Before(t.at):\n\t\tt.at = due\n\t\theap.Fix(&ts.heap, t.index-1)\n", new: "",
+		pkg: "broker/group", test: "TestTimers",
+	},
+	{
+		name: "metadata borrows from the frame", file: "broker/handler/groups.go",
+		old: "bytes.Clone(from[i].Metadata)", new: "from[i].Metadata[:len(bytes.TrimSpace(from[i].Metadata)):len(from[i].Metadata)]",
+		pkg: "broker/handler", test: "TestJoinGroupVersions",
+	},
+}
