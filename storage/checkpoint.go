@@ -100,7 +100,10 @@ func (s *Store) dropJournal() error {
 	}
 	keep, removed := s.keep()
 	jc := meta.JournalCheckpoint{First: max(keep, s.meta.Journal().First), Mark: max(s.journal.Mark(), s.meta.Journal().Mark)}
-	if err := s.meta.Commit(meta.Commit{Removed: removed, Journal: &jc}); err != nil {
+	slot := s.syncWatch.Begin()
+	err := s.meta.Commit(meta.Commit{Removed: removed, Journal: &jc})
+	s.syncWatch.End(slot)
+	if err != nil {
 		return s.fatal(err)
 	}
 	s.forget(jc.First)

@@ -71,6 +71,7 @@ type Group struct {
 		sync.Mutex
 		end    log.Position // where the bytes up to the snapshot end
 		sealed []log.Sealed // the segments below; nil = not known
+		epochs uint32       // log.Checkpoint.EpochsCRC
 		gone   bool         // deleted: its row must not come back
 	}
 	mu struct {
@@ -246,6 +247,7 @@ func (g *Group) checkpoint(snap Snapshot, base entry.State, end log.Position) (c
 			cp.Sealed[i] = meta.SealedSegment{Base: s.Base, Size: uint32(s.Size)}
 		}
 	}
+	cp.EpochsCRC = g.save.epochs
 	cp.SetAdmissionState(base)
 	return cp, g.mu.voteAt, g.mu.bornAt
 }

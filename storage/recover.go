@@ -46,7 +46,7 @@ func (s *Store) recover() error {
 	j, found, err := journal.Open(path.Join(s.opts.MetaDir, journalDir), journal.Options{
 		SegmentBytes: s.opts.JournalSegmentBytes, FirstKept: jc.First, Mark: jc.Mark, MarkInterval: s.opts.MarkInterval,
 		Logger: s.opts.Logger, OnFatal: func(err error) { _ = s.fatal(err) }, Now: s.opts.Now,
-		FS: s.opts.journalFS, OpenLibrary: s.opts.journalLibrary,
+		FS: s.opts.journalFS, OpenLibrary: s.opts.journalLibrary, SyncWatch: s.syncWatch,
 	})
 	if err != nil {
 		return err
@@ -249,6 +249,9 @@ func (r *recovery) openGroup(p *replay) (*Group, error) {
 	g.mu.state = g.mu.base
 	g.save.end = p.end()
 	g.save.sealed, _ = p.sealed()
+	if p.cp != nil {
+		g.save.epochs = p.cp.EpochsCRC
+	}
 	g.mu.snapshot.LogStart = p.start
 	if p.cp != nil {
 		g.mu.snapshot = Snapshot{Index: p.cp.SnapshotIndex, Term: p.cp.SnapshotTerm, Configuration: p.cp.Configuration,
@@ -369,7 +372,7 @@ func (r *recovery) rewrite(g *Group, p *replay, payloads []log.Tail, of []int) {
 func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 	dir := path.Join(g.dir.path, p.folder)
 	o := r.store.opts.LogOptions(p.folder)
-	o.Descriptors = r.store.files
+	o.Descriptors, o.SyncWatch = r.store.files, r.store.syncWatch
 	if !r.folders[g.dirIdx][p.folder] {
 		if hasPayloads || p.cp != nil {
 			return fmt.Errorf("folder %s is missing: %w", dir, fs.ErrNotExist)
@@ -384,7 +387,7 @@ func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 	}
 	sealed, replacing := p.sealed()
 	l, err := log.Open(g.dir.fs, dir, log.Checkpoint{LogStart: p.start, LogEnd: p.base().NextOffset, End: p.end(), Sealed: sealed,
-		Replacing: replacing}, o)
+		Replacing: replacing, EpochsCRC: g.save.epochs}, o)
 	switch {
 	case errors.Is(err, log.ErrCorrupt):
 		return fmt.Errorf("%w: open %s: %w", ErrCorrupt, dir, err)

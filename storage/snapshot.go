@@ -8,6 +8,7 @@ import (
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
 	"github.com/tandembroker/tandem/storage/meta"
+	"github.com/tandembroker/tandem/storage/vfs"
 )
 
 // SaveSnapshot makes the segments durable, then stores snap and the newest vote in meta.db, in one transaction with whoever
@@ -34,7 +35,8 @@ func (g *Group) SaveSnapshot(snap Snapshot) error {
 		if err := g.store.flush(g.log); err != nil {
 			return g.fail(err)
 		}
-		g.save.sealed = g.log.Sealed(end) // nothing of them changes any more, whatever becomes of the commit
+		// Nothing of it changes any more, whatever becomes of the commit.
+		g.save.sealed, g.save.epochs = g.log.Sealed(end), g.log.EpochsCRC(snap.LogStart, base.NextOffset)
 	}
 	return g.commit(snap, base, end)
 }
@@ -184,6 +186,7 @@ const commitsMax = 4096
 // combiner turns many concurrent checkpoints into few transactions. Its goroutine is stopped and awaited by close.
 type combiner struct {
 	db       *meta.DB
+	watch    *vfs.SyncWatch
 	requests chan *commitRequest
 	done     chan struct{}
 	mu       struct {
@@ -198,8 +201,8 @@ type commitRequest struct {
 	done chan error
 }
 
-func newCombiner(db *meta.DB) *combiner {
-	c := &combiner{db: db, requests: make(chan *commitRequest, commitsMax), done: make(chan struct{})}
+func newCombiner(db *meta.DB, watch *vfs.SyncWatch) *combiner {
+	c := &combiner{db: db, watch: watch, requests: make(chan *commitRequest, commitsMax), done: make(chan struct{})}
 	go c.run() // stopped and awaited in close
 	return c
 }
@@ -237,7 +240,9 @@ func (c *combiner) run() {
 		for _, r := range batch {
 			groups[r.id] = r.cp
 		}
+		slot := c.watch.Begin()
 		err := c.db.Commit(meta.Commit{Groups: groups})
+		c.watch.End(slot)
 		for _, r := range batch {
 			r.done <- err
 		}

@@ -34,6 +34,9 @@ type Store struct {
 	space    *space
 	files    *log.Descriptors // of all segments
 
+	syncWatch *vfs.SyncWatch
+	slowSyncs atomic.Int64
+
 	due           chan struct{}
 	syncs         chan struct{} // a slot per segment sync of a checkpoint
 	journalBytes  atomic.Int64  // written since the last checkpoint began
@@ -75,7 +78,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: o, due: make(chan struct{}, 1), syncs: make(chan struct{}, checkpointSyncs), stop: make(chan struct{})}
-	s.files = log.NewDescriptors(o.OpenFiles)
+	s.files, s.syncWatch = log.NewDescriptors(o.OpenFiles), vfs.NewSyncWatch(o.Now)
 	s.opts.FS, s.opts.journalFS = log.Reclaiming(o.FS, s.files), log.Reclaiming(o.journalFS, s.files)
 	s.mu.groups, s.mu.folders = map[GroupID]*Group{}, map[string]GroupID{}
 	s.mu.creating, s.mu.deleted = map[GroupID]uint64{}, map[GroupID]*deletion{}
@@ -83,7 +86,8 @@ func Open(o Options) (*Store, error) {
 		_ = s.release() // what could not be opened is the error that counts
 		return nil, err
 	}
-	s.wg.Go(s.watch) // stopped by stop, awaited in Close
+	s.wg.Go(s.watch)      // stopped by stop, awaited in Close
+	s.wg.Go(s.watchSyncs) // the same
 	return s, nil
 }
 
@@ -105,7 +109,7 @@ func (s *Store) open() error {
 	if err := s.meta.Commit(meta.Commit{Journal: &jc}); err != nil {
 		return err
 	}
-	s.commits = newCombiner(s.meta)
+	s.commits = newCombiner(s.meta, s.syncWatch)
 	if err := s.recover(); err != nil {
 		return err
 	}

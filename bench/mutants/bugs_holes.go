@@ -74,12 +74,27 @@ var holeBugs = []bug{
 	},
 	{
 		name: "no descriptor left ends the log", file: "storage/log/descriptors.go",
-		old: "if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !r.descriptors.Reclaim() {", new: "if err != nil {",
+		old: "if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !r.descriptors.Reclaim() {", new: "if !errors.Is(err, syscall.EMFILE) || err != nil {",
 		pkg: "storage/log", test: "TestNoDescriptorLeft",
 	},
 	{
 		name: "unsynced files keep all descriptors", file: "storage/log/descriptors.go",
 		old: "\t\tf.log.trySync()\n", new: "\t\t_ = f\n",
 		pkg: "storage/log", test: "TestNoDescriptorLeft",
+	},
+	{
+		name: "missing CRC check: leader epochs", file: "storage/log/open.go",
+		old: "cp.EpochsCRC != 0 && slices", new: "cp.EpochsCRC == 1 && slices",
+		pkg: "storage", test: "TestDamagedLeaderEpochs",
+	},
+	{
+		name: "hung sync of a segment not told", file: "storage/log/sync.go",
+		old: "slot := l.options().SyncWatch.Begin()", new: "slot := -1",
+		pkg: "storage", test: "TestDiskHangs",
+	},
+	{
+		name: "hung sync of the journal not told", file: "storage/journal/owner.go",
+		old: "\tdefer j.opts.SyncWatch.End(j.opts.SyncWatch.Begin())\n", new: "",
+		pkg: "storage", test: "TestDiskHangs",
 	},
 }

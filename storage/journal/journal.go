@@ -37,6 +37,7 @@ type Options struct {
 	Mark         uint64        // the newest mark that meta.db knows
 	MarkInterval time.Duration // bounds a mark behind an idle journal; 0 = 100 ms. Ten of them bound how long a record stays unsynced
 	Logger       *slog.Logger
+	SyncWatch    *vfs.SyncWatch   // told of each sync; nil = none
 	OnFatal      func(error)      // called once, by the goroutine that met the first failure; must not wait for the Journal
 	Now          func() time.Time // nil = time.Now
 

@@ -303,6 +303,7 @@ func (j *Journal) sync() error {
 	if o.synced == o.written {
 		return nil
 	}
+	defer j.opts.SyncWatch.End(j.opts.SyncWatch.Begin())
 	if err := o.lib.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", j.lastFile(), err)
 	}
@@ -317,7 +318,9 @@ func (j *Journal) syncAside() error {
 	o := &j.owner
 	file, written, mark, began := o.aside, o.written, o.framedMark, j.opts.Now()
 	j.duty.Unlock()
+	slot := j.opts.SyncWatch.Begin()
 	err := file.Sync()
+	j.opts.SyncWatch.End(slot)
 	j.duty.Lock()
 	if written <= o.synced {
 		return nil // a sync or a roll came in between, and did it through the library's descriptor, which reports errors too
@@ -346,7 +349,10 @@ func (j *Journal) noteSynced() {
 // roll ends the last file and begins the next. Nothing in the new file counts before the folder is synced.
 func (j *Journal) roll() error {
 	o := &j.owner
-	if err := o.lib.Close(); err != nil { // syncs
+	slot := j.opts.SyncWatch.Begin()
+	err := o.lib.Close() // syncs
+	j.opts.SyncWatch.End(slot)
+	if err != nil {
 		return fmt.Errorf("close %s: %w", j.lastFile(), err)
 	}
 	j.count.syncs.Add(1)

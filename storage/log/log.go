@@ -29,6 +29,7 @@ type Options struct {
 	Now                func() time.Time // nil = time.Now
 	Logger             *slog.Logger     // nil = none
 	Counters           *Counters        // shared by many logs; nil = of its own
+	SyncWatch          *vfs.SyncWatch   // told of each sync of a segment; nil = none. Kept by SetOptions as Descriptors is
 	Descriptors        *Descriptors     // shared by many logs, set for good by Create or Open; nil = files stay open
 }
 
@@ -76,6 +77,7 @@ type Checkpoint struct {
 	LogStart, LogEnd int64
 	End              Position
 	Sealed           []Sealed     // the segments below that of End; nil = not known
+	EpochsCRC        uint32       // of the leader epochs from LogStart to LogEnd (Log.EpochsCRC); 0 = not known
 	Replacing        *Replacement // about to be done to Sealed, or done; nil = none
 }
 
@@ -210,7 +212,7 @@ func (l *Log) newFile(base int64) (*segment, error) {
 // SetOptions replaces the options; Logger, Now and Counters stay where the new ones have none, Descriptors in any case.
 func (l *Log) SetOptions(o Options) {
 	if old := l.opts.Load(); old != nil {
-		o.Counters, o.Descriptors = cmp.Or(o.Counters, old.Counters), old.Descriptors
+		o.Counters, o.Descriptors, o.SyncWatch = cmp.Or(o.Counters, old.Counters), old.Descriptors, old.SyncWatch
 		o.Logger = cmp.Or(o.Logger, old.Logger)
 		if o.Now == nil {
 			o.Now = old.Now

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/tandembroker/tandem/storage/vfs"
@@ -150,7 +151,12 @@ func (l *Log) loadEpochs() error {
 	b, err := readSmall(l.fsys, name)
 	if err == nil {
 		var e epochs
-		if e, err = decodeEpochs(b); err == nil {
+		cp := &l.recovery.cp
+		if e, err = decodeEpochs(b); err == nil && cp.EpochsCRC != 0 && slices.Clone(e).checksum(cp.LogStart, cp.LogEnd) != cp.EpochsCRC {
+			// Damaged, or written behind a move of the log start that no checkpoint has yet: the batches tell in both cases.
+			err = fmt.Errorf("%w: its checksum is not that of the checkpoint", ErrCorrupt)
+		}
+		if err == nil {
 			changed := e.truncateEnd(l.mu.end)
 			changed = e.truncateStart(l.mu.start) || changed
 			l.mu.epochs, l.mu.epochsSaved = e, !changed

@@ -55,7 +55,9 @@ func (l *Log) syncHeld(names bool) error {
 	for _, f := range dirty {
 		if err == nil {
 			l.options().Counters.Syncs.Add(1)
+			slot := l.options().SyncWatch.Begin()
 			err = f.Sync()
+			l.options().SyncWatch.End(slot)
 		}
 		_ = f.release()
 	}

@@ -62,6 +62,7 @@ type GroupCheckpoint struct {
 	State              []byte // of the machine behind Raft
 
 	Sealed    []SealedSegment // the segments below EndSegment, by base; nil = not known (the row was version 1)
+	EpochsCRC uint32          // of the leader epochs from LogStart to LogEnd; 0 = not known
 	Replacing *Replacement    // about to be done to Sealed, or done; nil = none
 }
 
@@ -120,6 +121,7 @@ func (c *GroupCheckpoint) appendSealed(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(s.Base))
 		dst = binary.BigEndian.AppendUint32(dst, s.Size)
 	}
+	dst = binary.BigEndian.AppendUint32(dst, c.EpochsCRC)
 	r := c.Replacing
 	if r == nil {
 		return append(dst, 0)
@@ -132,13 +134,13 @@ func (c *GroupCheckpoint) appendSealed(dst []byte) []byte {
 // decodeSealed reads what appendSealed wrote.
 func (c *GroupCheckpoint) decodeSealed(b []byte) error {
 	bad := fmt.Errorf("%w: sealed segments of a Raft group checkpoint", ErrCorrupt)
-	if len(b) < 5 {
+	if len(b) < 9 {
 		return bad
 	}
 	count := binary.BigEndian.Uint32(b)
 	b = b[4:]
 	if count != sealedUnknown {
-		if int64(count)*sealedLen >= int64(len(b)) {
+		if int64(count)*sealedLen+5 > int64(len(b)) {
 			return bad
 		}
 		c.Sealed = make([]SealedSegment, count)
@@ -151,6 +153,7 @@ func (c *GroupCheckpoint) decodeSealed(b []byte) error {
 			c.Sealed[i], prev, b = s, s.Base, b[sealedLen:]
 		}
 	}
+	c.EpochsCRC, b = binary.BigEndian.Uint32(b), b[4:]
 	switch {
 	case len(b) == 1 && b[0] == 0:
 		return nil

@@ -37,7 +37,7 @@ func full() *GroupCheckpoint {
 		SnapshotIndex: 1, SnapshotTerm: 2, CurrentTerm: 3, VotedTerm: 4, LogStart: 5, LogEnd: 6, EndSegment: 7, EndPosition: 8,
 		LogDir: 9, SiteEpoch: 10, TermBase: 11, EpochBase: 12, LeaderEpoch: 13, AppendSequence: 14, ValidatedTerm: 15,
 		ConfigurationIndex: 16, Candidate: "1@d", Configuration: []byte("cf"), Folder: "t-0", State: []byte{1},
-		Sealed: []SealedSegment{{0, 100}, {5, 200}}, Replacing: &Replacement{0, 5, 150},
+		Sealed: []SealedSegment{{0, 100}, {5, 200}}, EpochsCRC: 17, Replacing: &Replacement{0, 5, 150},
 	}
 }
 
@@ -47,7 +47,7 @@ func TestGroupCheckpointGolden(t *testing.T) {
 0000000000000005 0000000000000006 0000000000000007 0000000000000008
 0009 0000 0000000a 000000000000000b 0000000c 0000000d 000000000000000e 000000000000000f 0000000000000010
 00000003 314064 00000002 6366 00000003 742d30 00000001 01
-00000002 0000000000000000 00000064 0000000000000005 000000c8 01 0000000000000000 0000000000000005 00000096`, "\n", " ")
+00000002 0000000000000000 00000064 0000000000000005 000000c8 00000011 01 0000000000000000 0000000000000005 00000096`, "\n", " ")
 	if got := hex.EncodeToString(full().Append(nil)); got != strings.ReplaceAll(want, " ", "") {
 		t.Fatalf("encoded\n%s, docs/formats.md says\n%s", got, want)
 	}
@@ -69,8 +69,8 @@ func TestGroupCheckpointRefused(t *testing.T) {
 		"trailing byte":                    append(bytes.Clone(good), 0),
 		"reserved":                         append(append(bytes.Clone(good[:66]), 1), good[67:]...),
 		"absurd length":                    append(append(bytes.Clone(good[:112]), 0xff, 0xff, 0xff, 0xff), good[116:]...),
-		"sealed segments that do not rise": append(append(bytes.Clone(good[:len(good)-26]), 0), good[len(good)-25:]...),
-		"segment behind the end":           append(append(bytes.Clone(good[:len(good)-26]), 9), good[len(good)-25:]...),
+		"sealed segments that do not rise": append(append(bytes.Clone(good[:len(good)-30]), 0), good[len(good)-29:]...),
+		"segment behind the end":           append(append(bytes.Clone(good[:len(good)-30]), 9), good[len(good)-29:]...),
 		"length past end":                  append(append(bytes.Clone(good[:112]), 0, 0, 1, 0), good[116:]...),
 	} {
 		var c GroupCheckpoint
@@ -83,12 +83,12 @@ func TestGroupCheckpointRefused(t *testing.T) {
 // A row of version 1 has no list; what is stored in its place says so.
 func TestGroupCheckpointOfVersion1(t *testing.T) {
 	want := full()
-	want.Sealed, want.Replacing = nil, nil
+	want.Sealed, want.EpochsCRC, want.Replacing = nil, 0, nil
 	b := want.Append(nil)
 	path := filepath.Join(t.TempDir(), "meta.db")
 	d := open1(t, path, Options{})
 	err := d.bolt.Update(func(tx *bolt.Tx) error {
-		return tx.Bucket([]byte(bucketRaft)).Put(group(1).Append(nil), sealAs(1, b[:len(b)-5]))
+		return tx.Bucket([]byte(bucketRaft)).Put(group(1).Append(nil), sealAs(1, b[:len(b)-9]))
 	})
 	if err != nil {
 		t.Fatal(err)
