@@ -178,7 +178,7 @@ func (s *membership) joinKnown(g *group, now time.Time, r JoinRequest, reply fun
 		g.state == stateStable && same && g.leader != m.id: // a leader joins when the topics have changed
 		reply(g.current(m, g.state == stateCompleting))
 	default:
-		s.rejoin(g, m, now, r, reply)
+		s.rejoin(g, m, r, reply)
 		s.advance(g, now, joinReason(r, "a member joined again"))
 	}
 }
@@ -203,7 +203,7 @@ func (s *membership) admit(g *group, id string, now time.Time, r JoinRequest, re
 }
 
 // rejoin notes what a member says anew and that it waits for the next generation.
-func (s *membership) rejoin(g *group, m *member, now time.Time, r JoinRequest, reply func(JoinResult)) {
+func (s *membership) rejoin(g *group, m *member, r JoinRequest, reply func(JoinResult)) {
 	s.opts.MemberBytes.add(protocolBytes(r.Protocols) - protocolBytes(m.protocols))
 	g.offer(m, r.Protocols)
 	m.rebalanceTimeout, m.sessionTimeout = r.RebalanceTimeout, r.SessionTimeout
@@ -222,7 +222,7 @@ func (s *membership) replace(g *group, m *member, id string, now time.Time, r Jo
 	s.answerSync(m, SyncResult{Err: ErrFencedInstance})
 	g.rename(m, id)
 	m.fresh = false
-	s.rejoin(g, m, now, r, reply)
+	s.rejoin(g, m, r, reply)
 	s.alive(g, m, now)
 	s.opts.Logger.Info("static member came back", "group", g.id, "instance", *m.instance, "member", id)
 	switch {

@@ -36,10 +36,6 @@ func (m *member) waiting() bool {
 	return !m.fresh && (m.joinWaiter != nil || m.syncWaiter != nil)
 }
 
-func (m *member) offers(name string) bool {
-	return slices.ContainsFunc(m.protocols, func(p Protocol) bool { return p.Name == name })
-}
-
 // metadata is what the member says for a protocol; nil when it does not offer that.
 func (m *member) metadata(name *string) []byte {
 	if name == nil {

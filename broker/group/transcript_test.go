@@ -31,6 +31,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the transcripts answer int
 //	advance D                              moves the clock
 //	hold, stored, failed                   appends stay open from now on; the oldest is committed; it fails
 //	restart                                restarts the broker with the records that are committed
+//	unload                                 another broker has the groups from now on
 //	generation N                           sets the generation
 //	describe, list states= types=, delete
 //	subscribed TOPIC
@@ -193,6 +194,8 @@ func (s *transcript) run(c command) error {
 		s.log.settle(s.now, ErrCoordinatorNotAvailable)
 	case "restart":
 		s.restart(s.t)
+	case "unload":
+		s.s.unload()
 	case "generation":
 		n, err := strconv.Atoi(c.who())
 		if err != nil {
