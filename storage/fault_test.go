@@ -236,6 +236,33 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// Another process fills the disk: a write that comes later is refused, not tried, however long ago the disk was last looked at.
+func TestDiskFilledByAnother(t *testing.T) {
+	mem, meta := vfs.NewMem(), t.TempDir()
+	o := testOptions(meta)
+	now := time.Now()
+	o.FS, o.Dirs, o.MetaDir, o.ReserveBytes, o.SpaceInterval = mem, []string{"/a"}, meta, 1<<20, time.Hour
+	o.Now = func() time.Time { return now }
+	s := openStore(t, o)
+	g, p := createGroup(t, s, 1)
+	mustAppend(t, g, p, p.noop(), p.epochBase(), p.data(100, entry.Synced))
+	if err := s.Writable(); err != nil {
+		t.Fatal(err)
+	}
+	total, _ := mem.Total("/a")
+	free, _ := mem.Free("/a")
+	mem.SetCapacity(int64(total - free))
+	now = now.Add(2 * freshFor)
+	if err := s.Writable(); !errors.Is(err, ErrNoSpace) {
+		t.Fatalf("got %v", err)
+	}
+	mem.SetCapacity(int64(total))
+	now = now.Add(2 * freshFor)
+	if err := s.Writable(); err != nil {
+		t.Fatalf("does not resume: %v", err)
+	}
+}
+
 // A disk smaller than what is reserved on a large one is written to all the same.
 func TestSmallDisk(t *testing.T) {
 	mem, meta := vfs.NewMem(), t.TempDir()
@@ -266,18 +293,18 @@ func TestBallast(t *testing.T) {
 	s.opts.MetaDir = o.Dirs[0]
 	sp.keepBallast()
 	name := sp.ballastName()
-	if info, err := fsys.Stat(name); err != nil || info.Size() != 1<<20 || !sp.whole {
+	if info, err := fsys.Stat(name); err != nil || info.Size() != 1<<20 || !sp.whole.Load() {
 		t.Fatalf("%v, %v", info, err)
 	}
 	sp.release(0)
-	if _, err := fsys.Stat(name); err == nil || sp.whole {
+	if _, err := fsys.Stat(name); err == nil || sp.whole.Load() {
 		t.Fatal("still there")
 	}
 	sp.keepBallast()
-	if _, err := fsys.Stat(name); err != nil || !sp.whole {
+	if _, err := fsys.Stat(name); err != nil || !sp.whole.Load() {
 		t.Fatal("not made again")
 	}
-	if sp.prepareRecovery(); !sp.whole {
+	if sp.prepareRecovery(); !sp.whole.Load() {
 		t.Fatal("given up, with room for recovery")
 	}
 	sp.makeRoom(1<<20-1, o.BallastBytes)

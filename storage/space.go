@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"math"
 	"path"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tandembroker/tandem/storage/vfs"
 )
@@ -14,11 +16,13 @@ import (
 // ballastFile is preallocated space that journal and recovery may have when the disk is full.
 const ballastFile = "ballast"
 
-// space watches the free space of all folders. refresh and prepareRecovery are called by one goroutine at a time.
+// space watches the free space of all folders. refresh and prepareRecovery are called by one goroutine at a time; Writable by all.
 type space struct {
 	store *Store
 	state atomic.Pointer[error] // what Writable answers; nil = there is room
-	whole bool                  // the ballast file is there, in its full size
+	look  sync.Mutex            // held while free space is looked at
+	seen  atomic.Int64          // when that was last begun, nanoseconds
+	whole atomic.Bool           // the ballast file is there, in its full size
 	due   chan struct{}         // capacity 1: so much was written that free space has to be looked at before its time
 	since atomic.Int64          // bytes written since due fired
 	least atomic.Int64          // the smallest reserve of all folders at the last look
@@ -58,18 +62,31 @@ func (sp *space) wrote(bytes int64) {
 		return
 	}
 	sp.since.Store(0)
+	sp.wake()
+}
+
+// wake makes the watcher look now.
+func (sp *space) wake() {
 	select {
 	case sp.due <- struct{}{}:
 	default:
 	}
 }
 
+// freshFor is how old the figures may be that a write is let in by. Another process can fill a disk much faster than this one
+// looks at it by itself, and a write that then fails ends the process; to look costs two microseconds.
+const freshFor = 10 * time.Millisecond
+
 // Writable is nil, or why no new data should be taken (ErrNoSpace, with the folder and the figures). It answers from a value
-// that is looked at every Options.SpaceInterval, and whenever a part of the reserve was written; it becomes nil again by itself
-// when space is freed.
+// that is looked at every Options.SpaceInterval, whenever a part of the reserve was written, and here when it is older than
+// freshFor; it becomes nil again by itself when space is freed.
 func (s *Store) Writable() error {
 	if err := s.Failed(); err != nil {
 		return err
+	}
+	if s.opts.Now().UnixNano()-s.space.seen.Load() > int64(freshFor) && s.space.look.TryLock() {
+		s.space.lookLocked()
+		s.space.look.Unlock()
 	}
 	if p := s.space.state.Load(); p != nil {
 		return *p
@@ -84,7 +101,7 @@ func (sp *space) prepareRecovery() {
 	o := &sp.store.opts
 	_, ballast := sp.sizes(sp.store.homeFS(), o.MetaDir)
 	f, err := sp.store.homeFS().Stat(sp.ballastName())
-	sp.whole = err == nil && f.Size() >= ballast && ballast > 0
+	sp.whole.Store(err == nil && f.Size() >= ballast && ballast > 0)
 	if err != nil {
 		return
 	}
@@ -104,7 +121,7 @@ func (sp *space) makeRoom(free uint64, ballast int64) {
 
 func (sp *space) release(free uint64) {
 	err := sp.store.homeFS().Remove(sp.ballastName())
-	sp.whole = false
+	sp.whole.Store(false)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		sp.store.opts.Logger.Error("ballast not released", "file", sp.ballastName(), "err", err)
 		return
@@ -112,9 +129,18 @@ func (sp *space) release(free uint64) {
 	sp.store.opts.Logger.Warn("ballast released", "file", sp.ballastName(), "freeBytes", free)
 }
 
-// refresh looks at the free space of every folder, decides what Writable answers, and keeps the ballast.
+// refresh looks at the free space, decides what Writable answers, and keeps the ballast.
 func (sp *space) refresh() {
+	sp.look.Lock()
+	sp.lookLocked()
+	sp.look.Unlock()
+	sp.keepBallast()
+}
+
+// lookLocked looks at the free space of every folder and decides what Writable answers. Caller holds look.
+func (sp *space) lookLocked() {
 	s := sp.store
+	sp.seen.Store(s.opts.Now().UnixNano())
 	var problem error
 	least := s.opts.ReserveBytes
 	look := func(fsys vfs.FS, dir string, missing int64) {
@@ -135,7 +161,7 @@ func (sp *space) refresh() {
 			}
 		}
 		missing := int64(0)
-		if !sp.whole {
+		if !sp.whole.Load() {
 			_, missing = sp.sizes(s.homeFS(), s.opts.MetaDir) // its space is spoken for
 		}
 		look(s.homeFS(), s.opts.MetaDir, missing)
@@ -146,13 +172,13 @@ func (sp *space) refresh() {
 	case problem != nil:
 		if before == nil {
 			s.opts.Logger.Warn("writes refused", "err", problem)
+			sp.wake() // the journal may need the ballast
 		}
 		sp.state.Store(&problem)
 	case before != nil:
 		s.opts.Logger.Info("writes resumed")
 		sp.state.Store(nil)
 	}
-	sp.keepBallast()
 }
 
 // keepBallast gives the ballast away when the journal is about to run out of space, and makes it again when there is plenty.
@@ -167,14 +193,14 @@ func (sp *space) keepBallast() {
 		return
 	}
 	switch {
-	case sp.whole && free < uint64(ballast)/4:
+	case sp.whole.Load() && free < uint64(ballast)/4:
 		sp.release(free)
-	case !sp.whole && free > uint64(ballast)*2+uint64(reserve):
+	case !sp.whole.Load() && free > uint64(ballast)*2+uint64(reserve):
 		if err := preallocate(sp.store.homeFS(), sp.ballastName(), ballast); err != nil {
 			sp.store.opts.Logger.Warn("ballast not made", "file", sp.ballastName(), "err", err)
 			_ = sp.store.homeFS().Remove(sp.ballastName())
 			return
 		}
-		sp.whole = true
+		sp.whole.Store(true)
 	}
 }
