@@ -203,7 +203,7 @@ func TestPowerLossWhileCarrying(t *testing.T) {
 	}
 	hp := newProducer(rand.New(rand.NewPCG(3, 1)), 0)
 	mustAppend(t, hurt, hp, hp.noop(), hp.epochBase(), hp.data(2000, entry.Synced), hp.data(200, entry.Synced))
-	g, p := pw.other(2)
+	_, p := pw.other(2)
 	before := contents(t, stuck)
 	cut := segmentFile(hurt, 0, ".log")
 	state := pw.capture()
@@ -215,7 +215,7 @@ func TestPowerLossWhileCarrying(t *testing.T) {
 	if !strings.Contains(reason, cut) {
 		t.Fatal(reason)
 	}
-	g, _ = pw.s.Group(groupID(2))
+	g, _ := pw.s.Group(groupID(2))
 	p.resume(g.LastIndex(), p.term, g.State())
 	rng := rand.New(rand.NewPCG(7, 8))
 	var states []*world

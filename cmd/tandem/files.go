@@ -9,8 +9,8 @@ import (
 	"github.com/tandembroker/tandem/broker/config"
 )
 
-// fewFiles is the limit of open files below which a broker is warned of: every segment and every connection takes one, and
-// running out of them while a segment is created stops the broker.
+// fewFiles is the limit of open files below which a broker is warned of: every connection takes one, and so does a segment that
+// is being written to or was read not long ago (a quarter of the limit; others are closed and opened again).
 const fewFiles = 65536
 
 // limitFiles looks at the limit that the Go runtime has raised as far as it may, and keeps half of it from the connections.

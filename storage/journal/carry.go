@@ -102,7 +102,7 @@ func (j *Journal) CarryAll(list []Live) ([]Carried, error) {
 		for i := range done {
 			done[i].Err = err
 		}
-		return done, nil //nolint:nilerr // nothing was written: the journal is as it was
+		return done, nil // nothing was written: the journal is as it was
 	}
 	defer g.close()
 	for i := range list {
@@ -248,7 +248,7 @@ type carrier struct {
 func (w *carrier) copy(c *Live) (Carried, error) {
 	l := w.gathered.groups[c.Group]
 	if c.Hurt == "" && l.broken != nil {
-		return Carried{Err: l.broken}, nil
+		return Carried{Err: l.broken}, nil //nolint:nilerr // said in the result
 	}
 	for _, at := range l.records {
 		if at.file < 0 {
