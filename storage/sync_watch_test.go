@@ -96,6 +96,8 @@ func TestDiskHangs(t *testing.T) {
 		p := newProducer(rand.New(rand.NewPCG(1, 1)), 0)
 		mustAppend(t, g, p, p.noop(), p.epochBase())
 		hung, goOn := make(chan struct{}), make(chan struct{})
+		release := sync.OnceFunc(func() { close(goOn) })
+		t.Cleanup(release) // before the store is closed
 		var once sync.Once
 		mem.SetHook(func(c vfs.Call) vfs.Outcome {
 			if c.Op&vfs.OpSync != 0 && strings.Contains(c.Name, file) {
@@ -114,7 +116,7 @@ func TestDiskHangs(t *testing.T) {
 			t.Fatal("acknowledged while the disk hangs", err)
 		default:
 		}
-		close(goOn)
+		release()
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
