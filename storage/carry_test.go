@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -219,6 +220,7 @@ func TestPowerLossWhileCarrying(t *testing.T) {
 	p.resume(g.LastIndex(), p.term, g.State())
 	rng := rand.New(rand.NewPCG(7, 8))
 	var states []*world
+	var taking sync.Mutex // journal and segments are synced side by side
 	first := pw.s.meta.Journal().First
 	for range 60 {
 		mustAppend(t, g, p, p.data(500, entry.Synced))
@@ -227,6 +229,8 @@ func TestPowerLossWhileCarrying(t *testing.T) {
 		}
 		pw.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
 			if c.Op&vfs.OpChanges != 0 {
+				taking.Lock()
+				defer taking.Unlock()
 				states = append(states, pw.capture())
 				for range 2 {
 					states = append(states, capture(pw.w.mem, pw.dir, pw.s, model{}, rng, ""))

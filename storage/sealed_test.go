@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -83,8 +84,11 @@ func TestPowerLossDuringReplacement(t *testing.T) {
 	replaced := writeSwap(t, g, first.Base, last.Base)
 	rng := rand.New(rand.NewPCG(3, 4))
 	var states []*world
+	var taking sync.Mutex // journal and segments are synced side by side
 	pw.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
 		if c.Op&vfs.OpChanges != 0 {
+			taking.Lock()
+			defer taking.Unlock()
 			states = append(states, pw.capture())
 			for range 6 {
 				states = append(states, capture(pw.w.mem, pw.dir, pw.s, model{}, rng, ""))
