@@ -11,6 +11,7 @@ import (
 
 	"github.com/tandembroker/tandem/broker/config"
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/group"
 	"github.com/tandembroker/tandem/broker/handler"
 	"github.com/tandembroker/tandem/broker/metrics"
 	"github.com/tandembroker/tandem/broker/partition"
@@ -57,6 +58,7 @@ type Broker struct {
 	host       *raft.Host
 	controller *controller.Controller
 	partitions *partition.Manager
+	groups     *group.Coordinator
 	server     *server.Server
 	handler    *handler.Handler
 
@@ -152,7 +154,7 @@ func (b *Broker) openPartitions() error {
 	var err error
 	b.controller, err = controller.New(controller.Options{
 		Host: b.host, Meta: b.store.Meta(), Config: b.cfg, Logger: b.logger, OnFatal: b.opts.OnFatal,
-		OnConfig: b.reconfigure,
+		OnConfig: b.reconfigure, OnTopicDeleted: func(t *controller.Topic) { b.groups.TopicDeleted(t.Name) },
 	})
 	if err != nil {
 		return err
@@ -190,9 +192,12 @@ func (b *Broker) openServer() error {
 	if err != nil {
 		return err
 	}
+	b.groups = group.New(group.Options{
+		Topics: b.controller, Partitions: b.partitions, Logger: b.logger, Now: b.opts.Now,
+	})
 	b.handler = handler.New(handler.Options{
 		Config: b.cfg, Controller: b.controller, Partitions: b.partitions, Identity: b.store.Identity(), Endpoint: b.server.Endpoint,
-		DirError: b.store.DirError,
+		DirError: b.store.DirError, Members: b.groups.Members(),
 		Metrics:  b.metrics, Logger: b.logger, Now: b.opts.Now,
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -203,7 +208,11 @@ func (b *Broker) openServer() error {
 			endpoints = append(endpoints, controller.Endpoint{Listener: l.Name, Host: host, Port: port})
 		}
 	}
-	return b.controller.Start(ctx, b.partitions, endpoints)
+	if err := b.controller.Start(ctx, b.partitions, endpoints); err != nil {
+		return err
+	}
+	b.groups.Start() // the metadata says which topics there are
+	return nil
 }
 
 // Ready is nil while the broker serves clients, else it says why it does not.
@@ -269,6 +278,9 @@ func (b *Broker) close(clean bool) error {
 	if b.stopCheckpoints != nil {
 		b.stopCheckpoints()
 		<-b.checkpoints
+	}
+	if b.groups != nil {
+		b.groups.Close()
 	}
 	if b.partitions != nil {
 		b.partitions.Close()

@@ -22,7 +22,7 @@ type autoCreation struct {
 	closed     bool
 }
 
-// AutoCreate begins to create a topic with the broker's defaults. The channel is closed when that has ended, well or not; nil
+// AutoCreate begins to create a topic with the broker's defaults, or __consumer_offsets with its own. The channel is closed when that has ended, well or not; nil
 // means that nothing was begun: beyond a limit, the client's next request tries again. A topic that is under way is not created
 // twice.
 func (c *Controller) AutoCreate(name string) <-chan struct{} {
@@ -62,7 +62,7 @@ func (c *Controller) AutoCreating(name string) <-chan struct{} {
 func (a *autoCreation) create(name string) {
 	ctx, cancel := context.WithTimeout(a.controller.life.ctx, autoCreateTimeout)
 	defer cancel()
-	r := a.controller.CreateTopics(ctx, []NewTopic{{Name: name, Partitions: -1, ReplicationFactor: -1}}, false)[0]
+	r := a.controller.CreateTopics(ctx, []NewTopic{a.controller.onDemand(name)}, false)[0]
 	if r.Err != nil && !errors.Is(r.Err, ErrTopicExists) && a.controller.life.ctx.Err() == nil {
 		a.controller.logger.Warn("topic not created on demand", "topic", name, "error", r.Err)
 	}

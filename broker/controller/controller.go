@@ -30,6 +30,10 @@ type Options struct {
 	OnFatal func(error)
 	// OnConfig is told of the broker's configuration whenever AlterConfigs has changed it; nil = nobody asks.
 	OnConfig func(*config.Config)
+	// OnTopicDeleted is told of each topic that is deleted, when the metadata no longer has it. It must not block; nil = nobody
+	// asks.
+	OnTopicDeleted func(*Topic)
+	OffsetsTopic   OffsetsTopic
 }
 
 // Controller is this broker's part of the metadata quorum. Safe for concurrent use.
@@ -61,10 +65,14 @@ func New(o Options) (*Controller, error) {
 	if o.OnConfig == nil {
 		o.OnConfig = func(*config.Config) {}
 	}
+	if o.OnTopicDeleted == nil {
+		o.OnTopicDeleted = func(*Topic) {}
+	}
+	o.OffsetsTopic = o.OffsetsTopic.withDefaults()
 	c := &Controller{opts: o, logger: o.Logger, life: newLifecycle(o.Host.ServerID(), o.Logger), altering: make(chan struct{}, 1)}
 	c.machine = &machine{
 		db: o.Meta, base: o.Config, node: strconv.Itoa(int(o.Host.Store().Identity().NodeID)), life: c.life, logger: o.Logger,
-		onFatal: o.OnFatal, onConfig: o.OnConfig, wake: make(chan struct{}, 1),
+		onFatal: o.OnFatal, onConfig: o.OnConfig, onDeleted: o.OnTopicDeleted, wake: make(chan struct{}, 1),
 	}
 	c.machine.config.Store(o.Config)
 	c.machine.mu.state = newState()

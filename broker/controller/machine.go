@@ -25,10 +25,12 @@ type machine struct {
 	config   atomic.Pointer[config.Config] // that under what commands have set for brokers
 	node     string                        // this broker's node id
 	onConfig func(*config.Config)          // told of changes, in the order of the log
-	life     *lifecycle
-	logger   *slog.Logger
-	onFatal  func(error)
-	wake     chan struct{} // tells the saver that there are writes; capacity 1
+	// onDeleted is told of deleted topics, in the order of the log.
+	onDeleted func(*Topic)
+	life      *lifecycle
+	logger    *slog.Logger
+	onFatal   func(error)
+	wake      chan struct{} // tells the saver that there are writes; capacity 1
 
 	image atomic.Pointer[Image] // nil = must be made anew
 
@@ -191,7 +193,10 @@ func (m *machine) deleteTopicLocked(c deleteTopic) (any, func()) {
 	m.writeLocked(bucketFloors, []byte(t.Name), encodeUint32(uint32(m.mu.floors[t.Name])))
 	m.writeJSONLocked(bucketDeleting, t.ID[:], recordOf(t))
 	m.changedLocked()
-	return t, func() { m.life.remove(t) }
+	return t, func() {
+		m.life.remove(t)
+		m.onDeleted(t)
+	}
 }
 
 func (m *machine) createPartitionsLocked(c createPartitions) (any, func()) {
