@@ -129,7 +129,7 @@ func Decompress(dst []byte, codec Codec, src []byte, budget int64) ([]byte, erro
 
 // bad turns a codec's error into ours. The reader below never fails, so every error is the data's fault.
 func bad(codec Codec, err error) error {
-	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrCodec) {
+	if err == nil || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrInvalid) || errors.Is(err, ErrCodec) {
 		return err
 	}
 	return fmt.Errorf("%w: %v: %w", ErrInvalid, codec, err)

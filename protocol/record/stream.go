@@ -86,6 +86,16 @@ func (s *stream) start(src []byte) (err error) {
 // 8 MiB blocks. The reader is not pooled: Reset of the library's keeps the dictionary of dependent blocks, so that a later frame
 // behind the first could unpack to bytes of another client's batch.
 func (s *stream) startLZ4(src []byte) error {
+	if err := checkLZ4(src); err != nil {
+		return err
+	}
+	s.lz4 = lz4.NewReader(&s.in)
+	s.src = s.lz4
+	return s.lz4.Apply(lz4.ConcurrencyOption(1))
+}
+
+// checkLZ4 checks the first bytes of what startLZ4 takes.
+func checkLZ4(src []byte) error {
 	const flagsPos, independent = 4, 1 << 5
 	if len(src) <= flagsPos || !bytes.HasPrefix(src, []byte{0x04, 0x22, 0x4d, 0x18}) {
 		return errors.New("no frame magic")
@@ -93,9 +103,7 @@ func (s *stream) startLZ4(src []byte) error {
 	if src[flagsPos]&independent == 0 {
 		return errors.New("dependent blocks")
 	}
-	s.lz4 = lz4.NewReader(&s.in)
-	s.src = s.lz4
-	return s.lz4.Apply(lz4.ConcurrencyOption(1))
+	return nil
 }
 
 // close gives the stream and its buffers back; the bytes of the last record are invalid from here on.

@@ -15,8 +15,8 @@ const (
 // Limits are the topic's rules for what a client sends. Start from DefaultLimits: here 0 is a legal limit of its own.
 //
 // A compressed batch stays closed unless OpenCompressed, KeysRequired, a finite BeforeMaxMs or a claimed record count that its
-// size does not make likely asks to look inside. In a closed batch the header is believed for record count, offsets and
-// timestamps; Kafka would have found records that do not unpack or parse, and offset deltas and a MaxTimestamp that differ
+// size does not make likely asks to look inside. A closed batch must begin as its codec does, and its header is believed for
+// record count, offsets and timestamps; Kafka would have found records that do not unpack or parse, and offset deltas and a MaxTimestamp that differ
 // from the header (it rewrites those).
 type Limits struct {
 	BytesMax       int   // max.message.bytes: the whole batch as sent; 0 = BytesMaxDefault
@@ -35,7 +35,8 @@ func DefaultLimits(nowMs int64) Limits {
 }
 
 // Single returns the one batch of a partition in a produce request of the given version; aliases b. As in Kafka there must be
-// exactly one, of magic 2, and zstd only from version 7. A partial batch behind it is refused, where Kafka cuts it off unsaid.
+// exactly one, of magic 2, and zstd only from version 7. A partial batch behind it is refused, where Kafka cuts it off unsaid; but
+// a batch that such a cut has damaged is corrupt, as it is there: its length field is what lies.
 // Errors: ErrInvalid, ErrTruncated, ErrMagic, ErrCorrupt, ErrCodec.
 func Single(b []byte, version int16) (Batch, error) {
 	if len(b) == 0 {
@@ -46,6 +47,11 @@ func Single(b []byte, version int16) (Batch, error) {
 		return nil, err
 	}
 	if len(rest) > 0 {
+		if _, _, err := Next(rest); err != nil {
+			if err := batch.CheckCRC(); err != nil {
+				return nil, err
+			}
+		}
 		return nil, fmt.Errorf("%w: %d bytes behind the batch", ErrInvalid, len(rest))
 	}
 	if version < 7 && batch.Codec() == Zstd {
@@ -67,8 +73,11 @@ func (b Batch) ValidateProduce(l Limits) error {
 	var err error
 	if b.Codec() == None || l.mustOpen(b) {
 		err = b.validateRecords(l)
-	} else if err = l.checkTimestamp(b.RecordCount()-1, b.MaxTimestamp(), b.IsLogAppendTime()); err == nil && !l.LogAppendTime {
-		b.setTimestamp(0, b.MaxTimestamp())
+	} else if err = checkMark(b.Codec(), b.Records()); err == nil {
+		err = l.checkTimestamp(b.RecordCount()-1, b.MaxTimestamp(), b.IsLogAppendTime())
+		if err == nil && !l.LogAppendTime {
+			b.setTimestamp(0, b.MaxTimestamp())
+		}
 	}
 	if err == nil && b.IsTransactional() && !b.HasProducerID() {
 		return fmt.Errorf("%w: transactional batch without a producer id", ErrInvalid)

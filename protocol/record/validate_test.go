@@ -95,7 +95,12 @@ func TestValidateProduce(t *testing.T) {
 		"offset delta over 32 bits":      {h: with(func(h *hand) { h.records = append(rec(0, 1<<33, true), rec(5, 1, true)...) }), want: ErrInvalid},
 		"key required":                   {h: with(func(h *hand) { h.records = append(rec(0, 0, true), rec(5, 1, false)...) }), l: func(l *Limits) { l.KeysRequired = true }, want: ErrInvalid},
 		"key not required":               {h: with(func(h *hand) { h.records = append(rec(0, 0, true), rec(5, 1, false)...) })},
-		"compressed garbage, closed":     {h: with(func(h *hand) { h.attributes = int16(Gzip) })},
+		"called gzip, is not":            {h: with(func(h *hand) { h.attributes = int16(Gzip) }), want: ErrInvalid},
+		"called lz4, is not":             {h: with(func(h *hand) { h.attributes = int16(LZ4) }), want: ErrInvalid},
+		"called zstd, is not":            {h: with(func(h *hand) { h.attributes = int16(Zstd) }), want: ErrInvalid},
+		"called snappy, is not":          {h: with(func(h *hand) { h.attributes, h.records = int16(Snappy), bytes.Repeat([]byte{0xff}, 20) }), want: ErrInvalid},
+		"lz4 with dependent blocks":      {h: with(func(h *hand) { h.attributes, h.records = int16(LZ4), []byte{0x04, 0x22, 0x4d, 0x18, 0x40, 0x40, 0} }), want: ErrInvalid},
+		"compressed garbage, closed":     {h: with(func(h *hand) { h.attributes, h.records = int16(Gzip), []byte{0x1f, 0x8b, 8, 0, 1, 2, 3} })},
 		"compressed garbage, opened":     {h: with(func(h *hand) { h.attributes = int16(Gzip) }), l: func(l *Limits) { l.OpenCompressed = true }, want: ErrInvalid},
 		"compressed, absurd count": {h: with(func(h *hand) {
 			h.attributes, h.lastDelta, h.count = int16(Zstd), math.MaxInt32-1, math.MaxInt32
@@ -159,6 +164,7 @@ func TestValidateTimestamps(t *testing.T) {
 		if c.l == nil { // what the header says of a closed compressed batch is held to the same limits
 			h := c.h
 			h.attributes |= int16(LZ4)
+			h.records, _ = Compress(nil, LZ4, h.records)
 			if err := h.batch().ValidateProduce(l); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 				t.Errorf("%s, compressed: %v, want %v", name, err, c.want)
 			}
@@ -227,6 +233,8 @@ func TestSingle(t *testing.T) {
 	whole := valid().batch()
 	zstd := valid()
 	zstd.attributes = int16(Zstd)
+	shorter := bytes.Clone(whole)
+	binary.BigEndian.PutUint32(shorter[posLength:], uint32(len(whole)-OverheadLen-1))
 	for name, c := range map[string]struct {
 		b       []byte
 		version int16
@@ -237,6 +245,7 @@ func TestSingle(t *testing.T) {
 		"two":               {append(bytes.Clone(whole), whole...), 9, ErrInvalid},
 		"one and a half":    {append(bytes.Clone(whole), whole[:30]...), 9, ErrInvalid},
 		"half":              {whole[:30], 9, ErrTruncated},
+		"length too small":  {shorter, 9, ErrCorrupt},
 		"zstd in version 6": {zstd.batch(), 6, ErrCodec},
 		"zstd in version 7": {zstd.batch(), 7, nil},
 	} {
