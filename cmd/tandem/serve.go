@@ -20,6 +20,10 @@ import (
 // lastLineLimit is how long the last line of a process that must end may wait for whoever reads its log.
 const lastLineLimit = time.Second
 
+// signalsTogether is how long after the first signal another one is still the same wish: timeout(1) and some supervisors signal a
+// process and its group.
+const signalsTogether = 500 * time.Millisecond
+
 // settings collects the arguments of a flag that may be repeated.
 type settings []string
 
@@ -30,7 +34,7 @@ func (s *settings) Set(arg string) error {
 	return nil
 }
 
-// serve runs a broker until SIGTERM or SIGINT; a second signal ends the process at once.
+// serve runs a broker until SIGTERM or SIGINT; one more signal, but for those that come together with it, ends the process at once.
 func serve(args []string, stderr io.Writer) int {
 	flags := flag.NewFlagSet("tandem serve", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -62,7 +66,7 @@ func serve(args []string, stderr io.Writer) int {
 	limitFiles(cfg, logger)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	context.AfterFunc(ctx, stop) // from then on a signal has its default effect again
+	context.AfterFunc(ctx, func() { time.AfterFunc(signalsTogether, stop) }) // then a signal has its default effect again
 	if err := runBroker(ctx, cfg, logger); err != nil {
 		_, _ = fmt.Fprintf(stderr, "tandem serve: %v\n", err)
 		return exitFailed
