@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -131,6 +132,8 @@ func (l *loader) known(key, place string) bool {
 		}
 	} else if near := nearest(key, brokerTable.names); near != "" {
 		text += fmt.Sprintf("; did you mean %q?", near)
+	} else {
+		text += fmt.Sprintf("; the nearest known one is %q", closest(key, brokerTable.names, math.MaxInt))
 	}
 	l.errs = append(l.errs, errors.New(text))
 	return false

@@ -145,6 +145,7 @@ func TestRefused(t *testing.T) {
 		want []string
 	}{
 		{file: "num.partitons=3", want: []string{"server.properties line 1", `"num.partitons"`, `did you mean "num.partitions"?`}},
+		{set: []string{"foo.bar=1"}, want: []string{`unknown key "foo.bar"`, `the nearest known one is "`}},
 		{set: []string{"log.dris=/x"}, want: []string{"--set", `did you mean "log.dirs"?`}},
 		{set: []string{"retention.ms=5"}, want: []string{"a topic's key", "log.retention.ms"}},
 		{set: []string{"xyzzy.plugh.frobnicate=5"}, want: []string{`unknown key "xyzzy.plugh.frobnicate"`}},

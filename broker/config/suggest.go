@@ -2,7 +2,12 @@ package config
 
 // nearest returns the name with the smallest edit distance to name, or "" when none is near enough to be a likely slip.
 func nearest(name string, names []string) string {
-	best, bestDistance := "", max(3, len(name)/3)+1
+	return closest(name, names, max(3, len(name)/3)+1)
+}
+
+// closest returns the name with the smallest edit distance to name, or "" when none is below limit.
+func closest(name string, names []string, limit int) string {
+	best, bestDistance := "", limit
 	for _, candidate := range names {
 		if d := editDistance(name, candidate, bestDistance); d < bestDistance {
 			best, bestDistance = candidate, d
