@@ -45,8 +45,15 @@ func (h *Handler) deleteTopics(ctx context.Context, c call[*kmsg.DeleteTopicsReq
 		h.deleteResolved(ctx, entries)
 	}
 	resp := kmsg.NewPtrDeleteTopicsResponse()
+	answered := map[string]bool{}
 	for i := range entries {
 		e := &entries[i]
+		if e.byName && e.code == codeInvalidRequest && e.id != noTopicID { // named more than once: answered once, as in Kafka
+			if answered[*e.name] {
+				continue
+			}
+			answered[*e.name] = true
+		}
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID, out.ErrorCode = e.name, e.id, h.fail("DeleteTopics", e.code)
 		if e.message != "" && c.version >= deleteTopicsVersionMessage {

@@ -6,7 +6,7 @@ package handler
 // does Kafka (TransactionCoordinator.handleInitProducerId). An empty one is INVALID_REQUEST, as in Kafka. Any other gets
 // UNSUPPORTED_VERSION until there is a transaction coordinator: Kafka would answer NOT_COORDINATOR or COORDINATOR_NOT_AVAILABLE,
 // on which clients try again for ever; this one they report. They do not come this far, since they look for the coordinator
-// first and FindCoordinator is not advertised.
+// first and FindCoordinator is not advertised. A producer id without its epoch, or an epoch without its id, is INVALID_REQUEST.
 
 import (
 	"context"
@@ -30,6 +30,10 @@ func (h *Handler) initProducerID(ctx context.Context, c call[*kmsg.InitProducerI
 			resp.ErrorCode = codeInvalidRequest
 		}
 		h.fail("InitProducerId", resp.ErrorCode)
+		return resp
+	}
+	if (c.req.ProducerID == -1) != (c.req.ProducerEpoch == -1) {
+		resp.ErrorCode = h.fail("InitProducerId", codeInvalidRequest)
 		return resp
 	}
 	ctx, cancel := context.WithTimeout(ctx, producerIDWaitMax)

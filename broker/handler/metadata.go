@@ -148,7 +148,11 @@ func (h *Handler) someTopics(image *controller.Image, c call[*kmsg.MetadataReque
 		if topic, ok := image.Topic(name); ok {
 			resp.Topics = append(resp.Topics, h.describeTopic(topic, c))
 		} else {
-			resp.Topics = append(resp.Topics, h.missingTopic(name))
+			out := h.missingTopic(name)
+			if c.req.IncludeTopicAuthorizedOperations {
+				out.AuthorizedOperations = topicOperations
+			}
+			resp.Topics = append(resp.Topics, out)
 		}
 	}
 }

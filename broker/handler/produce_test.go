@@ -282,6 +282,16 @@ func TestInitProducerID(t *testing.T) {
 				t.Errorf("transactional id %q: %+v", name, got)
 			}
 		}
+		for _, half := range []struct {
+			id    int64
+			epoch int16
+		}{{5, -1}, {-1, 5}} {
+			req := initProducerID(4, nil)
+			req.ProducerID, req.ProducerEpoch = half.id, half.epoch
+			if got := c.Do(req).(*kmsg.InitProducerIDResponse); got.ErrorCode != kerr.InvalidRequest.Code || got.ProducerID != -1 {
+				t.Errorf("%+v: %+v", half, got)
+			}
+		}
 		b.Restart()
 	}
 }
