@@ -55,6 +55,7 @@ type Coordinator struct {
 	membership membershipOptions
 	logger     *slog.Logger
 	open       func(id int32) (partitionLog, bool) // a partition of __consumer_offsets
+	named      func(topic string) bool             // whether a topic exists
 
 	table  atomic.Pointer[table] // nil = the topic is not there
 	armed  atomic.Int64          // when run wakes up by itself, UnixNano
@@ -112,6 +113,10 @@ func New(o Options) *Coordinator {
 	c.open = func(id int32) (partitionLog, bool) {
 		p, ok := o.Partitions.Get(OffsetsTopic, id)
 		return realLog{p}, ok
+	}
+	c.named = func(topic string) bool {
+		_, ok := o.Topics.Image().Topic(topic)
+		return ok
 	}
 	c.armed.Store(math.MaxInt64)
 	return c
@@ -288,11 +293,6 @@ func (c *Coordinator) TopicDeleted(name string) {
 
 func (c *Coordinator) topicExists(id uuid.UUID) bool {
 	_, ok := c.opts.Topics.Image().TopicByID(id)
-	return ok
-}
-
-func (c *Coordinator) topicNamed(name string) bool {
-	_, ok := c.opts.Topics.Image().Topic(name)
 	return ok
 }
 

@@ -3,7 +3,6 @@ package group
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tandembroker/tandem/protocol/record"
@@ -94,9 +93,6 @@ func (r *replay) record(rec *record.Record) {
 	if err != nil {
 		r.skip(rec.Offset, err)
 		return
-	}
-	if len(c.metadata) > 0 {
-		c.metadata = strings.Clone(c.metadata)
 	}
 	r.offsets.put(r.name(key.group), TopicPartition{Topic: r.name(key.topic), Partition: key.partition}, c)
 }

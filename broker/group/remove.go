@@ -114,7 +114,7 @@ func (s *shard) forgetTopicLocked(topic string) {
 func (s *shard) forgetUnknownLocked() {
 	for id, topics := range s.mu.offsets.groups {
 		for topic := range topics {
-			if !s.c.topicNamed(topic) {
+			if !s.c.named(topic) {
 				s.removeLocked(id, s.mu.offsets.list(id, topic), nil)
 			}
 		}
