@@ -60,7 +60,8 @@ type Coordinator struct {
 	table  atomic.Pointer[table] // nil = the topic is not there
 	armed  atomic.Int64          // when run wakes up by itself, UnixNano
 	wanted atomic.Bool           // somebody asked for the topic
-	wake   chan struct{}         // holds one
+	wake   chan struct{}         // has run look at everything; holds one
+	moved  chan struct{}         // the same, but it need not be at once; holds one
 	loads  chan struct{}         // one token for each partition that may be read at the same time
 	cancel context.CancelFunc    // nil before Start
 	runs   sync.WaitGroup        // run
@@ -104,7 +105,7 @@ func New(o Options) *Coordinator {
 	o.MetadataBytesMax = cmp.Or(o.MetadataBytesMax, 4096)
 	o.MemberBytesMax = cmp.Or(o.MemberBytesMax, 256<<20)
 	c := &Coordinator{
-		opts: o, logger: o.Logger, wake: make(chan struct{}, 1), loads: make(chan struct{}, loadsMax),
+		opts: o, logger: o.Logger, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), loads: make(chan struct{}, loadsMax),
 		membership: membershipOptions{
 			SiteEpoch: o.SiteEpoch, InitialDelay: o.InitialDelay, SessionMin: o.SessionMin, SessionMax: o.SessionMax,
 			SizeMax: o.SizeMax, MemberBytes: &budget{limit: o.MemberBytesMax}, Logger: o.Logger,
@@ -177,6 +178,14 @@ func (c *Coordinator) kick() {
 	}
 }
 
+// nudge has run look at everything soon.
+func (c *Coordinator) nudge() {
+	select {
+	case c.moved <- struct{}{}:
+	default:
+	}
+}
+
 // PartitionFor is the partition of __consumer_offsets that a group belongs to; false = the topic is not there.
 func (c *Coordinator) PartitionFor(groupID string) (int32, bool) {
 	t := c.table.Load()
@@ -204,6 +213,7 @@ func (c *Coordinator) Locate(groupID string) (node int32, err error) {
 	}
 	p, ok := c.opts.Partitions.Get(OffsetsTopic, t.partition(groupID))
 	if !ok || p.Leader() < 0 {
+		c.nudge() // the topic may have been deleted
 		return -1, ErrCoordinatorNotAvailable
 	}
 	return p.Leader(), nil
@@ -230,6 +240,7 @@ func (c *Coordinator) shard(groupID string, fn func(s *shard, now time.Time)) er
 	}
 	s := t.slots[t.partition(groupID)].shard.Load()
 	if s == nil {
+		c.nudge()
 		return ErrNotCoordinator
 	}
 	s.mu.Lock()

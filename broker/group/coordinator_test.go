@@ -218,8 +218,11 @@ func TestClock(t *testing.T) {
 	s.kick()
 	eventually(t, func() bool { return members() == 0 })
 	s.skew.Store(int64(8 * 24 * time.Hour))
-	s.kick()
-	eventually(t, func() bool { return len(s.fetch("g")) == 0 && members() == -1 })
+	eventually(t, func() bool {
+		s.skew.Add(int64(time.Hour)) // a group whose record is still on its way is left until the next time
+		s.kick()
+		return len(s.fetch("g")) == 0 && members() == -1
+	})
 }
 
 // TestOffsetsTopicIsDeleted: the groups are gone with it, and the next request makes a new one.

@@ -13,6 +13,8 @@ const (
 	createRetry = time.Second
 	// timerGrain is how many nearby deadlines of members are met at once.
 	timerGrain = 5 * time.Millisecond
+	// followDelay is how late run may follow a partition: it is told of every commit too.
+	followDelay = 10 * time.Millisecond
 )
 
 // runner is what run remembers from one round to the next.
@@ -28,15 +30,23 @@ func (c *Coordinator) run(ctx context.Context) {
 	r := &runner{c: c, expireNext: c.opts.Now().Add(c.opts.ExpiryInterval)}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	soon := false // the timer is set to followDelay at most
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-c.moved:
+			if !soon {
+				soon = true
+				timer.Reset(followDelay)
+			}
+			continue
 		case <-c.wake:
 		case <-r.creating:
 			r.creating, r.createNext = nil, c.opts.Now().Add(createRetry)
 		case <-timer.C:
 		}
+		soon = false
 		c.armed.Store(math.MinInt64) // whoever comes with a deadline now need not wake us
 		again := r.follow()
 		now := c.opts.Now()
@@ -115,7 +125,9 @@ func (r *runner) create() time.Duration {
 	if wait := r.createNext.Sub(c.opts.Now()); wait > 0 {
 		return wait
 	}
+	c.wanted.Store(false)
 	if r.creating = c.opts.Topics.AutoCreate(OffsetsTopic); r.creating == nil {
+		c.wanted.Store(true)
 		r.createNext = c.opts.Now().Add(createRetry)
 		return createRetry
 	}
@@ -133,7 +145,7 @@ func (r *runner) followOne(s *slot, id int32) bool {
 		return false
 	}
 	if s.log == nil {
-		s.log, s.cancel = log, log.subscribe(c.wake)
+		s.log, s.cancel = log, log.subscribe(c.moved)
 	}
 	epoch, leading := log.serving()
 	current := s.shard.Load()

@@ -86,7 +86,7 @@ func (s *shard) usableLocked() error {
 		if epoch, ok := s.log.serving(); ok && epoch == s.epoch {
 			return nil
 		}
-		s.c.kick() // to close it
+		s.c.nudge() // to close it
 	}
 	return ErrNotCoordinator
 }
