@@ -1,4 +1,4 @@
-# Nothing here needs a C compiler except `make race`.
+# Needs Go. What else a target needs (a C compiler, kcat, Java, Maven, strace), .ci/need installs where it may.
 
 BIN          := $(CURDIR)/.bin
 GOLANGCI     := v2.15.0
@@ -18,7 +18,8 @@ build: ## one static binary in .bin/
 test:
 	go test ./...
 
-race:
+race: ## needs a C compiler
+	.ci/need gcc
 	CGO_ENABLED=1 go test -race -short ./...
 
 fuzz: ## every fuzz target for FUZZTIME
@@ -47,7 +48,8 @@ vuln: $(BIN)/govulncheck-$(GOVULNCHECK)
 		echo "vuln: NOT CHECKED: the vulnerability database cannot be reached from here"; exit 0; \
 	fi; exit $$status
 
-interop: build ## stock clients against the binary; INTEROP=-short for small numbers. Needs kcat, Java 17, Maven
+interop: build ## stock clients against the binary; INTEROP=-short for small numbers
+	.ci/need kcat java mvn
 	go run ./bench/interop -tandem $(BIN)/tandem $(INTEROP)
 
 bench:
@@ -56,7 +58,8 @@ bench:
 mutants: ## every seeded bug must be caught by its test
 	go run ./bench/mutants
 
-trace: build ## power losses on a system-call trace of the binary; TRACE=-bursts=20 for a short one. Linux, needs strace
+trace: build ## power losses on a system-call trace of the binary; TRACE=-bursts=20 for a short one. Linux only
+	.ci/need strace
 	go build -o $(BIN)/recoverlogs ./cmd/internal/recoverlogs
 	go run ./bench/chaos/trace -tandem $(BIN)/tandem -recoverlogs $(BIN)/recoverlogs $(TRACE)
 

@@ -31,7 +31,7 @@ func (s *suite) resolveJava(ctx context.Context) error {
 	}
 	out, err := command(ctx, nil, "java", "--version")
 	if err != nil {
-		return fmt.Errorf("is Java 17 installed? %w", err)
+		return fmt.Errorf("Java 17 is needed: %w", err)
 	}
 	first, _, _ := strings.Cut(out, "\n")
 	cache, err := os.UserCacheDir()
@@ -74,7 +74,7 @@ func askMaven(ctx context.Context, cache, file string) ([]byte, error) {
 	}
 	answer := filepath.Join(project, "class-path")
 	if _, err := command(ctx, nil, "mvn", "-q", "-B", "-f", pomFile, "dependency:build-classpath", "-Dmdep.outputFile="+answer); err != nil {
-		return nil, fmt.Errorf("is Maven installed? %w", err)
+		return nil, fmt.Errorf("resolve Kafka's tools with Maven: %w", err)
 	}
 	classPath, err := os.ReadFile(answer)
 	if err != nil {

@@ -135,7 +135,8 @@ func (s *suite) killAgain(ctx context.Context, random *rand.Rand, histories []*h
 
 // impatient makes a client that finds a restarted broker at once.
 func (s *suite) impatient(options ...kgo.Opt) (*kgo.Client, error) {
-	return s.client(append(options, kgo.MetadataMinAge(killBackoff), kgo.RetryBackoffFn(func(int) time.Duration { return killBackoff }))...)
+	return s.client(append(options, kgo.MetadataMinAge(killBackoff), kgo.RetryBackoffFn(func(int) time.Duration { return killBackoff }),
+		kgo.AlwaysRetryEOF())...) // a broker that dies between a connection and its first answer looks like a wrong port
 }
 
 // killProducer sends numbered records until load is done, and waits for the answers to all of them.

@@ -236,7 +236,7 @@ var partitionBugs = []bug{
 	},
 	{
 		name: "frame not held for the partition", file: "broker/handler/produce.go",
-		old: "r.Frame.Retain() // ", new: "// ",
+		old: "\t\tr.Frame.Retain()\n", new: "",
 		pkg: "broker/handler", test: "TestAcksNone",
 	},
 }

@@ -91,7 +91,7 @@ func (l *lane) ackedAt(ns int64) int64 {
 func newClient(address string, more ...kgo.Opt) (*kgo.Client, error) {
 	backoff := func(int) time.Duration { return 50 * time.Millisecond }
 	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(address), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RetryBackoffFn(backoff),
-		kgo.RequestRetries(1 << 30), kgo.RetryTimeout(loadLimit)}, more...)...)
+		kgo.RequestRetries(1 << 30), kgo.RetryTimeout(loadLimit), kgo.AlwaysRetryEOF()}, more...)...)
 }
 
 // run produces until the lane's bursts are done, whatever happens to the broker meanwhile.
