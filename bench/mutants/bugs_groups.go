@@ -1,8 +1,13 @@
 package main
 
-// groupBugs break the membership of groups: one leader and one assignment in a generation, no lost answers, no rebalance that
+import "slices"
+
+// groupBugs break consumer groups.
+var groupBugs = slices.Concat(membershipBugs, offsetBugs)
+
+// membershipBugs break the membership of groups: one leader and one assignment in a generation, no lost answers, no rebalance that
 // does not end.
-var groupBugs = []bug{
+var membershipBugs = []bug{
 	{
 		name: "leader that did not join", file: "broker/group/rebalance.go",
 		old: "if !g.electJoined() && len(g.order) > 0 {", new: "if g.joining == 0 && len(g.order) > 0 {",

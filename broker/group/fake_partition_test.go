@@ -173,7 +173,10 @@ func newHand(t testing.TB, p *fakePartition) *hand {
 	h.named = func(string) bool { return true }
 	h.table.Store(&table{slots: make([]slot, 1)})
 	h.begin(h.slot(), newShard(h.Coordinator, 0, p, 1))
-	t.Cleanup(h.Close)
+	t.Cleanup(func() {
+		p.set(func() { p.held, p.blocked = false, false })
+		h.Close()
+	})
 	return h
 }
 
