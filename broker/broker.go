@@ -198,7 +198,7 @@ func (b *Broker) openServer() error {
 	b.handler = handler.New(handler.Options{
 		Config: b.cfg, Controller: b.controller, Partitions: b.partitions, Identity: b.store.Identity(), Endpoint: b.server.Endpoint,
 		DirError: b.store.DirError, Members: b.groups.Members(),
-		Metrics:  b.metrics, Logger: b.logger, Now: b.opts.Now,
+		Metrics: b.metrics, Logger: b.logger, Now: b.opts.Now,
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

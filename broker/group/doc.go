@@ -28,4 +28,19 @@
 //
 // A Stable group, its members, and its assignments are one record. It is written before the members learn their assignment, so a
 // broker that starts anew goes on with the last Stable generation: members that send heartbeats notice nothing.
+//
+// # Offsets and the log
+//
+// Groups and offsets are in __consumer_offsets, in Kafka's own records (records.go). A shard (shard.go) is what one partition of it
+// holds while this broker leads it; another leadership makes another shard, which reads the log from its start (load.go). What
+// changes is written first and counted when it is committed, so memory is at any time what a reader of the log would find. One
+// append is under way for each shard; what comes meanwhile goes together into the next batch, in the order in which it came.
+//
+// What is removed (remove.go: OffsetDelete, DeleteGroups, expiry, deleted topics) takes into account what is still on its way into
+// the log. Offsets of topics that the metadata does not have are removed when a partition has been read: the broker stopped between
+// the deletion and its tombstones. Kafka leaves those until they expire.
+//
+// One goroutine (run.go) follows leadership, runs the timers of all shards and expires offsets. Besides it there is one for each
+// shard that writes or is being read, and no other. The shard's lock comes before those of its partition; answers are given, and
+// recordLog's done functions run, under it.
 package group
