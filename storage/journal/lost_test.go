@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -262,4 +263,14 @@ func TestEveryFailedCallOfARepair(t *testing.T) {
 // firstIn is the number of the first record in a file.
 func (s *sample) firstIn(file int) int {
 	return slices.IndexFunc(s.where, func(w place) bool { return w.file == file })
+}
+
+// All files are gone: what was acknowledged behind the checkpoint is not known, and the start says so instead of going on without.
+func TestAllFilesGone(t *testing.T) {
+	s := fourGroups(t)
+	last := uint64(len(s.records))
+	dir := filepath.Join(memDir(t), "journal")
+	if _, _, err := Open(dir, Options{FirstKept: last + 1, Mark: last}); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("got %v", err)
+	}
 }

@@ -54,6 +54,11 @@ func (j *Journal) repair() (s *survey, next uint64, cut *Cut, err error) {
 	if err != nil {
 		return nil, 0, nil, err
 	}
+	if len(files) == 0 && j.opts.Mark > 0 && j.opts.FirstKept > j.opts.Mark {
+		// There is always a last file. Without it nothing tells what was acknowledged behind a checkpoint that needs nothing
+		// of the journal itself; where it needs some, the damage below tells.
+		return nil, 0, nil, fmt.Errorf("%w: %s holds no journal file, though record %d was on disk: restore the files", ErrCorrupt, j.dir, j.opts.Mark)
+	}
 	if files, err = j.dropFront(files); err != nil {
 		return nil, 0, nil, err
 	}
