@@ -101,7 +101,7 @@ func TestWriteAndSyncWritesAllBytes(t *testing.T) {
 
 func TestAppendEach(t *testing.T) {
 	perSecond, err := appendEach(t.TempDir(), makeBatch(smallBatch, 1), 20*time.Millisecond)
-	if err != nil || perSecond < 100 {
+	if err != nil || perSecond <= 0 { // how many says something about the disk only
 		t.Fatal(perSecond, err)
 	}
 }
