@@ -410,7 +410,9 @@ func TestPartitionThatCouldNotBeOpened(t *testing.T) {
 	}
 	p := b.newPartition(&spec)
 	p.log, p.opened = sg.Log(), errors.New("no luck")
+	b.Manager.mu.Lock() // the cleaner looks at all partitions
 	b.Manager.mu.byName[name{"t", 0}] = p
+	b.Manager.mu.Unlock()
 	wantError(t, p, write{}, ErrStorage)
 	if _, err := p.Read(0, 1, ReadUncommitted, -1, true); !errors.Is(err, ErrStorage) {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 // the next start and the next round go on from there.
 func TestCleanCrashes(t *testing.T) {
 	states := 0
-	for seed := range uint64(max(3, *cleanSeeds/10)) {
+	for seed := range uint64(shorter(max(3, *cleanSeeds/10))) {
 		w := newCleanWorld(t, 1000+seed)
 		for range 150 {
 			w.step()

@@ -17,7 +17,7 @@ var crashSeeds = flag.Int("crash.seeds", 8, "runs of the crash tests")
 // is lost, nothing else appears, and recovery itself may be cut short by another one.
 func TestCrashAtEveryCall(t *testing.T) {
 	states := 0
-	for seed := range uint64(*crashSeeds) {
+	for seed := range uint64(shorter(*crashSeeds)) {
 		w := newWorld(t, seed)
 		rng := rand.New(rand.NewPCG(seed, 2))
 		var failed error

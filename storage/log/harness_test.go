@@ -20,6 +20,16 @@ var testTopic = uuid.UUID{0: 7, 15: 9}
 
 const testDir = "data/topic-0"
 
+// shorter takes less of a long search in -short, which is how the race detector's runs are made: these searches are of one
+// goroutine, and take ten times as long under it.
+func shorter(runs int) int {
+	const part = 8
+	if testing.Short() {
+		return max(1, runs/part)
+	}
+	return runs
+}
+
 // made is a batch as a leader stamps it.
 type made struct {
 	bytes []byte

@@ -12,7 +12,7 @@ import (
 // behind that takes nothing that was acknowledged, and nothing that the later process vouches for.
 func TestCrashBehindAKill(t *testing.T) {
 	states, kills := 0, 0
-	for seed := range uint64(*crashSeeds) {
+	for seed := range uint64(shorter(*crashSeeds)) {
 		w := newWorld(t, 1000+seed)
 		rng := rand.New(rand.NewPCG(seed, 3))
 		var failed error
