@@ -136,7 +136,7 @@ var segmentBugs = []bug{
 	},
 	{
 		name: "name of a new segment not synced", file: "storage/log/append.go",
-		old: "\tl.mu.dirDirty = true\n\treturn s, nil", new: "\treturn s, nil",
+		old: "\tl.mu.dirDirty = true\n\treturn before", new: "\treturn before",
 		pkg: "storage", test: "TestSyncedEntriesSurvivePowerLoss",
 	},
 	{
@@ -302,7 +302,7 @@ var storeBugs = []bug{
 	},
 	{
 		name: "missing payload below the mark voided", file: "storage/recover.go",
-		old: "e.Class == entry.Synced && e.Sequence <= r.mark {", new: "e.Class == entry.Synced && e.Sequence < 1 {",
+		old: "e.Class == entry.Synced && (e.Sequence <= r.mark || e.Carried) {", new: "e.Class == entry.Synced && e.Sequence < 1 {",
 		pkg: "storage", test: "TestEveryByteOfASegmentDamaged", short: true,
 	},
 	{
