@@ -31,7 +31,7 @@ func (s *suite) resolveJava(ctx context.Context) error {
 	}
 	out, err := command(ctx, nil, "java", "--version")
 	if err != nil {
-		return fmt.Errorf("Java 17 is needed: %w", err)
+		return fmt.Errorf("no Java 17: %w", err)
 	}
 	first, _, _ := strings.Cut(out, "\n")
 	cache, err := os.UserCacheDir()
