@@ -2,6 +2,7 @@ package storage
 
 import (
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -43,7 +44,10 @@ func TestPowerLossDuringRetention(t *testing.T) {
 		}
 		rng := rand.New(rand.NewPCG(1, 2))
 		var states []*world
+		var gathering sync.Mutex // journal and segment sync side by side
 		pw.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
+			gathering.Lock()
+			defer gathering.Unlock()
 			if c.Op&vfs.OpChanges != 0 {
 				states = append(states, pw.capture())
 				for range 6 {
@@ -58,7 +62,10 @@ func TestPowerLossDuringRetention(t *testing.T) {
 		}
 		mustAppend(t, g, p, p.data(900, entry.Cached), p.data(900, entry.Cached))
 		mustAppend(t, g, p, p.data(900, entry.Synced))
-		for _, w := range states {
+		gathering.Lock()
+		gathered := states
+		gathering.Unlock()
+		for _, w := range gathered {
 			pw.goOn(w)
 			g := pw.want(1, "")
 			if g.Log().LogStart() != start {
