@@ -363,7 +363,7 @@ func TestUnreadLogDoesNotKeepTheProcess(t *testing.T) {
 	go func() { ended <- command.Wait() }() // ends with the process
 	select {
 	case <-ended:
-	case <-time.After(10 * lastLineLimit):
+	case <-time.After(patience):
 		_ = command.Process.Kill()
 		<-ended
 		t.Fatal("does not end")
