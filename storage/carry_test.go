@@ -8,12 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
-	"github.com/tandembroker/tandem/storage/vfs"
 )
 
 var errStuck = errors.New("no snapshot")
@@ -220,28 +218,17 @@ func TestPowerLossWhileCarrying(t *testing.T) {
 	p.resume(g.LastIndex(), p.term, g.State())
 	rng := rand.New(rand.NewPCG(7, 8))
 	var states []*world
-	var taking sync.Mutex // journal and segments are synced side by side
 	first := pw.s.meta.Journal().First
 	for range 60 {
 		mustAppend(t, g, p, p.data(500, entry.Synced))
 		if pw.s.journal.Size() < 20<<10 {
 			continue
 		}
-		pw.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
-			if c.Op&vfs.OpChanges != 0 {
-				taking.Lock()
-				defer taking.Unlock()
-				states = append(states, pw.capture())
-				for range 2 {
-					states = append(states, capture(pw.w.mem, pw.dir, pw.s, model{}, rng, ""))
-				}
-			}
-			return vfs.Outcome{}
-		})
+		stop := pw.gather(2, rng)
 		if err := pw.s.Checkpoint(t.Context(), snapshotOthers(groupID(1))); err != nil && !errors.Is(err, errStuck) {
 			t.Fatal(err)
 		}
-		pw.w.mem.SetHook(nil)
+		states = append(states, stop()...)
 	}
 	states = append(states, pw.capture())
 	if now := pw.s.meta.Journal().First; now < first+20 {

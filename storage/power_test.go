@@ -43,6 +43,31 @@ func (p *powered) open() {
 // capture takes what a power loss would leave now.
 func (p *powered) capture() *world { return capture(p.w.mem, p.dir, p.s, model{}, nil, "") }
 
+// gather takes, from now on, what a power loss in front of each call that changes something would leave: what was synced, and
+// chosen times that with any part of the rest. stop ends it and returns them.
+func (p *powered) gather(chosen int, rng *rand.Rand) (stop func() []*world) {
+	var mu sync.Mutex // journal and segments are synced side by side
+	var states []*world
+	mem := p.w.mem
+	mem.SetHook(func(c vfs.Call) vfs.Outcome {
+		if c.Op&vfs.OpChanges != 0 {
+			mu.Lock()
+			defer mu.Unlock()
+			states = append(states, p.capture())
+			for range chosen {
+				states = append(states, capture(mem, p.dir, p.s, model{}, rng, ""))
+			}
+		}
+		return vfs.Outcome{}
+	})
+	return func() []*world {
+		mem.SetHook(nil)
+		mu.Lock()
+		defer mu.Unlock()
+		return states
+	}
+}
+
 // lose loses power now, and opens what is left.
 func (p *powered) lose() {
 	p.t.Helper()
@@ -230,23 +255,11 @@ func TestCheckpointVouchesForSyncedBytesOnly(t *testing.T) {
 		mustAppend(t, g, p, p.data(300, entry.Synced)) // inline: not synced in the segment
 	}
 	before := payloads(t, g)
-	var mu sync.Mutex
-	var states []*world
-	pw.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
-		if c.Op&vfs.OpChanges != 0 {
-			mu.Lock()
-			defer mu.Unlock()
-			states = append(states, pw.capture())
-		}
-		return vfs.Outcome{}
-	})
+	stop := pw.gather(0, nil)
 	if err := pw.s.Checkpoint(t.Context(), snapshotAll); err != nil {
 		t.Fatal(err)
 	}
-	pw.w.mem.SetHook(nil)
-	mu.Lock()
-	states = append(states, pw.capture())
-	mu.Unlock()
+	states := append(stop(), pw.capture())
 	for i, w := range states {
 		pw.goOn(w)
 		if got := payloads(t, pw.want(1, "")); !bytes.Equal(got, before) {

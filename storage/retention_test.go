@@ -2,12 +2,10 @@ package storage
 
 import (
 	"math/rand/v2"
-	"sync"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
-	"github.com/tandembroker/tandem/storage/vfs"
 )
 
 // Retention is interrupted at every call: what lies above the log start offset is all there, and the partition is online.
@@ -43,29 +41,14 @@ func TestPowerLossDuringRetention(t *testing.T) {
 			mustAppend(t, g, p, p.noop())
 		}
 		rng := rand.New(rand.NewPCG(1, 2))
-		var states []*world
-		var gathering sync.Mutex // journal and segment sync side by side
-		pw.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
-			gathering.Lock()
-			defer gathering.Unlock()
-			if c.Op&vfs.OpChanges != 0 {
-				states = append(states, pw.capture())
-				for range 6 {
-					states = append(states, capture(pw.w.mem, pw.dir, pw.s, model{}, rng, ""))
-				}
-			}
-			return vfs.Outcome{}
-		})
+		stop := pw.gather(6, rng)
 		n, err := g.Log().DeleteBelow(min(snap.LogStart, g.RetainFrom()))
 		if err != nil || n == 0 {
 			t.Fatal(n, err)
 		}
 		mustAppend(t, g, p, p.data(900, entry.Cached), p.data(900, entry.Cached))
 		mustAppend(t, g, p, p.data(900, entry.Synced))
-		gathering.Lock()
-		gathered := states
-		gathering.Unlock()
-		for _, w := range gathered {
+		for _, w := range stop() {
 			pw.goOn(w)
 			g := pw.want(1, "")
 			if g.Log().LogStart() != start {

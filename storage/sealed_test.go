@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -83,19 +82,7 @@ func TestPowerLossDuringReplacement(t *testing.T) {
 	whole := readLog(t, g)
 	replaced := writeSwap(t, g, first.Base, last.Base)
 	rng := rand.New(rand.NewPCG(3, 4))
-	var states []*world
-	var taking sync.Mutex // journal and segments are synced side by side
-	pw.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
-		if c.Op&vfs.OpChanges != 0 {
-			taking.Lock()
-			defer taking.Unlock()
-			states = append(states, pw.capture())
-			for range 6 {
-				states = append(states, capture(pw.w.mem, pw.dir, pw.s, model{}, rng, ""))
-			}
-		}
-		return vfs.Outcome{}
-	})
+	stop := pw.gather(6, rng)
 	if err := g.ReplaceSegments(replaced); err != nil {
 		t.Fatal(err)
 	}
@@ -104,8 +91,7 @@ func TestPowerLossDuringReplacement(t *testing.T) {
 		t.Fatal("nothing was replaced")
 	}
 	mustAppend(t, g, p, p.data(2000, entry.Synced))
-	states = append(states, pw.capture())
-	pw.w.mem.SetHook(nil)
+	states := append(stop(), pw.capture())
 	for i, w := range states {
 		pw.goOn(w)
 		g := pw.want(1, "")
