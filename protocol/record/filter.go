@@ -55,25 +55,15 @@ func (b Batch) eachKeyed(budget int64, fn func(*keyed) error) error {
 	return w.end()
 }
 
-// parse is scan that fills key and tombstone.
+// parse is scan that fills key and tombstone. What scan has accepted cannot fail the second time.
 func (k *keyed) parse(body []byte) (s scanned, ok bool) {
-	if len(body) == 0 {
+	if s, ok = scan(body); !ok {
 		return s, false
 	}
-	pos := 1 // attributes, which Kafka does not look at
-	if s.timestampDelta, pos = varint64(body, pos); pos < 0 {
-		return s, false
-	}
-	if s.offsetDelta, pos = varint32(body, pos); pos < 0 {
-		return s, false
-	}
-	if k.Key, pos = takeBytes(body, pos); pos < 0 {
-		return s, false
-	}
-	if k.Tombstone, pos = skipBytes(body, pos); pos < 0 {
-		return s, false
-	}
-	return s, scanHeaders(body, pos)
+	key, pos := takeBytes(body, keyPos(body))
+	k.Key = key
+	k.Tombstone, _ = skipBytes(body, pos)
+	return s, true
 }
 
 // Rule says what Filter keeps of a batch.

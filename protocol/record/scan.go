@@ -36,7 +36,7 @@ func uvarint64(b []byte, pos int) (v uint64, next int) {
 }
 
 // varint64 reads a zigzag varint; next is -1 on failure.
-func varint64(b []byte, pos int) (v int64, next int) { //nolint:unparam // as its siblings
+func varint64(b []byte, pos int) (v int64, next int) {
 	if uint(pos) < uint(len(b)) && b[pos] < 0x80 { // most are one byte
 		u := b[pos]
 		return int64(u>>1) ^ -int64(u&1), pos + 1
@@ -111,25 +111,27 @@ func scan(body []byte) (s scanned, ok bool) {
 	if _, pos = skipBytes(body, pos); pos < 0 {
 		return s, false
 	}
-	return s, scanHeaders(body, pos)
-}
-
-// scanHeaders checks the headers at pos, behind which nothing may follow.
-func scanHeaders(body []byte, pos int) bool {
 	headers, pos := varint32(body, pos)
 	if pos < 0 || headers < 0 || int(headers) > len(body)-pos {
-		return false
+		return s, false
 	}
 	for range headers {
 		var null bool
 		if null, pos = skipBytes(body, pos); pos < 0 || null {
-			return false
+			return s, false
 		}
 		if _, pos = skipBytes(body, pos); pos < 0 {
-			return false
+			return s, false
 		}
 	}
-	return pos == len(body)
+	return s, pos == len(body)
+}
+
+// keyPos is where the key of a record begins that scan has accepted.
+func keyPos(body []byte) int {
+	_, pos := varint64(body, 1)
+	_, pos = varint32(body, pos)
+	return pos
 }
 
 // parse is scan that fills r; it reuses r.Headers. What scan has accepted cannot fail the second time.
@@ -137,9 +139,8 @@ func (r *Record) parse(body []byte) (s scanned, ok bool) {
 	if s, ok = scan(body); !ok {
 		return s, false
 	}
-	_, pos := varint64(body, 1)
-	_, pos = varint32(body, pos)
-	r.Key, pos = takeBytes(body, pos)
+	key, pos := takeBytes(body, keyPos(body))
+	r.Key = key
 	r.Value, pos = takeBytes(body, pos)
 	headers, pos := varint32(body, pos)
 	r.Headers = r.Headers[:0]

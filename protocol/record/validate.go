@@ -16,8 +16,8 @@ const (
 //
 // A compressed batch stays closed unless OpenCompressed, KeysRequired, a finite BeforeMaxMs or a claimed record count that its
 // size does not make likely asks to look inside. A closed batch must begin as its codec does, and its header is believed for
-// record count, offsets and timestamps; Kafka would have found records that do not unpack or parse, and offset deltas and a MaxTimestamp that differ
-// from the header (it rewrites those).
+// record count, offsets and timestamps; Kafka would have found records that do not unpack or parse, and offset deltas and a
+// MaxTimestamp that differ from the header (it rewrites those).
 type Limits struct {
 	BytesMax       int   // max.message.bytes: the whole batch as sent; 0 = BytesMaxDefault
 	NowMs          int64 // the clock, ms since 1970
