@@ -27,6 +27,11 @@ func makeBatch(size int, seed uint64) []byte {
 	for i := range count {
 		b = appendRecord(b, each, int64(i), rng)
 	}
+	return sealBatch(b, count)
+}
+
+// sealBatch fills in the header of a batch of count records.
+func sealBatch(b []byte, count int) []byte {
 	now := uint64(time.Now().UnixMilli())
 	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
 	binary.BigEndian.PutUint32(b[12:], 1<<32-1) // leader epoch -1

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -211,19 +210,7 @@ func makeKeyedBatch(size, count, first int, rng *rand.ChaCha8) []byte {
 		body = append(body, 0)
 		b = append(binary.AppendVarint(b, int64(len(body))), body...)
 	}
-	now := uint64(time.Now().UnixMilli())
-	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
-	binary.BigEndian.PutUint32(b[12:], 1<<32-1) // leader epoch -1
-	b[16] = 2
-	binary.BigEndian.PutUint32(b[23:], uint32(count-1))
-	binary.BigEndian.PutUint64(b[27:], now)
-	binary.BigEndian.PutUint64(b[35:], now)
-	for i := 43; i < 57; i++ {
-		b[i] = 0xff // no producer id, epoch, sequence
-	}
-	binary.BigEndian.PutUint32(b[57:], uint32(count))
-	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], castagnoli))
-	return b
+	return sealBatch(b, count)
 }
 
 // compactNow lets the broker compact the topic, and returns how long the round took.
