@@ -155,6 +155,9 @@ func (b *Broker) openPartitions() error {
 	b.controller, err = controller.New(controller.Options{
 		Host: b.host, Meta: b.store.Meta(), Config: b.cfg, Logger: b.logger, OnFatal: b.opts.OnFatal,
 		OnConfig: b.reconfigure, OnTopicDeleted: func(t *controller.Topic) { b.groups.TopicDeleted(t.Name) },
+		OffsetsTopic: controller.OffsetsTopic{
+			Partitions: b.cfg.Groups.TopicPartitions, ReplicationFactor: b.cfg.Groups.TopicReplication, SegmentBytes: b.cfg.Groups.TopicSegment,
+		},
 	})
 	if err != nil {
 		return err
@@ -192,12 +195,10 @@ func (b *Broker) openServer() error {
 	if err != nil {
 		return err
 	}
-	b.groups = group.New(group.Options{
-		Topics: b.controller, Partitions: b.partitions, Logger: b.logger, Now: b.opts.Now,
-	})
+	b.groups = group.New(b.groupOptions())
 	b.handler = handler.New(handler.Options{
 		Config: b.cfg, Controller: b.controller, Partitions: b.partitions, Identity: b.store.Identity(), Endpoint: b.server.Endpoint,
-		DirError: b.store.DirError, Members: b.groups.Members(),
+		DirError: b.store.DirError, Members: b.groups.Members(), Offsets: b.groups,
 		Metrics: b.metrics, Logger: b.logger, Now: b.opts.Now,
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -213,6 +214,16 @@ func (b *Broker) openServer() error {
 	}
 	b.groups.Start() // the metadata says which topics there are
 	return nil
+}
+
+func (b *Broker) groupOptions() group.Options {
+	g := &b.cfg.Groups
+	return group.Options{
+		Topics: b.controller, Partitions: b.partitions, Logger: b.logger, Now: b.opts.Now,
+		OffsetRetention: g.OffsetRetention, ExpiryInterval: g.ExpiryInterval, MetadataMax: orNone(g.MetadataMax),
+		InitialDelay: g.InitialDelay, SizeMax: g.SizeMax,
+		SessionMin: max(g.SessionMin, 1), SessionMax: max(g.SessionMax, 1), // 0 would be Kafka's default
+	}
 }
 
 // Ready is nil while the broker serves clients, else it says why it does not.

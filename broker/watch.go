@@ -3,6 +3,7 @@ package broker
 import (
 	"iter"
 
+	"github.com/tandembroker/tandem/broker/group"
 	"github.com/tandembroker/tandem/broker/metrics"
 	"github.com/tandembroker/tandem/broker/partition"
 )
@@ -35,6 +36,8 @@ func (b *Broker) watch() {
 	count("tandem_compaction_rounds_total", rounds, "done", func() float64 { return float64(cleaned().Rounds) })
 	count("tandem_compaction_rounds_total", rounds, "failed", func() float64 { return float64(cleaned().Failures) })
 
+	b.watchGroups(count)
+
 	gauge("tandem_journal_bytes", "Size of the journal, which bounds what a restart reads.", func() float64 { return float64(journal.Size()) })
 	gauge("tandem_sync_waiting_seconds", "How long the oldest sync under way has been waiting for the disk.",
 		func() float64 { return b.store.SyncWaiting().Seconds() })
@@ -49,6 +52,23 @@ func (b *Broker) watch() {
 		return 1
 	})
 	b.metrics.WatchPartitions(b.listPartitions)
+}
+
+// watchGroups connects the metrics of consumer groups.
+func (b *Broker) watchGroups(count func(name, help, what string, read func() float64)) {
+	for _, state := range group.States() {
+		b.metrics.Watch(metrics.Gauge, "tandem_groups", "Consumer groups that this broker coordinates, by state.", "state", state,
+			func() float64 { return float64(b.groups.Counts().Groups[state]) })
+	}
+	b.metrics.Watch(metrics.Gauge, "tandem_committed_offsets", "Committed offsets that have not expired.", "", "",
+		func() float64 { return float64(b.groups.Counts().Offsets) })
+	b.metrics.Watch(metrics.Gauge, "tandem_offsets_loading", "Partitions of __consumer_offsets that are being read.", "", "",
+		func() float64 { return float64(b.groups.Counts().Loading) })
+	count("tandem_offset_commits_total", "Offsets committed.", "", func() float64 { return float64(b.groups.Counts().Commits) })
+	count("tandem_offsets_expired_total", "Committed offsets that have expired.", "", func() float64 { return float64(b.groups.Counts().Expired) })
+	count("tandem_offsets_append_failures_total", "Appends to __consumer_offsets that failed.", "",
+		func() float64 { return float64(b.groups.Counts().Failed) })
+	count("tandem_offsets_load_seconds_total", "Time spent reading __consumer_offsets.", "", func() float64 { return b.groups.Counts().LoadSeconds })
 }
 
 func (b *Broker) listPartitions() iter.Seq[metrics.Partition] {

@@ -34,6 +34,7 @@ type Config struct {
 	ProducerIDCheckInterval  time.Duration
 
 	Cleaner Cleaner
+	Groups  Groups
 
 	// Topic holds the defaults of all topics.
 	Topic Topic
@@ -152,6 +153,7 @@ func (l *loader) build(hostname func() (string, error)) *Config {
 		l.fail("default.replication.factor", "must be a whole number of at least 1")
 	}
 	c.Cleaner = l.cleaner()
+	c.Groups = l.groups()
 	l.topicDefaults(c)
 	return c
 }

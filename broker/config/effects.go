@@ -5,6 +5,7 @@ var honouredBrokerKeys = []string{
 	"advertised.listeners", "auto.create.topics.enable", "broker.id", "broker.rack", "compression.gzip.level",
 	"compression.lz4.level", "compression.type", "compression.zstd.level", "connections.max.idle.ms",
 	"controller.listener.names", "default.replication.factor", "delete.topic.enable", "fetch.max.bytes",
+	"group.initial.rebalance.delay.ms", "group.max.session.timeout.ms", "group.max.size", "group.min.session.timeout.ms",
 	"inter.broker.listener.name", "listener.security.protocol.map", "listeners",
 	"log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.delete.retention.ms", "log.cleaner.enable",
 	"log.cleaner.io.buffer.load.factor", "log.cleaner.io.buffer.size", "log.cleaner.io.max.bytes.per.second",
@@ -14,7 +15,8 @@ var honouredBrokerKeys = []string{
 	"log.retention.check.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms",
 	"log.roll.hours", "log.roll.jitter.hours", "log.roll.jitter.ms", "log.roll.ms", "log.segment.bytes", "max.connections", "max.connections.per.ip",
 	"max.decompressed.message.bytes", "max.incremental.fetch.session.cache.slots", "message.max.bytes", "metadata.log.dir", "min.insync.replicas", "node.id",
-	"num.partitions",
+	"num.partitions", "offset.metadata.max.bytes", "offsets.commit.timeout.ms", "offsets.retention.check.interval.ms",
+	"offsets.retention.minutes", "offsets.topic.num.partitions", "offsets.topic.replication.factor", "offsets.topic.segment.bytes",
 	"producer.id.expiration.ms", "queued.max.request.bytes", "security.inter.broker.protocol",
 	"socket.receive.buffer.bytes", "socket.request.max.bytes", "socket.send.buffer.bytes",
 }

@@ -36,9 +36,9 @@ type Options struct {
 	Logger     *slog.Logger
 	Now        func() time.Time
 
-	OffsetRetention  time.Duration // offsets.retention.minutes
-	ExpiryInterval   time.Duration // offsets.retention.check.interval.ms
-	MetadataBytesMax int           // offset.metadata.max.bytes
+	OffsetRetention time.Duration // offsets.retention.minutes
+	ExpiryInterval  time.Duration // offsets.retention.check.interval.ms
+	MetadataMax     int           // offset.metadata.max.bytes, which counts UTF-16 units; negative = none
 
 	SiteEpoch      int32         // of this broker's site
 	InitialDelay   time.Duration // group.initial.rebalance.delay.ms; 0 = none
@@ -102,7 +102,7 @@ func New(o Options) *Coordinator {
 	}
 	o.OffsetRetention = cmp.Or(o.OffsetRetention, 7*24*time.Hour)
 	o.ExpiryInterval = cmp.Or(o.ExpiryInterval, 10*time.Minute)
-	o.MetadataBytesMax = cmp.Or(o.MetadataBytesMax, 4096)
+	o.MetadataMax = cmp.Or(o.MetadataMax, 4096)
 	o.MemberBytesMax = cmp.Or(o.MemberBytesMax, 256<<20)
 	c := &Coordinator{
 		opts: o, logger: o.Logger, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), loads: make(chan struct{}, loadsMax),

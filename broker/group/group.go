@@ -19,6 +19,11 @@ const (
 	stateDead                    // no longer in the map of groups
 )
 
+// States are the names of the states that a group can be found in, as clients see them.
+func States() []string {
+	return []string{stateEmpty.String(), statePreparing.String(), stateCompleting.String(), stateStable.String()}
+}
+
 // String is the name that clients see.
 func (s state) String() string {
 	return [...]string{"Empty", "PreparingRebalance", "CompletingRebalance", "Stable", "Dead"}[s]

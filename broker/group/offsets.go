@@ -3,6 +3,7 @@ package group
 import (
 	"errors"
 	"time"
+	"unicode/utf16"
 
 	"github.com/google/uuid"
 )
@@ -108,7 +109,7 @@ func (s *shard) commitEntry(r *CommitRequest, now time.Time) (each []error, e *e
 	e = &entry{group: r.GroupID}
 	for i := range r.Offsets {
 		o := &r.Offsets[i]
-		if len(o.Metadata) > min(s.c.opts.MetadataBytesMax, stringMax) {
+		if utf16Len(o.Metadata) > max(s.c.opts.MetadataMax, 0) || len(o.Metadata) > stringMax {
 			each[i] = ErrMetadataTooLarge
 			continue
 		}
@@ -127,6 +128,15 @@ func (s *shard) commitEntry(r *CommitRequest, now time.Time) (each []error, e *e
 		return each, nil, nil
 	}
 	return each, e, nil
+}
+
+// utf16Len is the length of s as Java counts it.
+func utf16Len(s string) int {
+	n := 0
+	for _, r := range s {
+		n += max(utf16.RuneLen(r), 1)
+	}
+	return n
 }
 
 // dropUnusedLocked forgets a group that was made for a commit which failed, unless it is in use by now.

@@ -58,7 +58,10 @@ func TestBadFrames(t *testing.T) {
 		{"string beyond the end", frame(3, 1, []byte{0, 0, 0, 1, 0x7f, 0xff})},
 		{"produce cut off", frame(0, 7, []byte{0xff, 0xff, 0xff, 0xff, 0, 0, 3, 0xe8, 0, 0, 0, 1, 0, 1})},
 		{"garbage", frame(19, 7, bytes.Repeat([]byte{0xa5}, 300))},
-		{"join group, not served yet", frame(11, 5, make([]byte, 40))},
+		{"offset commit of version 1, not served", frame(8, 1, make([]byte, 40))},
+		{"join group, one protocol cut off", frame(11, 5, []byte{0, 1, 0x67, 0, 0, 0x27, 0x10, 0, 0, 0x27, 0x10, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 1, 0, 5, 0x72})},
+		{"sync group, assignment that lies", frame(14, 0, []byte{0, 1, 0x67, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 0x6d, 0x7f, 0xff, 0xff, 0xff})},
+		{"add partitions to a transaction, not served", frame(24, 0, make([]byte, 40))},
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {

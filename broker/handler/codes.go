@@ -21,6 +21,7 @@ const (
 	codeRequestTimedOut           int16 = 7
 	codeReplicaNotAvailable       int16 = 9
 	codeMessageTooLarge           int16 = 10
+	codeOffsetMetadataTooLarge    int16 = 12
 	codeCoordinatorLoadInProgress int16 = 14
 	codeCoordinatorNotAvailable   int16 = 15
 	codeNotCoordinator            int16 = 16
@@ -34,6 +35,7 @@ const (
 	codeUnknownMemberID           int16 = 25
 	codeInvalidSessionTimeout     int16 = 26
 	codeRebalanceInProgress       int16 = 27
+	codeInvalidCommitOffsetSize   int16 = 28
 	codeInvalidTimestamp          int16 = 32
 	codeUnsupportedVersion        int16 = 35
 	codeTopicAlreadyExists        int16 = 36
@@ -61,6 +63,7 @@ const (
 	codeMemberIDRequired          int16 = 79
 	codeGroupMaxSizeReached       int16 = 81
 	codeFencedInstanceID          int16 = 82
+	codeGroupSubscribedToTopic    int16 = 86
 	codeInvalidRecord             int16 = 87
 	codeUnknownTopicID            int16 = 100
 	codeFetchSessionTopicID       int16 = 106
@@ -109,6 +112,10 @@ var codes = []struct {
 	{group.ErrMemberIDRequired, codeMemberIDRequired},
 	{group.ErrGroupMaxSize, codeGroupMaxSizeReached},
 	{group.ErrFencedInstance, codeFencedInstanceID},
+	{group.ErrMetadataTooLarge, codeOffsetMetadataTooLarge},
+	{group.ErrCommitTooLarge, codeInvalidCommitOffsetSize},
+	{group.ErrSubscribedToTopic, codeGroupSubscribedToTopic},
+	{group.ErrUnknownTopic, codeUnknownTopicOrPartition},
 
 	{controller.ErrTopicExists, codeTopicAlreadyExists},
 	{controller.ErrUnknownTopic, codeUnknownTopicOrPartition},

@@ -22,15 +22,26 @@ type Members interface {
 	List(f group.Filter) ([]group.Listed, error)
 }
 
+// Offsets is the part of group.Coordinator that has the committed offsets. reply functions are called once, now or later, and must
+// not block.
+type Offsets interface {
+	Locate(groupID string) (node int32, err error)
+	Commit(r group.CommitRequest, reply func(each []error, err error))
+	Fetch(groupID string, want []group.TopicPartition) ([]group.Committed, error)
+	DeleteOffsets(groupID string, list []group.TopicPartition, reply func(each []error, err error))
+	DeleteGroups(ids []string, reply func(each []error))
+}
+
 // groupOperations is what may be done to a group where nothing is forbidden: read, delete, describe, describe configs, alter
 // configs. Source: AclEntry.supportedOperations, one bit for each code of AclOperation.
 const groupOperations = 1<<3 | 1<<6 | 1<<8 | 1<<10 | 1<<11
 
-// rendezvous is the answer to a request that waits for other members of a group.
+// rendezvous is the answer to a request that waits for a group: for its other members, or for its log.
 type rendezvous[T any] struct {
-	request *server.Request
-	came    chan T // holds one
-	answer  *T     // what came
+	request  *server.Request
+	came     chan T        // holds one
+	answer   *T            // what came
+	patience time.Duration // how long to wait; 0 = as long as the group makes it
 	// interrupted is answered when the client, the server or its patience goes before: the client is to try again.
 	interrupted T
 	encode      func(T) kmsg.Response
@@ -61,11 +72,15 @@ func (v *rendezvous[T]) Wait(ctx context.Context) {
 	if v.Ready() {
 		return
 	}
-	var patience <-chan time.Time
-	if v.request.Heavy() {
-		timer := time.NewTimer(heavyWaitMax)
+	limit := v.patience
+	if v.request.Heavy() && (limit == 0 || limit > heavyWaitMax) {
+		limit = heavyWaitMax
+	}
+	var over <-chan time.Time
+	if limit > 0 {
+		timer := time.NewTimer(limit)
 		defer timer.Stop()
-		patience = timer.C
+		over = timer.C
 	}
 	watched, stop := v.request.Park(ctx)
 	defer stop()
@@ -74,7 +89,7 @@ func (v *rendezvous[T]) Wait(ctx context.Context) {
 		v.answer = &answer
 		return
 	case <-watched.Done():
-	case <-patience:
+	case <-over:
 	}
 	if !v.Ready() {
 		v.answer = &v.interrupted

@@ -42,6 +42,7 @@ type Options struct {
 	// DirError is why a folder of log.dirs is offline; nil = none ever is.
 	DirError func(dir string) error
 	Members  Members // of groups
+	Offsets  Offsets // of groups
 	Metrics  Metrics // nil = nothing is counted
 	Logger   *slog.Logger
 	Now      func() time.Time
@@ -56,6 +57,7 @@ type Handler struct {
 	endpoint   func(listener string) (host string, port int32, ok bool)
 	dirError   func(dir string) error
 	members    Members
+	offsets    Offsets
 	metrics    Metrics
 	sessions   *sessionCache
 	logger     *slog.Logger
@@ -80,7 +82,8 @@ func New(o Options) *Handler {
 	}
 	return &Handler{
 		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, endpoint: o.Endpoint,
-		dirError: o.DirError, members: o.Members, metrics: o.Metrics, sessions: newSessionCache(o.Config.Network.FetchSessions, o.Now, rand.Int32), logger: o.Logger, now: o.Now,
+		dirError: o.DirError, members: o.Members, offsets: o.Offsets, metrics: o.Metrics,
+		sessions: newSessionCache(o.Config.Network.FetchSessions, o.Now, rand.Int32), logger: o.Logger, now: o.Now,
 	}
 }
 

@@ -32,6 +32,15 @@ var apis = [...]API{
 	{Key: 1, Name: "Fetch", Min: 4, Max: 18, AcceptMin: 4, SizeMax: 8 << 20},
 	{Key: 2, Name: "ListOffsets", Min: 1, Max: 11, AcceptMin: 1, SizeMax: 4 << 20}, // never 0, which means something else
 	{Key: 3, Name: "Metadata", Min: 0, Max: 13, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 8, Name: "OffsetCommit", Min: 2, Max: 9, AcceptMin: 2, SizeMax: 8 << 20}, // 10 brings topic ids
+	{Key: 9, Name: "OffsetFetch", Min: 1, Max: 9, AcceptMin: 1, SizeMax: 4 << 20},  // 10 brings topic ids
+	{Key: 10, Name: "FindCoordinator", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 128 << 10},
+	{Key: 11, Name: "JoinGroup", Min: 0, Max: 9, AcceptMin: 0, SizeMax: 8 << 20},
+	{Key: 12, Name: "Heartbeat", Min: 0, Max: 4, AcceptMin: 0, SizeMax: 128 << 10},
+	{Key: 13, Name: "LeaveGroup", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 14, Name: "SyncGroup", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 32 << 20}, // the leader's has all assignments
+	{Key: 15, Name: "DescribeGroups", Min: 0, Max: 6, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 16, Name: "ListGroups", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 128 << 10},
 	{Key: keyAPIVersions, Name: "ApiVersions", Min: 0, Max: 4, AcceptMin: 0, PreLogin: true, SizeMax: PreLoginSizeMax},
 	{Key: 19, Name: "CreateTopics", Min: 0, Max: 7, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 20, Name: "DeleteTopics", Min: 0, Max: 6, AcceptMin: 0, SizeMax: 4 << 20},
@@ -45,7 +54,9 @@ var apis = [...]API{
 	{Key: 33, Name: "AlterConfigs", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 35, Name: "DescribeLogDirs", Min: 1, Max: 4, AcceptMin: 1, SizeMax: 4 << 20},
 	{Key: 37, Name: "CreatePartitions", Min: 0, Max: 3, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 42, Name: "DeleteGroups", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 44, Name: "IncrementalAlterConfigs", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 47, Name: "OffsetDelete", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 60, Name: "DescribeCluster", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 128 << 10},
 	{Key: 75, Name: "DescribeTopicPartitions", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20},
 }

@@ -39,8 +39,8 @@ func TestTableAgreesWithDefinitions(t *testing.T) {
 			}
 		}
 	}
-	if _, ok := Lookup(10); ok {
-		t.Error("FindCoordinator is served without a coordinator")
+	if _, ok := Lookup(24); ok {
+		t.Error("AddPartitionsToTxn is served without a transaction coordinator")
 	}
 }
 

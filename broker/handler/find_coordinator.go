@@ -1,0 +1,72 @@
+package handler
+
+// FindCoordinator (key 10), versions 0 to 5.
+//
+//	1  type of the key: 0 group, 1 transaction     3  flexible
+//	4  several keys, each with its answer; before, one      5  a new error of transactions (KIP-890)
+//
+// The first request for a group creates __consumer_offsets. There is no transaction coordinator, and clients must not wait for one:
+// a transactional id gets INVALID_REQUEST, which they report.
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	findVersionBatch = 4
+
+	coordinatorGroup       = 0
+	coordinatorTransaction = 1
+	coordinatorShare       = 2
+)
+
+func (h *Handler) findCoordinator(_ context.Context, c call[*kmsg.FindCoordinatorRequest]) kmsg.Response {
+	resp := kmsg.NewPtrFindCoordinatorResponse()
+	if c.version < findVersionBatch {
+		code, at := h.coordinator(c.listener, c.req.CoordinatorType, c.req.CoordinatorKey)
+		resp.ErrorCode, resp.ErrorMessage = code, text(findMessages[code])
+		resp.NodeID, resp.Host, resp.Port = at.node, at.host, at.port
+		return resp
+	}
+	for _, key := range c.req.CoordinatorKeys {
+		out := kmsg.NewFindCoordinatorResponseCoordinator()
+		out.Key, out.ErrorMessage = key, text("")
+		code, at := h.coordinator(c.listener, c.req.CoordinatorType, key)
+		out.ErrorCode, out.NodeID, out.Host, out.Port = code, at.node, at.host, at.port
+		resp.Coordinators = append(resp.Coordinators, out)
+	}
+	return resp
+}
+
+// findMessages go with the codes in versions 1 to 3. Source: FindCoordinatorResponse.prepareOldResponse.
+var findMessages = map[int16]string{
+	codeNone:                    "NONE",
+	codeCoordinatorNotAvailable: "The coordinator is not available.",
+	codeInvalidRequest: "This most likely occurs because of a request being malformed by the client library or the message was" +
+		" sent to an incompatible broker. See the broker logs for more details.",
+	codeUnknownServer: "The server experienced an unexpected error when processing the request.",
+}
+
+// coordinator is the broker that coordinates a group.
+func (h *Handler) coordinator(listener string, kind int8, key string) (code int16, at brokerEndpoint) {
+	nobody := brokerEndpoint{node: -1, port: -1}
+	switch kind {
+	case coordinatorGroup:
+	case coordinatorTransaction, coordinatorShare:
+		return h.fail("FindCoordinator", codeInvalidRequest), nobody
+	default:
+		return h.fail("FindCoordinator", codeUnknownServer), nobody
+	}
+	node, err := h.offsets.Locate(key)
+	if err != nil {
+		return h.fail("FindCoordinator", codeOf(err)), nobody
+	}
+	for b := range h.brokers(listener) {
+		if b.node == node {
+			return codeNone, b
+		}
+	}
+	return h.fail("FindCoordinator", codeCoordinatorNotAvailable), nobody
+}

@@ -1,0 +1,54 @@
+package handler
+
+// OffsetDelete (key 47), version 0. Offsets of a topic that members of the group consume stay: GROUP_SUBSCRIBED_TO_TOPIC.
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/group"
+	"github.com/tandembroker/tandem/broker/server"
+)
+
+func (h *Handler) offsetDelete(_ context.Context, r *server.Request) server.Reply {
+	req := r.Body.(*kmsg.OffsetDeleteRequest)
+	resp := kmsg.NewPtrOffsetDeleteResponse()
+	var (
+		list   []group.TopicPartition
+		places []place
+	)
+	image := h.controller.Image()
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		topic := kmsg.NewOffsetDeleteResponseTopic()
+		topic.Topic = t.Topic
+		for j := range t.Partitions {
+			out := kmsg.NewOffsetDeleteResponseTopicPartition()
+			out.Partition = t.Partitions[j].Partition
+			if _, ok := named(image, t.Topic, out.Partition); ok {
+				list, places = append(list, group.TopicPartition{Topic: t.Topic, Partition: out.Partition}), append(places, place{i, j})
+			} else {
+				out.ErrorCode = h.fail("OffsetDelete", codeUnknownTopicOrPartition)
+			}
+			topic.Partitions = append(topic.Partitions, out)
+		}
+		resp.Topics = append(resp.Topics, topic)
+	}
+	if len(list) == 0 { // the group is not asked, as in Kafka
+		return server.Respond(r.Header, resp)
+	}
+	reply := meet(r, committed{err: group.ErrCoordinatorNotAvailable}, func(c committed) kmsg.Response {
+		if c.err != nil {
+			resp.ErrorCode, resp.Topics = h.fail("OffsetDelete", codeOf(c.err)), nil
+			return resp
+		}
+		for i, p := range places {
+			resp.Topics[p.topic].Partitions[p.partition].ErrorCode = h.fail("OffsetDelete", codeOf(c.each[i]))
+		}
+		return resp
+	})
+	reply.patience = h.config.Groups.CommitTimeout
+	h.offsets.DeleteOffsets(req.Group, list, func(each []error, err error) { reply.reply(committed{each, err}) })
+	return reply
+}

@@ -1,0 +1,129 @@
+package handler
+
+// OffsetFetch (key 9), versions 1 to 9.
+//
+//	2  no list of topics = all of the group; an error of the group stands at the top, before it was at each partition
+//	5  leader epochs     6  flexible     7  require stable: offsets of open transactions, of which there are none
+//	8  several groups    9  member id and epoch of the new consumer protocol, which other groups do not look at
+//
+// An offset that was never committed is -1 and no error; so is every offset of a group or partition that does not exist.
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/group"
+)
+
+const (
+	offsetFetchVersionTop   = 2
+	offsetFetchVersionBatch = 8
+)
+
+func (h *Handler) offsetFetch(_ context.Context, c call[*kmsg.OffsetFetchRequest]) kmsg.Response {
+	resp := kmsg.NewPtrOffsetFetchResponse()
+	if c.version >= offsetFetchVersionBatch {
+		for i := range c.req.Groups {
+			resp.Groups = append(resp.Groups, h.offsetsOf(&c.req.Groups[i]))
+		}
+		return resp
+	}
+	g := h.offsetsOf(groupOf(c.req))
+	resp.ErrorCode = g.ErrorCode
+	for _, t := range g.Topics {
+		topic := kmsg.NewOffsetFetchResponseTopic()
+		topic.Topic = t.Topic
+		for _, p := range t.Partitions {
+			topic.Partitions = append(topic.Partitions, kmsg.OffsetFetchResponseTopicPartition(p))
+		}
+		resp.Topics = append(resp.Topics, topic)
+	}
+	if g.ErrorCode != codeNone && c.version < offsetFetchVersionTop {
+		resp.Topics = allFailed(c.req.Topics, g.ErrorCode)
+	}
+	return resp
+}
+
+// groupOf is a request for one group in the form of one for many.
+func groupOf(req *kmsg.OffsetFetchRequest) *kmsg.OffsetFetchRequestGroup {
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = req.Group
+	if req.Topics != nil {
+		g.Topics = make([]kmsg.OffsetFetchRequestGroupTopic, 0, len(req.Topics))
+	}
+	for _, t := range req.Topics {
+		topic := kmsg.NewOffsetFetchRequestGroupTopic()
+		topic.Topic, topic.Partitions = t.Topic, t.Partitions
+		g.Topics = append(g.Topics, topic)
+	}
+	return &g
+}
+
+// offsetsOf answers for one group.
+func (h *Handler) offsetsOf(req *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchResponseGroup {
+	resp := kmsg.NewOffsetFetchResponseGroup()
+	resp.Group = req.Group
+	var want []group.TopicPartition // nil = all
+	if req.Topics != nil {
+		want = []group.TopicPartition{}
+	}
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			want = append(want, group.TopicPartition{Topic: t.Topic, Partition: p})
+		}
+	}
+	found, err := h.offsets.Fetch(req.Group, want)
+	if err != nil {
+		resp.ErrorCode = h.fail("OffsetFetch", codeOf(err))
+		return resp
+	}
+	if req.Topics == nil {
+		resp.Topics = byTopic(found)
+		return resp
+	}
+	for _, t := range req.Topics {
+		resp.Topics = append(resp.Topics, offsetsOfTopic(t.Topic, found[:len(t.Partitions)]))
+		found = found[len(t.Partitions):]
+	}
+	return resp
+}
+
+func byTopic(found []group.Committed) []kmsg.OffsetFetchResponseGroupTopic {
+	topics := map[string][]group.Committed{}
+	for _, c := range found {
+		topics[c.Topic] = append(topics[c.Topic], c)
+	}
+	var out []kmsg.OffsetFetchResponseGroupTopic
+	for name, list := range topics {
+		out = append(out, offsetsOfTopic(name, list))
+	}
+	return out
+}
+
+func offsetsOfTopic(name string, list []group.Committed) kmsg.OffsetFetchResponseGroupTopic {
+	out := kmsg.NewOffsetFetchResponseGroupTopic()
+	out.Topic = name
+	for _, c := range list {
+		p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+		p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = c.Partition, c.Offset, c.LeaderEpoch, text(c.Metadata)
+		out.Partitions = append(out.Partitions, p)
+	}
+	return out
+}
+
+// allFailed says at each partition what is wrong with the group.
+func allFailed(topics []kmsg.OffsetFetchRequestTopic, code int16) []kmsg.OffsetFetchResponseTopic {
+	var out []kmsg.OffsetFetchResponseTopic
+	for _, t := range topics {
+		topic := kmsg.NewOffsetFetchResponseTopic()
+		topic.Topic = t.Topic
+		for _, id := range t.Partitions {
+			p := kmsg.NewOffsetFetchResponseTopicPartition()
+			p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode = id, -1, noEpoch, text(""), code
+			topic.Partitions = append(topic.Partitions, p)
+		}
+		out = append(out, topic)
+	}
+	return out
+}
