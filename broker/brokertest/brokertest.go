@@ -68,6 +68,11 @@ func (b *Broker) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	b.cancel, b.ended = cancel, make(chan error, 1)
 	go func() { b.ended <- b.Broker.Run(ctx) }() // ended by Stop, which waits
+	for deadline := time.Now().Add(Limit); b.Ready() != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.t.Fatalf("not ready: %v", b.Ready())
+		}
+	}
 }
 
 // Stop drains and closes the broker. Twice is safe.
