@@ -142,10 +142,17 @@ func TestDecodeMemory(t *testing.T) {
 	}
 }
 
-// TestLargeProduceOfTinyPartitions: a frame that socket.request.max.bytes lets through may not decode into hundreds of MiB.
+// TestLargeProduceOfTinyPartitions: a frame that socket.request.max.bytes lets through may not decode into hundreds of MiB,
+// not even where that is less than 8 times its size, as it is without compact lengths (version 3).
 func TestLargeProduceOfTinyPartitions(t *testing.T) {
-	body := flood(requestVersion{0, 9}, 1, 30<<20)
-	if err := Check(0, 9, body); !errors.Is(err, ErrMalformed) {
-		t.Fatal(err)
+	for _, version := range []int16{3, 9} {
+		body := flood(requestVersion{0, version}, 1, 30<<20, element{})
+		if err := Check(0, version, body); !errors.Is(err, ErrMalformed) {
+			t.Errorf("version %d: %v", version, err)
+		}
+	}
+	within := flood(requestVersion{0, 3}, 1, 9<<20, element{})
+	if err := Check(0, 3, within); err != nil {
+		t.Errorf("9 MiB, 63 MiB decoded: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -112,32 +113,45 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestFloodsStayInBudget fills one array after the other, in every API and version, with as many of its smallest elements as
-// fit: the inputs with the most memory per byte (hazard K2). The walk must refuse what would take too much, and its estimate
-// must not be below what decoding really takes.
+// floodStyles are the ways to fill an array: what takes the most memory per byte differs by field.
+var floodStyles = map[string]element{
+	"smallest": {},
+	"strings":  {stringLength: 33}, // the small allocation that is rounded up most: to 48 bytes
+	"tags":     {tag: true},
+	"nested":   {nested: true},
+}
+
+// TestFloodsStayInBudget fills one array after the other, in every API and version and in every style, with as many elements as
+// fit: the inputs with the most memory per byte (hazard K2). The walk must refuse what would take more than it promises, and
+// its estimate must not be below what decoding really takes.
 func TestFloodsStayInBudget(t *testing.T) {
 	if raceBuild {
 		t.Skip("measures memory")
 	}
-	passed, refused := 0, 0
-	for _, v := range everyVersion() {
-		for array := range countArrays(schemaFor(v.key).fields) {
-			for _, size := range []int{100 << 10, 1 << 20} {
-				body := flood(v, array, size)
-				if body == nil {
-					continue
-				}
-				if takesWhatIsEstimated(t, v, body) {
-					passed++
-				} else {
-					refused++
+	for style, e := range floodStyles {
+		t.Run(style, func(t *testing.T) {
+			passed, refused := 0, 0
+			last := map[[2]int][]byte{} // by key and array
+			for _, v := range everyVersion() {
+				for array := range countArrays(schemaFor(v.key).fields) {
+					body := flood(v, array, 128<<10, e)
+					at := [2]int{int(v.key), array}
+					same := bytes.Equal(body, last[at])
+					last[at] = body
+					switch {
+					case same: // as in the version before, or none
+					case takesWhatIsEstimated(t, v, body):
+						passed++
+					default:
+						refused++
+					}
 				}
 			}
-		}
-	}
-	t.Logf("%d floods passed, %d refused", passed, refused)
-	if passed == 0 || refused == 0 {
-		t.Fatal("one side was not tried")
+			t.Logf("%d floods passed, %d refused", passed, refused)
+			if passed == 0 || refused == 0 {
+				t.Fatal("one side was not tried")
+			}
+		})
 	}
 }
 
@@ -152,10 +166,17 @@ func countArrays(fields []field) int {
 	return n
 }
 
+// element says what is in the elements of a flooded array; the zero value is the fewest bytes that can be.
+type element struct {
+	stringLength int
+	tag          bool // every struct has an unknown tag, in flexible versions
+	nested       bool // every array inside has one element
+}
+
 // flood returns a request of about size bytes whose n-th array, counted depth first, is as long as that allows; its
 // parents have one element, all else is as short as it can be. nil when the version does not have that array.
-func flood(v requestVersion, n, size int) []byte {
-	f := flooder{target: n, size: size, version: v.version}
+func flood(v requestVersion, n, size int, e element) []byte {
+	f := flooder{target: n, size: size, version: v.version, element: e}
 	f.flexible = v.version >= schemaFor(v.key).flexible
 	f.structure(schemaFor(v.key).fields)
 	if !f.hit {
@@ -169,6 +190,9 @@ type flooder struct {
 	target, size int
 	version      int16
 	hit          bool
+	element      element // of the target
+	within       element // of what is written now
+	null         bool    // structs that may be null are
 }
 
 // structure writes a struct; numbers of arrays in it are relative to it.
@@ -192,7 +216,12 @@ func (f *flooder) structure(fields []field) {
 	if !f.flexible {
 		return
 	}
-	f.uvarint(uint32(len(tagged)))
+	if f.within.tag {
+		f.uvarint(uint32(len(tagged)) + 1)
+		f.dst = append(f.dst, 100, 0)
+	} else {
+		f.uvarint(uint32(len(tagged)))
+	}
 	for _, d := range tagged {
 		outer := f.dst
 		f.dst = nil
@@ -211,14 +240,17 @@ func (f *flooder) field(d *field) {
 	case d.array && target == 0:
 		f.hit = true
 		f.target = -1
-		var one flooder
-		one.flexible, one.version, one.target = f.flexible, f.version, -1
+		one := flooder{target: -1, version: f.version, within: f.element}
+		one.flexible = f.flexible
 		one.value(d)
 		count := f.size / len(one.dst)
 		f.arrayLen(count)
 		f.dst = append(f.dst, bytes.Repeat(one.dst, count)...)
 	case d.array && target > 0 && target <= countArrays(d.fields):
 		f.target--
+		f.arrayLen(1)
+		f.value(d)
+	case d.array && f.within.nested:
 		f.arrayLen(1)
 		f.value(d)
 	case d.array:
@@ -234,11 +266,15 @@ func (f *flooder) value(d *field) {
 	case kindFixed:
 		f.dst = append(f.dst, make([]byte, d.width)...)
 	case kindString:
-		f.string("")
+		f.string(strings.Repeat("x", f.within.stringLength))
 	case kindBytes:
 		f.bytesLen(0)
 	case kindStruct:
 		if !d.array && d.nullable.has(f.version) {
+			if f.null {
+				f.dst = append(f.dst, 0xff)
+				return
+			}
 			f.dst = append(f.dst, 1)
 		}
 		f.structure(d.fields)
@@ -264,25 +300,71 @@ func TestUnknownTagsStayInBudget(t *testing.T) {
 
 // TestRepeatedTagsStayInBudget sends a known tag, Fetch's cluster id, over and over: each one is decoded, the last one counts.
 func TestRepeatedTagsStayInBudget(t *testing.T) {
-	for _, count := range []int{1, 100, 100_000} {
-		e := encoder{dst: unhex(t, emptyFetch), flexible: true}
-		e.uvarint(uint32(count))
-		for range count {
-			e.dst = append(e.dst, 0, 4, 4, 'a', 'b', 'c')
-		}
-		if passed := takesWhatIsEstimated(t, requestVersion{1, 12}, e.dst); !passed {
-			t.Errorf("%d tags were refused", count)
+	for _, id := range []string{"", "abc", "seventeen letters"} {
+		for _, count := range []int{1, 100, 100_000} {
+			e := encoder{dst: unhex(t, emptyFetch), flexible: true}
+			e.uvarint(uint32(count))
+			for range count {
+				e.dst = append(e.dst, 0, byte(len(id)+1))
+				e.string(id)
+			}
+			if passed := takesWhatIsEstimated(t, requestVersion{1, 12}, e.dst); !passed {
+				t.Errorf("%d tags of %q were refused", count, id)
+			}
 		}
 	}
 }
 
-// takesWhatIsEstimated reports whether the walk lets a body pass, and fails when decoding then takes more than its estimate.
+// TestStructsThatMayBeNullAreEstimated: there is one of them in a request at most, too little to show in a flood.
+func TestStructsThatMayBeNullAreEstimated(t *testing.T) {
+	if raceBuild {
+		t.Skip("measures memory")
+	}
+	tried := 0
+	for _, v := range everyVersion() {
+		var memory, took [2]int64
+		for i, null := range []bool{true, false} {
+			f := flooder{target: -1, version: v.version, null: null}
+			f.flexible = v.version >= schemaFor(v.key).flexible
+			f.structure(schemaFor(v.key).fields)
+			got, err := measure(v.key, v.version, f.dst)
+			if err != nil {
+				t.Fatalf("%s: %v", v, err)
+			}
+			const times = 1000
+			memory[i] = got.memory
+			took[i] = int64(allocated(func() {
+				for range times {
+					if _, err := Decode(RequestHeader{Key: v.key, Version: v.version, Body: f.dst}); err != nil {
+						t.Fatalf("%s: %v", v, err)
+					}
+				}
+			})) / times
+		}
+		if took[1] < took[0]+16 { // no such struct, or one that is no allocation of its own
+			continue
+		}
+		tried++
+		if estimate, need := memory[1]-memory[0], took[1]-took[0]; estimate < need {
+			t.Errorf("%s: the struct takes %d bytes of memory, estimate %d", v, need, estimate)
+		}
+	}
+	if tried == 0 {
+		t.Fatal("no request has such a struct")
+	}
+}
+
+// takesWhatIsEstimated reports whether the walk lets a body pass, and fails when it lets more pass than Check promises, or when
+// decoding takes more than the estimate.
 func takesWhatIsEstimated(t *testing.T, v requestVersion, body []byte) bool {
 	t.Helper()
-	const slack = 64 << 10 // small objects, and what the runtime allocates meanwhile
+	const slack = 32 << 10 // small objects, and what the runtime allocates meanwhile
 	got, err := measure(v.key, v.version, body)
 	if err != nil {
 		return false
+	}
+	if most := min(8*int64(len(body)), 64<<20) + 1<<20; got.memory > most {
+		t.Errorf("%s: %d bytes passed with an estimate of %d bytes of memory, over %d", v, len(body), got.memory, most)
 	}
 	took := allocated(func() {
 		if _, err := Decode(RequestHeader{Key: v.key, Version: v.version, Body: body}); err != nil {
