@@ -116,4 +116,20 @@ var membershipBugs = []bug{
 		old: "bytes.Clone(from[i].Metadata)", new: "from[i].Metadata[:len(bytes.TrimSpace(from[i].Metadata)):len(from[i].Metadata)]",
 		pkg: "broker/handler", test: "TestJoinGroupVersions",
 	},
+	{
+		name: "refused JoinGroup with a generation", file: "broker/group/membership.go",
+		old: "s.answerJoin(g, m, refused(ErrUnknownMember, \"\"))", new: "s.answerJoin(g, m, JoinResult{Err: ErrUnknownMember})",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "heartbeat fails while groups are loaded", file: "broker/handler/heartbeat.go",
+		old: "if errors.Is(err, group.ErrCoordinatorLoading) {", new: "if errors.Is(err, nil) {",
+		pkg: "broker/handler", test: "TestListGroupsHeartbeat",
+	},
+	{
+		name: "partition's error instead of the coordinator's", file: "broker/handler/codes.go",
+		old: "for _, c := range codes {\n\t\tif errors.Is(err, c.err) {\n\t\t\treturn c.code",
+		new: "for i := range codes {\n\t\tc := codes[len(codes)-1-i]\n\t\tif errors.Is(err, c.err) {\n\t\t\treturn c.code",
+		pkg: "broker/handler", test: "TestCoordinatorErrors",
+	},
 }

@@ -116,7 +116,7 @@ func (s *membership) unload() {
 func (s *membership) forget(g *group) {
 	g.state = stateDead
 	for _, m := range g.order {
-		s.answerJoin(g, m, JoinResult{Err: ErrNotCoordinator, MemberID: m.id})
+		s.answerJoin(g, m, refused(ErrNotCoordinator, m.id))
 		s.answerSync(m, SyncResult{Err: ErrNotCoordinator})
 		s.timers.stop(&m.session)
 		s.opts.MemberBytes.add(-m.size())
@@ -161,7 +161,7 @@ func (s *membership) expire(g *group, m *member, now time.Time) {
 // remove takes a member out of its group. Whatever it waits for is answered with UNKNOWN_MEMBER_ID: its client, if it is still
 // there, joins as a new member.
 func (s *membership) remove(g *group, m *member) {
-	s.answerJoin(g, m, JoinResult{Err: ErrUnknownMember})
+	s.answerJoin(g, m, refused(ErrUnknownMember, ""))
 	s.answerSync(m, SyncResult{Err: ErrUnknownMember})
 	s.timers.stop(&m.session)
 	s.opts.MemberBytes.add(-m.size())

@@ -235,6 +235,9 @@ func (s *transcript) join(c command) {
 			if errors.Is(res.Err, ErrMemberIDRequired) {
 				k.id = res.MemberID
 			}
+			if res.Generation == 0 {
+				s.t.Errorf("%s: %v with generation 0", who, res.Err)
+			}
 			s.say("%s: %v [%s]", who, res.Err, res.MemberID)
 			return
 		}

@@ -270,6 +270,10 @@ func TestListGroupsHeartbeat(t *testing.T) {
 	if got := groupHandler(m).heartbeat(t.Context(), beat).(*kmsg.HeartbeatResponse); got.ErrorCode != kerr.IllegalGeneration.Code {
 		t.Errorf("%+v", got)
 	}
+	m.err = group.ErrCoordinatorLoading // clients give up at this one
+	if got := groupHandler(m).heartbeat(t.Context(), beat).(*kmsg.HeartbeatResponse); got.ErrorCode != 0 {
+		t.Errorf("%+v", got)
+	}
 	if want := (group.HeartbeatRequest{GroupID: "g", MemberID: "m", InstanceID: beat.req.InstanceID, Generation: 3}); m.beat != want {
 		t.Errorf("%+v", m.beat)
 	}

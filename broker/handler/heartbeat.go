@@ -4,10 +4,13 @@ package handler
 //
 //	3  group instance id     4  flexible
 //
-// REBALANCE_IN_PROGRESS tells the member to join again. In CompletingRebalance there is no error: it has joined already.
+// REBALANCE_IN_PROGRESS tells the member to join again. In CompletingRebalance there is no error: it has joined already. While the
+// groups are being loaded there is none either, as in Kafka: clients give up at COORDINATOR_LOAD_IN_PROGRESS, and the member's
+// session begins anew when that is done. Source: GroupCoordinatorService.heartbeat.
 
 import (
 	"context"
+	"errors"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -19,6 +22,9 @@ func (h *Handler) heartbeat(_ context.Context, c call[*kmsg.HeartbeatRequest]) k
 	err := h.members.Heartbeat(group.HeartbeatRequest{
 		GroupID: c.req.Group, MemberID: c.req.MemberID, InstanceID: c.req.InstanceID, Generation: c.req.Generation,
 	})
+	if errors.Is(err, group.ErrCoordinatorLoading) {
+		err = nil
+	}
 	resp.ErrorCode = h.fail("Heartbeat", codeOf(err))
 	return resp
 }
