@@ -99,12 +99,12 @@ func (s *Store) dropJournal() error {
 		return s.fatal(err)
 	}
 	keep, removed := s.keep()
+	s.rowing.Lock()
 	jc := meta.JournalCheckpoint{First: max(keep, s.meta.Journal().First), Mark: max(s.journal.Mark(), s.meta.Journal().Mark)}
-	slot := s.syncWatch.Begin()
-	err := s.meta.Commit(meta.Commit{Removed: removed, Journal: &jc})
-	s.syncWatch.End(slot)
+	err := s.commitJournalLocked(jc, removed)
+	s.rowing.Unlock()
 	if err != nil {
-		return s.fatal(err)
+		return err
 	}
 	s.forget(jc.First)
 	if err := s.journal.TruncateFront(jc.First); err != nil {

@@ -27,8 +27,13 @@ func (p *replay) mayHaveLost(d *journal.Damage) bool {
 func (r *recovery) charge() {
 	for i := range r.journal.Damage {
 		d := &r.journal.Damage[i]
-		err := fmt.Errorf("%w: journal file %s, byte %d: records %d to %d are damaged", ErrCorrupt, d.File, d.Pos, d.From, d.To)
-		for _, id := range d.Groups {
+		err := fmt.Errorf("%w: journal file %s, byte %d: records %d to %d are damaged or missing", ErrCorrupt, d.File, d.Pos, d.From, d.To)
+		suspects := d.Groups
+		if d.Unidentified && !contains(d.Whole, entry.MetadataGroup) {
+			// Every broker has it, and makes it first of all. Partitions whose creation is lost are nowhere without it.
+			suspects = append(slices.Clone(suspects), entry.MetadataGroup)
+		}
+		for _, id := range suspects {
 			if r.groups[id] == nil && r.deleted[id] == nil {
 				r.groups[id] = newReplay(id, nil, r.kept) // its creation is lost: it must not be created again, empty
 			}

@@ -19,7 +19,7 @@ import (
 )
 
 // damaged is a small store whose mark covers everything, for tests that flip bytes in it.
-func damaged(t *testing.T, dir string, end func(*Store) error) *world {
+func damaged(t *testing.T, dir string, end func(*actor) error) *world {
 	t.Helper()
 	d := &driver{rng: rand.New(rand.NewPCG(5, 5)), dir: dir}
 	d.mu.rng, d.mu.off = rand.New(rand.NewPCG(6, 6)), true
@@ -52,7 +52,7 @@ func damaged(t *testing.T, dir string, end func(*Store) error) *world {
 			}
 		}
 	}
-	if err := end(s); err != nil {
+	if err := end(a); err != nil {
 		t.Fatal(err)
 	}
 	after := d.after(nil)
@@ -153,7 +153,7 @@ func judgeDamage(w *world, dir string, again bool) (offline []*Group, err error)
 // offline, and never yields wrong data or a hole.
 func TestEveryByteOfTheJournalDamaged(t *testing.T) {
 	dir := scratchDir(t)
-	before := damaged(t, dir, func(s *Store) error { return s.Close(false) }) // leaves a mark that covers everything
+	before := damaged(t, dir, func(a *actor) error { return a.store.Close(false) }) // leaves a mark that covers everything
 	owners := recordOwners(t, before)
 	step := 1
 	if testing.Short() {
@@ -230,7 +230,7 @@ func recordOwners(t *testing.T, w *world) map[string]ownership {
 // it is read; what the journal holds as well is written again. Wrong data is never served.
 func TestEveryByteOfASegmentDamaged(t *testing.T) {
 	dir := scratchDir(t)
-	before := damaged(t, dir, func(s *Store) error { return s.Close(false) })
+	before := damaged(t, dir, func(a *actor) error { return a.store.Close(false) })
 	step := int64(1)
 	if testing.Short() {
 		step = 23
@@ -268,13 +268,13 @@ func TestEveryByteOfASegmentDamaged(t *testing.T) {
 func TestJournalCutAtEveryByte(t *testing.T) {
 	dir := scratchDir(t)
 	for _, marked := range []bool{false, true} {
-		before := damaged(t, dir, func(s *Store) error {
+		before := damaged(t, dir, func(a *actor) error {
 			if !marked {
 				return nil
 			}
-			_, err := s.journal.Append(nil, true).Wait()
+			_, err := a.store.journal.Append(nil, true).Wait()
 			if err == nil {
-				err = s.dropJournal()
+				err = a.store.dropJournal()
 			}
 			return err
 		})
@@ -290,13 +290,7 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 		}
 		for size := max(info.Size()-1500, 0); size < info.Size(); size++ {
 			w := &world{mem: before.mem.CrashClone(nil), meta: before.meta, model: before.model}
-			f, err := w.mem.OpenFile(name, os.O_RDWR, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := errors.Join(f.Truncate(size), f.Sync(), f.Close()); err != nil {
-				t.Fatal(err)
-			}
+			cutFile(t, w.mem, name, size)
 			if !marked {
 				w.model = w.model.forgiving()
 			}
@@ -308,6 +302,18 @@ func TestJournalCutAtEveryByte(t *testing.T) {
 				t.Fatalf("marked %v, cut at %d of %d: %d offline", marked, size, info.Size(), len(offline))
 			}
 		}
+	}
+}
+
+// cutFile takes the end of a file away, durably.
+func cutFile(t *testing.T, mem *vfs.Mem, name string, size int64) {
+	t.Helper()
+	f, err := mem.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(size), f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -42,6 +42,7 @@ type Options struct {
 	InlineMax           int           // payloads up to this many bytes ride in the journal; 0 = 16 KiB, below 0 = none
 	JournalSegmentBytes int           // size of a journal file; 0 = 4 MiB
 	MarkInterval        time.Duration // an idle journal writes its mark within this; 0 = 100 ms
+	MarkSaveInterval    time.Duration // how often the mark is stored in meta.db beside checkpoints, where it has moved; 0 = 1 s
 
 	// A checkpoint is due after this many journal bytes (which bounds what a restart reads), ...
 	CheckpointBytes int64 // 0 = 64 MiB
@@ -97,6 +98,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.InlineMax = max(cmp.Or(o.InlineMax, 16<<10), 0)
 	o.JournalSegmentBytes = cmp.Or(o.JournalSegmentBytes, 4<<20)
 	o.MarkInterval = cmp.Or(o.MarkInterval, 100*time.Millisecond)
+	o.MarkSaveInterval = cmp.Or(max(o.MarkSaveInterval, 0), time.Second)
 	o.CheckpointBytes = cmp.Or(o.CheckpointBytes, 64<<20)
 	o.CheckpointPayloadBytes = cmp.Or(o.CheckpointPayloadBytes, 512<<20)
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, time.Minute)

@@ -42,7 +42,8 @@ type Store struct {
 	journalBytes  atomic.Int64  // written since the last checkpoint began
 	payloadBytes  atomic.Int64  // the same, by reference
 	checkpointing sync.Mutex
-	carried       int64 // bytes that the last carry copied; under checkpointing
+	rowing        sync.Mutex // orders the stores of the journal checkpoint
+	carried       int64      // bytes that the last carry copied; under checkpointing
 	failed        atomic.Pointer[error]
 	failing       sync.Once // sets failed
 
@@ -88,6 +89,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s.wg.Go(s.watch)      // stopped by stop, awaited in Close
 	s.wg.Go(s.watchSyncs) // the same
+	s.wg.Go(s.watchMark)  // the same
 	return s, nil
 }
 

@@ -108,7 +108,7 @@ func (w *world) start(dir string) (*Store, error) {
 	}
 	return Open(Options{
 		FS: w.mem, Dirs: []string{worldData}, MetaDir: dir, NodeID: 1, ClusterID: "crash",
-		InlineMax: 600, JournalSegmentBytes: 6 << 10, MarkInterval: time.Hour, ReserveBytes: -1, BallastBytes: -1,
+		InlineMax: 600, JournalSegmentBytes: 6 << 10, MarkInterval: time.Hour, MarkSaveInterval: time.Hour, ReserveBytes: -1, BallastBytes: -1,
 		OpenFiles: 1, CheckpointBytes: w.checkpointBytes, CheckpointInterval: time.Hour, SpaceInterval: time.Hour, MetaNoSync: true,
 		Now:       func() time.Time { return time.UnixMilli(1000) },
 		journalFS: journalIn{w.mem, dir}, journalLibrary: func(string) (journal.Library, error) { return openMemLibrary(w.mem)("/journal") },

@@ -3,6 +3,16 @@ package main
 // holeBugs lose parts of a log that nothing in its segments misses.
 var holeBugs = []bug{
 	{
+		name: "mark not stored between checkpoints", file: "storage/mark.go",
+		old: "if mark <= jc.Mark || ", new: "if mark > 0 || ",
+		pkg: "storage", test: "TestMarkIsStoredBetweenCheckpoints",
+	},
+	{
+		name: "metadata made anew where the journal lost it", file: "storage/damage.go",
+		old: "if d.Unidentified && !contains(", new: "if !d.Unidentified && !contains(",
+		pkg: "storage", test: "TestMarkIsStoredBetweenCheckpoints",
+	},
+	{
 		name: "missing middle segment taken for a gap", file: "storage/log/open.go",
 		old: "\tif err := r.checkSealed(); err != nil {\n\t\treturn err\n\t}\n", new: "",
 		pkg: "storage", test: "TestMissingMiddleSegmentIsDamage",

@@ -70,8 +70,19 @@ var journalBugs = []bug{
 	},
 	{
 		name: "W4 missing last file not noticed", file: "storage/journal/damage.go",
-		old: "if p.next > s.mark {", new: "if p.next > 0 {",
+		old: "if p.next > durable {", new: "if p.next > 0 {",
 		pkg: "storage/journal", test: "TestGuardW4MissingFiles",
+	},
+	{
+		name: "tail lost below the checkpoint only logged", file: "storage/journal/damage.go",
+		old: "s.open.to, s.open.tail = durable+1, true", new: "s.open.to, s.open.tail = durable, true",
+		old2: "return durable + 2", new2: "return durable + 1",
+		pkg: "storage/journal", test: "TestTailLostBelowTheCheckpoint",
+	},
+	{
+		name: "damage in front of a file taken for a torn tail", file: "storage/journal/damage.go",
+		old: "{ return max(s.mark, s.rolled) }", new: "{ return s.mark }",
+		pkg: "storage/journal", test: "TestDamageInFrontOfTheLastFileIsNeverCut",
 	},
 	{
 		name: "W4 missing middle file not noticed", file: "storage/journal/walk.go",
@@ -117,8 +128,13 @@ var journalBugs = []bug{
 	},
 	{
 		name: "records above the mark believed from the page cache", file: "storage/journal/repair.go",
-		old: "if s.newest <= s.mark {", new: "if s.newest >= 0 {",
+		old: "if j.owner.written <= s.mark {", new: "if j.owner.written >= 0 {",
 		pkg: "storage/journal", test: "TestPowerLossBehindARepair",
+	},
+	{
+		name: "last mark left unsynced below a new file", file: "storage/journal/repair.go",
+		old: "if j.owner.written <= s.mark {", new: "if s.newest <= s.mark {",
+		pkg: "storage/journal", test: "TestUnsyncedMarkIsSyncedBeforeAFileFollows",
 	},
 	{
 		name: "mark passes recovered payloads", file: "storage/journal/repair.go",
@@ -311,7 +327,7 @@ var storeBugs = []bug{
 		pkg: "storage", test: "TestDeletedGroupStaysDeletedAfterPowerLoss",
 	},
 	{
-		name: "deleted group's row kept", file: "storage/checkpoint.go",
+		name: "deleted group's row kept", file: "storage/mark.go",
 		old: "meta.Commit{Removed: removed, Journal: &jc}", new: "meta.Commit{Removed: removed[:0], Journal: &jc}",
 		pkg: "storage", test: "TestDeletedGroupStaysDeletedAfterPowerLoss",
 	},

@@ -40,6 +40,7 @@ type survey struct {
 	groups map[entry.GroupID]groupTail
 	before header // of the last record; crc 0 = none, or its header is damaged
 	mark   uint64 // newest
+	rolled uint64 // all in front of the last file: a file is made only when everything in front of it is on disk
 	newest uint64 // last record that is not a mark
 	refers uint64 // last record that holds the mark for a payload
 	losses []*loss
@@ -52,12 +53,14 @@ type loss struct {
 	endFile   int // where whole records follow; len(files) = nowhere
 	end       int
 	from, to  uint64
+	tail      bool                     // it reaches the end of the journal: nobody knows how much it is
 	known     map[uint64]entry.GroupID // whose record a sequence was; zero = of none
 	whole     map[entry.GroupID]bool
 }
 
 func (s *survey) begin(i int) {
 	s.at = i
+	s.rolled = s.files[i].first - 1
 	if s.open != nil && s.files[i].first <= s.open.from {
 		s.close(i, s.open.from-1)
 	}
@@ -162,34 +165,38 @@ func (s *survey) judge(h *header) {
 	}
 }
 
-// finish ends the survey at p: what is missing up to the mark is lost too. It returns the next sequence.
+// durable is the sequence up to which every record was on disk.
+func (s *survey) durable() uint64 { return max(s.mark, s.rolled) }
+
+// finish ends the survey at p, and returns the next sequence. A journal that ends below what was on disk has lost more than that:
+// whatever was behind it, of whichever Raft group. One sequence more is given up for it, of which no record will ever tell whose
+// it was: so this start suspects every Raft group, and so does each later one, whatever the checkpoint needs.
 func (s *survey) finish(p position) (next uint64) {
-	next = max(p.next, s.mark+1)
-	if p.next > s.mark {
-		return next // an open loss is above the mark, and will be cut
+	durable := s.durable()
+	if p.next > durable {
+		return p.next // an open loss is above it, and will be cut
 	}
 	if s.open == nil {
 		last := len(s.files) - 1
 		s.lose(&loss{file: last, pos: s.size(last), from: p.next})
 	}
-	s.open.to = s.mark
+	s.open.to, s.open.tail = durable+1, true
 	s.open = nil
 	s.before = header{}
-	return next
+	return durable + 2
 }
 
-// cutAt is where the journal has to be cut, if anywhere: at the first loss above the mark, or behind the part of a loss that is
-// not above it. Records from sequence from on go.
+// cutAt is where the journal has to be cut, if anywhere: at the first loss above all that was on disk, or behind the part of a
+// loss that is not above it. Records from sequence from on go.
 func (s *survey) cutAt() (file, pos int, from uint64, ok bool) {
+	durable := s.durable()
 	for _, l := range s.losses {
 		switch {
-		case l.from > s.mark:
+		case l.tail:
+		case l.from > durable:
 			return l.file, l.pos, l.from, true
-		case l.to > s.mark:
-			l.to = s.mark
-			if l.endFile < len(s.files) {
-				return l.endFile, l.end, s.mark + 1, true
-			}
+		case l.to > durable && l.endFile < len(s.files):
+			return l.endFile, l.end, durable + 1, true
 		}
 	}
 	return 0, 0, 0, false
@@ -212,6 +219,10 @@ func (s *survey) damage(dir string, firstKept uint64, log *slog.Logger) []Damage
 		}
 		if d.From < firstKept {
 			d.From = firstKept
+		}
+		if l.tail {
+			log.Error("journal ends below its mark: what was acknowledged behind may be lost, of every Raft group", "file", d.File,
+				"pos", d.Pos, "mark", s.mark)
 		}
 		hurt, count := map[entry.GroupID]bool{}, uint64(0)
 		for sequence, id := range l.known {

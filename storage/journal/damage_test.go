@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -215,7 +216,8 @@ func (s *sample) marksBelow(n int) (mark uint64) {
 	return mark
 }
 
-// The mark of meta.db tells that the tail was there.
+// The mark of meta.db tells that the tail was there. How much was behind it, and whose, nothing tells: one sequence more counts as
+// lost, of anybody.
 func TestGuardW3TornTailBelowTheMarkIsDamage(t *testing.T) {
 	s := fewDozen(t)
 	dir := filepath.Join(memDir(t), "journal")
@@ -227,13 +229,101 @@ func TestGuardW3TornTailBelowTheMarkIsDamage(t *testing.T) {
 		if s.where[n-2].end <= size {
 			whole++
 		}
-		if len(out.r.Damage) != 1 || out.r.Cut != nil || out.r.Damage[0].From != uint64(whole+1) || out.r.Damage[0].To != uint64(n) {
-			t.Fatalf("file of %d bytes: damage %+v, cut %+v", size, out.r.Damage, out.r.Cut)
-		}
-		if out.next != uint64(n+1) {
-			t.Fatalf("file of %d bytes: next record %d reuses a lost sequence", size, out.next)
-		}
+		wantTailLost(t, out, uint64(whole+1), uint64(n+1), s.where[whole], s.names[last])
 		s.wantOnlyLost(t, out, whole, n)
+	}
+}
+
+// wantTailLost wants the journal's tail from record from on to be lost, of whichever Raft group, and to begin again behind record to.
+func wantTailLost(t *testing.T, out outcome, from, to uint64, at place, file string) {
+	t.Helper()
+	if len(out.r.Damage) != 1 || out.r.Cut != nil {
+		t.Fatalf("damage %+v, cut %+v", out.r.Damage, out.r.Cut)
+	}
+	d := out.r.Damage[0]
+	if d.From != from || d.To != to || !d.Unidentified || len(d.Whole) != 0 || d.Pos != int64(at.frame) || filepath.Base(d.File) != file {
+		t.Fatalf("damage %+v, want records %d to %d, at byte %d of %s", d, from, to, at.frame, file)
+	}
+	if out.next != to+1 {
+		t.Fatalf("next record %d reuses a lost sequence", out.next)
+	}
+}
+
+// The checkpoint needs nothing of the journal: what is missing of it below the mark is needed by nobody, but says that the records
+// behind, which the checkpoint does not cover, are gone as well.
+func TestTailLostBelowTheCheckpoint(t *testing.T) {
+	s := fewDozen(t)
+	dir := filepath.Join(memDir(t), "journal")
+	last, n := len(s.content)-1, len(s.records)
+	kept := n - 4 // everything up to here was synced and is in the checkpoint; the rest is not
+	o := Options{FirstKept: uint64(kept + 1), Mark: uint64(kept)}
+	if s.where[kept-1].file != last || s.where[kept-3].file != last {
+		t.Fatal("the records around the checkpoint are not in the last file")
+	}
+	for size := s.where[kept-3].frame; size < s.where[kept-1].end; size++ {
+		s.write(t, dir, func(c [][]byte) { c[last] = c[last][:size] })
+		whole := kept - 3
+		for s.where[whole].end <= size {
+			whole++
+		}
+		wantTailLost(t, s.open(t, dir, o), uint64(kept+1), uint64(kept+1), s.where[whole], s.names[last])
+	}
+	// Killed as soon as it is open, again and again.
+	s.write(t, dir, func(c [][]byte) { c[last] = c[last][:s.where[kept-1].end-1] })
+	for range 3 {
+		j, r, err := Open(dir, Options{MarkInterval: time.Hour, FirstKept: o.FirstKept, Mark: o.Mark})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantTailLost(t, outcome{r, all(t, r), j.NextSequence()}, uint64(kept+1), uint64(kept+1), s.where[kept-1], s.names[last])
+		if err := errors.Join(j.Close(), r.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Above the mark it is a torn tail.
+	for size := s.where[kept-1].end; size <= len(s.content[last]); size++ {
+		s.write(t, dir, func(c [][]byte) { c[last] = c[last][:size] })
+		whole := kept
+		for whole < n && s.where[whole].end <= size {
+			whole++
+		}
+		if mark := s.marksBelow(whole); mark > uint64(whole) {
+			t.Fatalf("record %d carries mark %d", whole, mark)
+		}
+		out := s.open(t, dir, o)
+		if len(out.r.Damage) != 0 || len(out.records) < whole-kept {
+			t.Fatalf("file of %d bytes: damage %+v, %d records, whole are %d", size, out.r.Damage, len(out.records), whole-kept)
+		}
+	}
+}
+
+// The last file is gone, with all that was behind the checkpoint: the one before ends below the mark.
+func TestLastFileGoneBelowTheCheckpoint(t *testing.T) {
+	s := fewDozen(t)
+	dir := filepath.Join(memDir(t), "journal")
+	last := len(s.content) - 1
+	first := s.firstIn(last) // number of records in front of it
+	for kept := first + 1; kept <= len(s.records); kept++ {
+		s.write(t, dir, func(c [][]byte) { c[last] = nil })
+		// dropFront has not run: the checkpoint was taken, its unlinks are lost.
+		out := s.open(t, dir, Options{FirstKept: uint64(kept + 1), Mark: uint64(kept)})
+		wantTailLost(t, out, uint64(kept+1), uint64(kept+1), place{frame: len(s.content[last-1])}, s.names[last-1])
+	}
+}
+
+// A file is made only when all in front of it is on disk: damage there is never a torn tail, mark or not.
+func TestDamageInFrontOfTheLastFileIsNeverCut(t *testing.T) {
+	s := fewDozen(t)
+	dir := filepath.Join(memDir(t), "journal")
+	last := len(s.content) - 1
+	from := s.firstIn(last) - 1
+	s.write(t, dir, func(c [][]byte) {
+		c[last] = []byte{}
+		c[last-1][s.where[from].pos+60] ^= 1
+	})
+	out := s.open(t, dir, Options{})
+	if out.r.Cut != nil || len(out.r.Damage) != 1 || out.r.Damage[0].From != uint64(from+1) || out.next != uint64(s.firstIn(last)+1) {
+		t.Fatalf("damage %+v, cut %+v, next %d", out.r.Damage, out.r.Cut, out.next)
 	}
 }
 
@@ -345,16 +435,20 @@ func TestGuardW4MissingFiles(t *testing.T) {
 		from, to := count(gone)
 		s.write(t, dir, func(c [][]byte) { c[gone] = nil })
 		out := s.open(t, dir, Options{Mark: n})
+		next := n + 1
+		if to == n { // and nobody knows what was behind it
+			to, next = n+1, n+2
+		}
 		if len(out.r.Damage) != 1 || out.r.Damage[0].From != from || out.r.Damage[0].To != to || !out.r.Damage[0].Unidentified {
 			t.Fatalf("file %d gone: damage %+v, want %d to %d", gone, out.r.Damage, from, to)
 		}
-		if out.r.Cut != nil || out.next != n+1 {
+		if out.r.Cut != nil || out.next != next {
 			t.Fatalf("file %d gone: cut %+v, next %d", gone, out.r.Cut, out.next)
 		}
 		s.wantOnlyLost(t, out, int(from-1), int(to-1))
 	}
 	s.write(t, dir, func(c [][]byte) { clear(c) })
-	if out := s.open(t, dir, Options{Mark: n}); len(out.r.Damage) != 1 || out.r.Damage[0].From != 1 || out.r.Damage[0].To != n || out.next != n+1 {
+	if out := s.open(t, dir, Options{Mark: n}); len(out.r.Damage) != 1 || out.r.Damage[0].From != 1 || out.r.Damage[0].To != n+1 || out.next != n+2 {
 		t.Fatalf("all files gone: damage %+v, next %d", out.r.Damage, out.next)
 	}
 	// A file in place of another one.
@@ -365,11 +459,14 @@ func TestGuardW4MissingFiles(t *testing.T) {
 			}
 			s.write(t, dir, func(c [][]byte) { c[b] = bytes.Clone(c[a]) })
 			from, to := count(b)
+			if to == n {
+				to++
+			}
 			out := s.open(t, dir, Options{Mark: n})
 			if len(out.r.Damage) == 0 || out.r.Damage[0].From != from || out.r.Damage[0].To != to {
 				t.Fatalf("file %d in place of %d: damage %+v", a, b, out.r.Damage)
 			}
-			s.wantOnlyLost(t, out, int(from-1), int(to-1))
+			s.wantOnlyLost(t, out, int(from-1), min(int(to), int(n))-1)
 		}
 	}
 	// The same file twice.

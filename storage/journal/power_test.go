@@ -326,3 +326,35 @@ func TestPowerLossBehindARepair(t *testing.T) {
 		}
 	}
 }
+
+// A mark that a killed process wrote last, and did not sync: once a file follows it, a power loss must not tear it.
+func TestUnsyncedMarkIsSyncedBeforeAFileFollows(t *testing.T) {
+	root := memDir(t)
+	d := newDisk(filepath.Join(root, "a"))
+	j, _ := mustOpen(t, d.dir, (&seam{before: func(op, name string) error { d.ask(op, name); return nil }, after: d.done}).options(
+		Options{MarkInterval: time.Hour}))
+	mustAppend(t, j, true, inlineEntry(1, 1, 100))
+	j.duty.Lock()
+	_, err := j.write([]request{{records: []Record{{Kind: Mark}}}})
+	j.duty.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := newDisk(filepath.Join(root, "b"))
+	s := sample{}
+	for name, b := range d.now() {
+		s.names, s.content = append(s.names, name), append(s.content, b)
+		killed.names[name] = true
+	}
+	s.write(t, killed.dir, nil)
+	killed.synced = d.synced
+	name := fileName(1)
+	if bytes.Equal(killed.synced[name], killed.now()[name]) {
+		t.Fatal("the mark is on disk before anything was done about it")
+	}
+	mustOpen(t, killed.dir, (&seam{before: func(op, name string) error { killed.ask(op, name); return nil }, after: killed.done}).options(
+		Options{MarkInterval: time.Hour}))
+	if !bytes.Equal(killed.synced[name], killed.now()[name]) {
+		t.Fatalf("%d bytes of %d are on disk, and a file follows", len(killed.synced[name]), len(killed.now()[name]))
+	}
+}

@@ -168,9 +168,10 @@ func (j *Journal) resume(s *survey, next uint64, r *Recovery) error {
 	return nil
 }
 
-// secure writes and syncs the records above the mark once more (doc.go, Opening): only then may anybody build on them.
+// secure writes and syncs the records above the mark once more (doc.go, Opening): only then may anybody build on them. A mark
+// that is the last record too: once a file follows, it cannot be told from a lost entry when it is torn.
 func (j *Journal) secure(s *survey, r *Recovery) error {
-	if s.newest <= s.mark {
+	if j.owner.written <= s.mark {
 		return nil
 	}
 	v := &tail{above: s.mark, pos: make([]int64, len(s.files))}

@@ -92,7 +92,7 @@ func (f found) String() string {
 
 func recoverOnce(dir string, o storage.Options) (all []found, err error) {
 	o.Dirs, o.NodeID, o.MetaNoSync = []string{dir}, 1, true
-	o.ReserveBytes, o.BallastBytes, o.MarkInterval, o.CheckpointInterval = -1, -1, time.Hour, time.Hour
+	o.ReserveBytes, o.BallastBytes, o.MarkInterval, o.MarkSaveInterval, o.CheckpointInterval = -1, -1, time.Hour, time.Hour, time.Hour
 	s, err := storage.Open(o)
 	if err != nil {
 		return nil, err
