@@ -165,6 +165,22 @@ var partitionBugs = []bug{
 		pkg: "broker/partition", test: "TestRetryOfABatchInFlightIsThatBatch",
 	},
 	{
+		name: "buffer of a duplicate leaks", file: "broker/partition/append.go",
+		old: "\t\t\trelease()\n\t\t\treturn answer\n", new: "\t\t\treturn answer\n",
+		pkg: "broker/partition", test: "TestDuplicateInFlightWaitsForTheCommit",
+	},
+	{
+		name: "duplicate in flight is written again", file: "broker/partition/producers.go",
+		old: "\t\t\treturn &duplicate{pending: a}\n", new: "\t\t\treturn nil\n",
+		pkg: "broker/partition", test: "TestDuplicateInFlightWaitsForTheCommit",
+	},
+	{
+		name: "duplicate answered at once, acks=all", file: "broker/partition/append.go",
+		old: "\tcase d.pending != nil:\n\t\treturn d.pending, nil\n",
+		new: "\tcase d.pending != nil:\n\t\ta.answer = Appended{BaseOffset: 0, LogAppendTimeMs: none}\n\t\treturn a, nil\n",
+		pkg: "broker/partition", test: "TestDuplicateInFlightWaitsForTheCommit",
+	},
+	{
 		name: "duplicate answered with its last offset", file: "broker/partition/append.go",
 		old: "BaseOffset: d.committed.lastOffset - int64(d.committed.offsetDelta)", new: "BaseOffset: d.committed.lastOffset",
 		pkg: "broker/partition", test: "TestDuplicateIsAnsweredWithItsBaseOffset",

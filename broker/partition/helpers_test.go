@@ -13,6 +13,7 @@ import (
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/vfs"
 )
 
 const patience = 20 * time.Second
@@ -52,6 +53,7 @@ func (c *clock) add(d time.Duration) {
 // broker is a data directory with everything up to the Manager on it.
 type broker struct {
 	dir    string
+	mem    *vfs.Mem // segments; nil = in dir
 	config Config
 	clock  *clock
 	store  *storage.Store
@@ -61,7 +63,18 @@ type broker struct {
 
 func newBroker(t testing.TB) *broker {
 	t.Helper()
-	b := &broker{dir: t.TempDir(), config: topicConfig(), clock: &clock{now: time.Unix(1_800_000_000, 0)}}
+	return startBroker(t, nil)
+}
+
+// newMemBroker is newBroker with segments in memory.
+func newMemBroker(t testing.TB) *broker {
+	t.Helper()
+	return startBroker(t, vfs.NewMem())
+}
+
+func startBroker(t testing.TB, mem *vfs.Mem) *broker {
+	t.Helper()
+	b := &broker{dir: t.TempDir(), mem: mem, config: topicConfig(), clock: &clock{now: time.Unix(1_800_000_000, 0)}}
 	b.start(t)
 	t.Cleanup(func() { b.kill(t) })
 	return b
@@ -69,8 +82,12 @@ func newBroker(t testing.TB) *broker {
 
 func (b *broker) start(t testing.TB) {
 	t.Helper()
+	o := storage.Options{Dirs: []string{b.dir}, NodeID: 1, MetaNoSync: true, ReserveBytes: -1, BallastBytes: -1}
+	if b.mem != nil {
+		o.FS, o.Dirs, o.MetaDir = b.mem, []string{"/data"}, b.dir
+	}
 	var err error
-	b.store, err = storage.Open(storage.Options{Dirs: []string{b.dir}, NodeID: 1, MetaNoSync: true, ReserveBytes: -1, BallastBytes: -1})
+	b.store, err = storage.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,6 +153,42 @@ func (b *broker) get(t testing.TB, partition int32) *Partition {
 	}
 	return p
 }
+
+// heldDisk is a disk whose syncs wait.
+type heldDisk struct {
+	entered chan struct{} // a sync waits
+	held    chan struct{}
+	once    sync.Once
+}
+
+// holdSyncs lets the syncs of segments wait until release, at the latest until the test ends.
+func (b *broker) holdSyncs(t testing.TB) *heldDisk {
+	d := &heldDisk{entered: make(chan struct{}, 1), held: make(chan struct{})}
+	b.mem.SetHook(func(c vfs.Call) vfs.Outcome {
+		if c.Op == vfs.OpSync {
+			select {
+			case d.entered <- struct{}{}:
+			default:
+			}
+			<-d.held
+		}
+		return vfs.Outcome{}
+	})
+	t.Cleanup(d.release) // before the broker is stopped, which waits for its disk
+	return d
+}
+
+// wait returns when a sync waits.
+func (d *heldDisk) wait(t testing.TB) {
+	t.Helper()
+	select {
+	case <-d.entered:
+	case <-time.After(patience):
+		t.Fatal("nothing is synced")
+	}
+}
+
+func (d *heldDisk) release() { d.once.Do(func() { close(d.held) }) }
 
 // write describes a batch.
 type write struct {

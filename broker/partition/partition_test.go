@@ -169,29 +169,33 @@ func TestDuplicatesAcrossRestarts(t *testing.T) {
 }
 
 func TestDuplicateInFlightWaitsForTheCommit(t *testing.T) {
-	p := newBroker(t).create(t, 0)
-	batch := write{producer: 5}.batch(t)
-	first := &Append{partition: p, producerID: none}
-	if err := first.describe(batch, entry.Synced); err != nil {
-		t.Fatal(err)
-	}
-	p.append.Lock() // as Append does, stopped where its proposal is in flight
-	if _, err := p.admit(first); err != nil {
-		t.Fatal(err)
-	}
-	first.future = p.group.ProposeFor(&first.header, batch, func() {}, first)
-	p.append.Unlock()
+	b := newMemBroker(t)
+	p := b.create(t, 0)
+	disk := b.holdSyncs(t)
+	w := write{producer: 5, size: 100_000} // in the segment, which is synced
+	first := w.append(t, p)
+	disk.wait(t)
 	released := 0
-	again := p.Append(write{producer: 5}.batch(t), func() { released++ })
-	r, err := wait(t, again)
-	if err != nil || r.BaseOffset != 0 || released != 1 {
-		t.Fatalf("%+v, %v, released %d times", r, err, released)
+	again := p.Append(w.batch(t), func() { released++ })
+	for name, answered := range map[string]<-chan struct{}{"acks=1": again.Stored(), "acks=all": again.Done()} {
+		select {
+		case <-answered:
+			r, err := again.Result()
+			t.Errorf("%s: the duplicate is answered before its batch is stored: %+v, %v", name, r, err)
+		default:
+		}
 	}
-	if _, err := wait(t, first); err != nil {
-		t.Fatal(err)
+	if released != 1 {
+		t.Errorf("the duplicate's buffer is released %d times", released)
 	}
-	if _, hw, _, _ := p.Offsets(); hw != 1 {
-		t.Fatalf("written twice: high watermark %d", hw)
+	disk.release()
+	for _, a := range []*Append{first, again} {
+		if r, err := wait(t, a); err != nil || r.BaseOffset != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	if _, hw, _, _ := p.Offsets(); hw != 1 || released != 1 {
+		t.Fatalf("high watermark %d, released %d times", hw, released)
 	}
 
 	// One that never commits: its duplicate is the same Append, and fails with it.
