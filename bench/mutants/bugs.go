@@ -76,6 +76,21 @@ var raftBugs = []bug{
 		pkg: "replication/raft", test: "TestGuardR3FailedStoreIsFinal",
 	},
 	{
+		name: "R3 election after a failed store", file: "replication/raft/log_store.go",
+		old: "\t\ts.g.fail(err)\n\t\tfailed := ", new: "\t\tfailed := ",
+		pkg: "replication/raft", test: "TestGuardR3FailedStoreEndsTheRaftGroup",
+	},
+	{
+		name: "R3 failed proposal forgotten", file: "replication/raft/log_store.go",
+		old: "\t\ts.g.complete(s.taken, failed)\n", new: "",
+		pkg: "replication/raft", test: "TestGuardR3FailedStoreEndsTheRaftGroup",
+	},
+	{
+		name: "R3 failed store reported as done", file: "replication/raft/log_store.go",
+		old: "\tclear(s.voided)\n\treturn err\n", new: "\tclear(s.voided)\n\treturn nil\n",
+		pkg: "replication/raft", test: "TestGuardR3FailedStoreIsFinal",
+	},
+	{
 		name: "R4 gap stored", file: "storage/append.go",
 		old: "if e.Index != index+1 {", new: "if e.Index <= index {",
 		pkg: "replication/raft", test: "TestGuardR4GapEndsTheRaftGroup",
