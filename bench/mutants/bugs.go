@@ -111,6 +111,27 @@ var raftBugs = []bug{
 		pkg: "replication/raft", test: "TestTruncationTakesTheAdmissionStateBack",
 	},
 	{
+		name: "suffix of a deposed leader stays", file: "replication/raft/log_store.go",
+		old: "\t\terr := s.truncate(first)\n", new: "\t\terr := error(nil)\n",
+		pkg: "replication/raft", test: "TestFailoverReplacesTheSuffix",
+	},
+	{
+		name: "proposal of a deposed leader acknowledged", file: "replication/raft/group.go",
+		old: "g.complete(g.endTerm(true), ErrNotLeader)", new: "g.complete(g.endTerm(true), nil)",
+		pkg: "replication/raft", test: "TestFailoverReplacesTheSuffix",
+	},
+	{
+		name: "proposal acknowledged by the leader alone", file: "replication/raft/log_store.go",
+		old: "\tfor _, f := range s.taken {\n\t\tg.mu.stored.push(f)\n\t}\n\tg.mu.Unlock()\n",
+		new: "\tg.mu.Unlock()\n\tg.complete(s.taken, nil)\n",
+		pkg: "replication/raft", test: "TestFailoverReplacesTheSuffix",
+	},
+	{
+		name: "leader epoch stays after a failover", file: "storage/entry/admit.go",
+		old: "low := term - s.TermBase + uint64(s.EpochBase)", new: "low := uint64(s.EpochBase)",
+		pkg: "replication/raft", test: "TestFailoverReplacesTheSuffix",
+	},
+	{
 		name: "leader serves before its barrier", file: "replication/raft/group.go",
 		old: "\t\terr = g.barrier() // ", new: "\t\t// ",
 		pkg: "replication/raft", test: "TestLeaderServesOnlyBehindItsBarrier",
