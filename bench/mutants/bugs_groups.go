@@ -132,4 +132,24 @@ var membershipBugs = []bug{
 		new: "for i := range codes {\n\t\tc := codes[len(codes)-1-i]\n\t\tif errors.Is(err, c.err) {\n\t\t\treturn c.code",
 		pkg: "broker/handler", test: "TestCoordinatorErrors",
 	},
+	{
+		name: "members weigh what they say", file: "broker/group/member.go",
+		old: "n := memberOverhead + len(m.id)", new: "n := 0*memberOverhead + len(m.id)",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "member ids without limit", file: "broker/group/join.go",
+		old: "\ts.opts.MemberBytes.add(pendingBytes(id))\n", new: "",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "assignment borrows from the frame", file: "broker/group/sync.go",
+		old: "assignments[id] = bytes.Clone(b)", new: "assignments[id] = b[:len(bytes.Clone(b))]",
+		pkg: "broker/group", test: "TestTranscripts",
+	},
+	{
+		name: "names longer than a record can have", file: "broker/group/join.go",
+		old: "case len(r.base())+idOverhead > stringMax:", new: "case len(r.base())+idOverhead < 0:",
+		pkg: "broker/group", test: "TestLongNames",
+	},
 }

@@ -104,4 +104,24 @@ var offsetBugs = []bug{
 		old: "\t\tm.onDeleted(t)\n", new: "",
 		pkg: "broker/group", test: "TestTopicDeletion",
 	},
+	{
+		name: "queue for the log without limit", file: "broker/group/shard.go",
+		old: "return !s.c.queued.fits(1)", new: "return s == nil",
+		pkg: "broker/group", test: "TestFullQueue",
+	},
+	{
+		name: "sessions by the wall clock", file: "broker/group/shard.go",
+		old: "if s.due.Load() > s.c.since(now) {", new: "if s.due.Load() > now.UnixNano()-s.c.base.UnixNano() {",
+		pkg: "broker/group", test: "TestClockJump",
+	},
+	{
+		name: "offsets without a group", file: "broker/group/remove.go",
+		old: "} else if failed != nil && s.mu.state == shardActive {", new: "} else if failed != nil && s.mu.state == shardClosed {",
+		pkg: "broker/group", test: "TestPartlyDeletedGroup",
+	},
+	{
+		name: "failed load is left alone", file: "broker/group/run.go",
+		old: "return !current.failed()", new: "return current.failed() || true",
+		pkg: "broker/group", test: "TestFailedLoadIsTriedAgain",
+	},
 }

@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 )
@@ -52,7 +53,7 @@ func BenchmarkRebalance(b *testing.B) {
 			assignments[id] = make([]byte, 18*4)
 		}
 		for _, id := range ids {
-			w.s.sync(w.now, SyncRequest{GroupID: "g", MemberID: id, Generation: generation, Assignments: assignments}, func(r SyncResult) {
+			w.s.sync(w.now, SyncRequest{GroupID: "g", MemberID: id, Generation: generation, Assignments: maps.All(assignments)}, func(r SyncResult) {
 				if r.Err != nil {
 					b.Fatal(r.Err)
 				}

@@ -2,8 +2,8 @@ package group
 
 import "sync/atomic"
 
-// budget bounds the memory that members of all groups take with their metadata and assignments. Safe for concurrent use; nil
-// has no limit.
+// budget bounds memory: of the members of all groups, and of what waits for the log. Safe for concurrent use; nil has no
+// limit.
 type budget struct {
 	limit int64
 	used  atomic.Int64
@@ -16,5 +16,5 @@ func (b *budget) add(n int64) {
 	}
 }
 
-// fits says whether n more bytes are within the limit.
-func (b *budget) fits(n int64) bool { return b == nil || b.used.Load()+n <= b.limit }
+// fits says whether n more bytes are within the limit. Nothing more always is.
+func (b *budget) fits(n int64) bool { return b == nil || n <= 0 || b.used.Load()+n <= b.limit }

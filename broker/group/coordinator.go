@@ -45,7 +45,7 @@ type Options struct {
 	SessionMin     time.Duration // group.min.session.timeout.ms
 	SessionMax     time.Duration // group.max.session.timeout.ms
 	SizeMax        int           // group.max.size; 0 = unlimited, as in Kafka
-	MemberBytesMax int64         // memory of all members' metadata and assignments; 0 = 256 MiB
+	MemberBytesMax int64         // memory of all members, and of member ids that are given out; 0 = 256 MiB
 }
 
 // Coordinator is this broker's group coordinator: it has the groups whose partition of __consumer_offsets this broker leads.
@@ -58,10 +58,12 @@ type Coordinator struct {
 	named      func(topic string) bool             // whether a topic exists
 
 	table  atomic.Pointer[table] // nil = the topic is not there
-	armed  atomic.Int64          // when run wakes up by itself, UnixNano
+	armed  atomic.Int64          // when run wakes up by itself, in ns since base
 	wanted atomic.Bool           // somebody asked for the topic
 	wake   chan struct{}         // has run look at everything; holds one
 	moved  chan struct{}         // the same, but it need not be at once; holds one
+	queued *budget               // memory of what waits to be appended
+	base   time.Time             // what armed and a shard's due are counted from: a jump of the clock must not move them
 	loads  chan struct{}         // one token for each partition that may be read at the same time
 	cancel context.CancelFunc    // nil before Start
 	runs   sync.WaitGroup        // run
@@ -106,6 +108,7 @@ func New(o Options) *Coordinator {
 	o.MemberBytesMax = cmp.Or(o.MemberBytesMax, 256<<20)
 	c := &Coordinator{
 		opts: o, logger: o.Logger, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), loads: make(chan struct{}, loadsMax),
+		queued: &budget{limit: queueBytesMax}, base: o.Now(),
 		membership: membershipOptions{
 			SiteEpoch: o.SiteEpoch, InitialDelay: o.InitialDelay, SessionMin: o.SessionMin, SessionMax: o.SessionMax,
 			SizeMax: o.SizeMax, MemberBytes: &budget{limit: o.MemberBytesMax}, Logger: o.Logger,
@@ -166,6 +169,9 @@ func (s *slot) drop() {
 		old.close()
 	}
 }
+
+// since is a time in ns since base.
+func (c *Coordinator) since(t time.Time) int64 { return int64(t.Sub(c.base)) }
 
 // Members is the part that knows who is in which group.
 func (c *Coordinator) Members() Members { return Members{shards: c} }

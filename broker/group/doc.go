@@ -22,8 +22,9 @@
 //   - While the assignment of a generation is being stored, a second one from the leader is not stored too: what is in memory and
 //     what is in the log would differ.
 //   - A protocol that a member offers twice counts once.
-//   - There are limits: on ids given out and not used in one group, and on the memory that all members take. Beyond them it is
-//     COORDINATOR_NOT_AVAILABLE.
+//   - There are limits: on ids given out and not used in one group, on the memory that all members and such ids take, and on what
+//     waits for the log in all shards. Beyond them it is COORDINATOR_NOT_AVAILABLE. A client id or group instance id that is too
+//     long for a member id to be made of it is INVALID_REQUEST.
 //   - A generation has a site epoch above its counter (docs/formats.md, section 1).
 //
 // A Stable group, its members, and its assignments are one record. It is written before the members learn their assignment, so a

@@ -17,5 +17,6 @@ var (
 	ErrGroupIDNotFound         = errors.New("group: group id not found")
 	ErrMemberIDRequired        = errors.New("group: member id required")
 	ErrGroupMaxSize            = errors.New("group: the group has reached its maximum size")
+	ErrInvalidRequest          = errors.New("group: invalid request")
 	ErrFencedInstance          = errors.New("group: fenced instance id")
 )

@@ -168,7 +168,11 @@ func (b *safeBuffer) String() string {
 }
 
 func newHand(t testing.TB, p *fakePartition) *hand {
-	h := &hand{t: t, log: p, out: &safeBuffer{}, now: time.UnixMilli(1_000_000_000)}
+	return newHandAt(t, p, time.UnixMilli(1_000_000_000))
+}
+
+func newHandAt(t testing.TB, p *fakePartition, now time.Time) *hand {
+	h := &hand{t: t, log: p, out: &safeBuffer{}, now: now}
 	h.Coordinator = New(Options{Logger: slog.New(slog.NewTextHandler(h.out, nil)), Now: h.time})
 	h.named = func(string) bool { return true }
 	h.table.Store(&table{slots: make([]slot, 1)})
@@ -190,6 +194,12 @@ func (h *hand) advance(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.now = h.now.Add(d)
+}
+
+func (h *hand) set(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = now
 }
 
 func (h *hand) slot() *slot { return &h.table.Load().slots[0] }

@@ -14,6 +14,7 @@ type fakeLog struct {
 	open    []fakeRecord
 	stored  map[string][]byte // last committed record of each group, as bytes
 	written func(id string, v *kmsg.GroupMetadataValue)
+	crowded bool
 }
 
 type fakeRecord struct {
@@ -32,6 +33,8 @@ func (l *fakeLog) persist(id string, v *kmsg.GroupMetadataValue, done func(now t
 	}
 	l.open = append(l.open, r)
 }
+
+func (l *fakeLog) full() bool { return l.crowded }
 
 // settle ends the oldest append.
 func (l *fakeLog) settle(now time.Time, err error) {
@@ -135,6 +138,7 @@ func (w *world) check(t testing.TB) {
 			}
 		}
 		for p, timer := range g.pending {
+			bytes += pendingBytes(p)
 			if timer.index == 0 {
 				t.Fatalf("group %s: pending %s stays for ever", id, p)
 			}

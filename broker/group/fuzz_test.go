@@ -1,6 +1,7 @@
 package group
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func FuzzMembership(f *testing.F) {
 		if len(script) > 1000 {
 			return
 		}
-		w := newWorld(membershipOptions{InitialDelay: time.Second, SizeMax: 3, MemberBytes: &budget{limit: 200}})
+		w := newWorld(membershipOptions{InitialDelay: time.Second, SizeMax: 3, MemberBytes: &budget{limit: 3 * (memberOverhead + 2*protocolOverhead)}})
 		f := &fuzzClients{world: w, script: script, ids: []string{""}}
 		for len(f.script) > 0 {
 			f.step()
@@ -126,7 +127,7 @@ func (f *fuzzClients) step() {
 		f.open++
 		f.s.sync(f.now, SyncRequest{
 			GroupID: "g", MemberID: id, InstanceID: instance, Generation: f.generation - int32(f.next()&1),
-			Assignments: map[string][]byte{id: {f.next()}, "x": {1}},
+			Assignments: maps.All(map[string][]byte{id: {f.next()}, "x": {1}}),
 		}, func(SyncResult) { f.open-- })
 	case 3:
 		id, instance := f.pick()

@@ -84,9 +84,7 @@ func (s *membership) leaveOne(g *group, l LeaveMember) error {
 		}
 		l.MemberID = g.instances[*l.InstanceID].id
 	}
-	if t, ok := g.pending[l.MemberID]; ok {
-		s.timers.stop(t)
-		delete(g.pending, l.MemberID)
+	if s.withdraw(g, l.MemberID) {
 		return nil
 	}
 	m, err := g.identify(l.MemberID, l.InstanceID)

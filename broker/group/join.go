@@ -2,6 +2,7 @@ package group
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 )
 
@@ -57,10 +58,17 @@ func (s *membership) join(now time.Time, r JoinRequest, reply func(JoinResult)) 
 	case r.SessionTimeout < s.opts.SessionMin || r.SessionTimeout > s.opts.SessionMax:
 		reply(refused(ErrInvalidSessionTimeout, r.MemberID))
 		return
+	case len(r.base())+idOverhead > stringMax:
+		reply(refused(fmt.Errorf("%w: client id or group instance id too long", ErrInvalidRequest), r.MemberID))
+		return
 	}
 	r.Protocols = distinct(r.Protocols)
 	r.RebalanceTimeout = max(r.RebalanceTimeout, 0)
 	g, known := s.byID[r.GroupID]
+	if s.log.full() && (!known || g.members[r.MemberID] == nil) { // who comes may make records
+		reply(refused(ErrCoordinatorNotAvailable, r.MemberID))
+		return
+	}
 	if !known {
 		if r.MemberID != "" {
 			reply(refused(ErrUnknownMember, r.MemberID))
@@ -74,7 +82,7 @@ func (s *membership) join(now time.Time, r JoinRequest, reply func(JoinResult)) 
 		reply(refused(ErrGroupMaxSize, ""))
 	case !g.supports(r.ProtocolType, r.Protocols):
 		reply(refused(ErrInconsistentProtocol, r.MemberID))
-	case !s.opts.MemberBytes.fits(protocolBytes(r.Protocols)):
+	case !s.opts.MemberBytes.fits(s.needs(g, &r)):
 		s.opts.Logger.Warn("no memory for more group members", "group", g.id)
 		reply(refused(ErrCoordinatorNotAvailable, r.MemberID))
 	case r.MemberID == "":
@@ -85,6 +93,26 @@ func (s *membership) join(now time.Time, r JoinRequest, reply func(JoinResult)) 
 	if !known {
 		s.storeNew(g)
 	}
+}
+
+// idOverhead is what a member id has besides the client id or the group instance id.
+const idOverhead = 1 + 36
+
+// base is what the id of a new member begins with.
+func (r *JoinRequest) base() string {
+	if r.InstanceID != nil {
+		return *r.InstanceID
+	}
+	return r.ClientID
+}
+
+// needs is the memory that a member takes in addition.
+func (s *membership) needs(g *group, r *JoinRequest) int64 {
+	if m, ok := g.members[r.MemberID]; ok {
+		return protocolBytes(r.Protocols) - protocolBytes(m.protocols)
+	}
+	n := memberOverhead + 2*len(r.base()) + idOverhead + len(r.ClientHost)
+	return int64(n) + protocolBytes(r.Protocols)
 }
 
 // accepts says whether there is room for a member. While members join again, those count who have: so it is the last to come
@@ -106,10 +134,7 @@ func (s *membership) accepts(g *group, memberID string) bool {
 
 // turnAway takes out what there is no room for.
 func (s *membership) turnAway(g *group, memberID string, now time.Time) {
-	if t, ok := g.pending[memberID]; ok {
-		s.timers.stop(t)
-		delete(g.pending, memberID)
-	}
+	s.withdraw(g, memberID)
 	if m, ok := g.members[memberID]; ok {
 		s.remove(g, m)
 	}
@@ -131,7 +156,7 @@ func (s *membership) storeNew(g *group) {
 // joinNew handles a member without an id.
 func (s *membership) joinNew(g *group, now time.Time, r JoinRequest, reply func(JoinResult)) {
 	if r.InstanceID != nil {
-		id := *r.InstanceID + "-" + s.opts.NewID()
+		id := r.base() + "-" + s.opts.NewID()
 		if old, ok := g.instances[*r.InstanceID]; ok {
 			s.replace(g, old, id, now, r, reply)
 			return
@@ -139,7 +164,7 @@ func (s *membership) joinNew(g *group, now time.Time, r JoinRequest, reply func(
 		s.admit(g, id, now, r, reply)
 		return
 	}
-	id := r.ClientID + "-" + s.opts.NewID()
+	id := r.base() + "-" + s.opts.NewID()
 	if !r.NeedsID {
 		s.admit(g, id, now, r, reply)
 		return
@@ -150,19 +175,19 @@ func (s *membership) joinNew(g *group, now time.Time, r JoinRequest, reply func(
 	}
 	t := &timer{fire: func(now time.Time) { s.expirePending(g, id, now) }}
 	g.pending[id] = t
+	s.opts.MemberBytes.add(pendingBytes(id))
 	s.timers.set(t, now.Add(r.SessionTimeout))
 	reply(refused(ErrMemberIDRequired, id))
 }
 
 // joinKnown handles a member that says its id. Source: GroupMetadataManager.classicGroupJoinExistingMember.
 func (s *membership) joinKnown(g *group, now time.Time, r JoinRequest, reply func(JoinResult)) {
-	if t, ok := g.pending[r.MemberID]; ok {
+	if _, ok := g.pending[r.MemberID]; ok {
 		if r.InstanceID != nil { // Kafka fails with an exception here
 			reply(refused(ErrUnknownMember, r.MemberID))
 			return
 		}
-		s.timers.stop(t)
-		delete(g.pending, r.MemberID)
+		s.withdraw(g, r.MemberID)
 		s.admit(g, r.MemberID, now, r, reply)
 		return
 	}
@@ -220,7 +245,7 @@ func (s *membership) replace(g *group, m *member, id string, now time.Time, r Jo
 	old := replaced{m.id, g.leader, m.protocols, m.rebalanceTimeout, m.sessionTimeout}
 	s.answerJoin(g, m, refused(ErrFencedInstance, m.id))
 	s.answerSync(m, SyncResult{Err: ErrFencedInstance})
-	g.rename(m, id)
+	s.rename(g, m, id)
 	m.fresh = false
 	s.rejoin(g, m, r, reply)
 	s.alive(g, m, now)
@@ -274,7 +299,13 @@ func (s *membership) restore(g *group, m *member, old replaced) {
 	s.opts.MemberBytes.add(protocolBytes(old.protocols) - protocolBytes(m.protocols))
 	g.offer(m, old.protocols)
 	m.rebalanceTimeout, m.sessionTimeout = old.rebalanceTimeout, old.sessionTimeout
-	g.rename(m, old.id)
+	s.rename(g, m, old.id)
+}
+
+// rename gives a static member a new id.
+func (s *membership) rename(g *group, m *member, id string) {
+	s.opts.MemberBytes.add(int64(len(id) - len(m.id)))
+	g.rename(m, id)
 }
 
 // current tells a member about the generation that it is in. asLeader: the members are listed if it leads.

@@ -56,16 +56,33 @@ func (m *member) matches(protocols []Protocol) bool {
 	})
 }
 
-// size is the memory that the member's own bytes take.
-func (m *member) size() int64 { return protocolBytes(m.protocols) + int64(len(m.assignment)) }
+// What counts in the budget of members besides their bytes: structs, places in maps and timers. A client can come with nothing
+// else, many times.
+const (
+	memberOverhead   = 1024
+	protocolOverhead = 128
+	pendingOverhead  = 256
+)
+
+// size is the memory that the member takes, about.
+func (m *member) size() int64 {
+	n := memberOverhead + len(m.id) + len(m.clientID) + len(m.clientHost) + len(m.assignment)
+	if m.instance != nil {
+		n += len(*m.instance)
+	}
+	return int64(n) + protocolBytes(m.protocols)
+}
 
 func protocolBytes(protocols []Protocol) int64 {
 	n := 0
 	for _, p := range protocols {
-		n += len(p.Name) + len(p.Metadata)
+		n += protocolOverhead + len(p.Name) + len(p.Metadata)
 	}
 	return int64(n)
 }
+
+// pendingBytes is the memory that a member id takes which was given out.
+func pendingBytes(id string) int64 { return pendingOverhead + int64(len(id)) }
 
 // distinct leaves out what has the name of an earlier one: Kafka's own clients offer each once.
 func distinct(protocols []Protocol) []Protocol {

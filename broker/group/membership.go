@@ -26,6 +26,8 @@ type recordLog interface {
 	// persist appends the record of a group, or its tombstone when v is nil, and calls done under the shard's lock when that is
 	// committed or has failed; never before persist returns. Records of a group are written in the order of the calls.
 	persist(groupID string, v *kmsg.GroupMetadataValue, done func(now time.Time, err error))
+	// full says that the disk does not keep up: nothing should be persisted that can be done without.
+	full() bool
 }
 
 // membershipOptions are the limits of groups. Their fields are Kafka's defaults where zero; SizeMax 0 = unlimited as in Kafka,
@@ -36,7 +38,7 @@ type membershipOptions struct {
 	SessionMin   time.Duration // group.min.session.timeout.ms
 	SessionMax   time.Duration // group.max.session.timeout.ms
 	SizeMax      int           // group.max.size
-	MemberBytes  *budget       // memory of all members' metadata and assignments; nil = unlimited
+	MemberBytes  *budget       // memory of all members, and of member ids that are given out; nil = unlimited
 	Logger       *slog.Logger
 	NewID        func() string // the random part of a member id
 }
@@ -121,8 +123,8 @@ func (s *membership) forget(g *group) {
 		s.timers.stop(&m.session)
 		s.opts.MemberBytes.add(-m.size())
 	}
-	for _, t := range g.pending {
-		s.timers.stop(t)
+	for id := range g.pending {
+		s.withdraw(g, id)
 	}
 	s.timers.stop(&g.joinTimer)
 	s.timers.stop(&g.syncTimer)
@@ -181,9 +183,20 @@ func (s *membership) afterRemoval(g *group, now time.Time, reason string) {
 	}
 }
 
+// withdraw takes back a member id that was given out, when it has been used or will not be. False: it is none.
+func (s *membership) withdraw(g *group, memberID string) bool {
+	t, ok := g.pending[memberID]
+	if ok {
+		s.timers.stop(t)
+		delete(g.pending, memberID)
+		s.opts.MemberBytes.add(-pendingBytes(memberID))
+	}
+	return ok
+}
+
 // expirePending is the end of the time in which a member id had to be used.
 func (s *membership) expirePending(g *group, memberID string, now time.Time) {
-	delete(g.pending, memberID)
+	s.withdraw(g, memberID)
 	s.opts.Logger.Info("member id was not used", "group", g.id, "member", memberID)
 	if g.state == statePreparing && g.allJoined() {
 		s.completeJoin(g, now)

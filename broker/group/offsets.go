@@ -76,8 +76,8 @@ func (s *shard) commitLocked(r *CommitRequest, now time.Time, reply func(each []
 		reply(nil, ErrGroupIDNotFound)
 		return
 	}
-	if s.mu.bytes > queueBytesMax {
-		reply(nil, ErrCoordinatorNotAvailable) // the disk does not keep up
+	if s.full() {
+		reply(nil, ErrCoordinatorNotAvailable)
 		return
 	}
 	each, e, err := s.commitEntry(r, now)
@@ -195,6 +195,9 @@ func (s *shard) deleteOffsetsLocked(groupID string, list []TopicPartition, reply
 	case g.state != stateEmpty && !g.consumers():
 		reply(nil, ErrNonEmptyGroup)
 		return
+	case s.full():
+		reply(nil, ErrCoordinatorNotAvailable)
+		return
 	}
 	each := make([]error, len(list))
 	known := s.keysLocked(groupID, "")
@@ -242,6 +245,10 @@ func (s *shard) deleteGroupLocked(id string, reply func(error)) {
 	}
 	if err := g.deletable(); err != nil {
 		reply(err)
+		return
+	}
+	if s.full() {
+		reply(ErrCoordinatorNotAvailable)
 		return
 	}
 	var gone []TopicPartition

@@ -3,6 +3,7 @@ package group
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -157,7 +158,7 @@ func (h *hand) join(group string, topics ...string) (memberID string, generation
 	}
 	synced := make(chan SyncResult, 1)
 	h.Members().Sync(SyncRequest{GroupID: group, MemberID: j.MemberID, Generation: j.Generation,
-		Assignments: map[string][]byte{j.MemberID: []byte("a")}}, func(r SyncResult) { synced <- r })
+		Assignments: maps.All(map[string][]byte{j.MemberID: []byte("a")})}, func(r SyncResult) { synced <- r })
 	if s := receive(h.t, synced); s.Err != nil {
 		h.t.Fatal(s.Err)
 	}

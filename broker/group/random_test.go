@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -219,7 +220,7 @@ func (c *crowd) sync(r *robot) {
 		given[m.MemberID] = fmt.Appendf(nil, "%d/%s", generation, m.Metadata)
 	}
 	c.s.sync(c.now, SyncRequest{
-		GroupID: "g", MemberID: r.id, InstanceID: r.instance, Generation: generation, Assignments: given,
+		GroupID: "g", MemberID: r.id, InstanceID: r.instance, Generation: generation, Assignments: maps.All(given),
 		ProtocolType: pointer(consumerType),
 	}, func(res SyncResult) {
 		if !answered() {

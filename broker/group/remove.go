@@ -66,9 +66,11 @@ func (s *shard) retireLocked(g *group, list []TopicPartition, reply func(error))
 	var failed error
 	s.removeLocked(g.id, list, func(err error) { failed = err })
 	s.mu.groups.drop(g.id)
-	s.persist(g.id, nil, func(_ time.Time, err error) {
+	s.persist(g.id, nil, func(now time.Time, err error) {
 		if err != nil {
 			s.restoreLocked(g)
+		} else if failed != nil && s.mu.state == shardActive { // offsets are left, which a restart would find too
+			s.mu.groups.findOrCreate(g.id, now)
 		}
 		if failed == nil {
 			failed = err
@@ -85,7 +87,6 @@ func (s *shard) restoreLocked(g *group) {
 		return
 	}
 	g.state = stateEmpty
-	clear(g.pending)
 	s.mu.groups.adopt(g)
 }
 

@@ -178,8 +178,8 @@ func (h *history) same(when string) {
 		h.t.Errorf("%s:\n has %v\nwant %v", when, got, h.told)
 	}
 	h.locked(func(s *shard) {
-		if s.mu.offsets.count != len(got) || len(s.mu.pending) != 0 || s.mu.bytes != 0 {
-			h.t.Errorf("%s: counted %d offsets, %d are there; %d groups pending, %d bytes", when, s.mu.offsets.count, len(got), len(s.mu.pending), s.mu.bytes)
+		if s.mu.offsets.count != len(got) || len(s.mu.pending) != 0 || h.queued.used.Load() != 0 {
+			h.t.Errorf("%s: counted %d offsets, %d are there; %d groups pending, %d bytes", when, s.mu.offsets.count, len(got), len(s.mu.pending), h.queued.used.Load())
 		}
 	})
 }

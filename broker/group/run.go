@@ -66,19 +66,19 @@ func (c *Coordinator) run(ctx context.Context) {
 
 // arm decides when to wake up: at next, or earlier where a shard has a deadline.
 func (c *Coordinator) arm(next time.Time) time.Time {
-	c.armed.Store(next.UnixNano()) // first: a deadline that comes while we look wakes us
+	c.armed.Store(c.since(next)) // first: a deadline that comes while we look wakes us
 	t := c.table.Load()
 	if t == nil {
 		return next
 	}
 	for i := range t.slots {
 		if s := t.slots[i].shard.Load(); s != nil {
-			if due := s.due.Load(); due < next.UnixNano() {
-				next = time.Unix(0, due)
+			if due := s.due.Load(); due < c.since(next) {
+				next = c.base.Add(time.Duration(due))
 			}
 		}
 	}
-	c.armed.Store(next.UnixNano())
+	c.armed.Store(c.since(next))
 	return next
 }
 
@@ -158,8 +158,16 @@ func (r *runner) followOne(s *slot, id int32) bool {
 	}
 	if current == nil {
 		c.begin(s, newShard(c, id, log, epoch))
+		return true
 	}
-	return true
+	return !current.failed()
+}
+
+// failed says whether the partition could not be read.
+func (s *shard) failed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.state == shardFailed
 }
 
 // over says whether the shard is no longer what its partition needs.

@@ -17,8 +17,11 @@ import (
 const (
 	// recordOverhead is what a record takes in a batch besides its key and value, at most.
 	recordOverhead = 32
-	// queueBytesMax bounds what waits for an append in one shard, as far as clients can fill it.
-	queueBytesMax = 32 << 20
+	// entryOverhead and keyValueOverhead are what an entry takes in memory besides the bytes of its records, about.
+	entryOverhead    = 256
+	keyValueOverhead = 192
+	// queueBytesMax bounds what waits to be appended in all shards, as far as clients can fill it.
+	queueBytesMax = 64 << 20
 )
 
 type shardState uint8
@@ -37,7 +40,7 @@ type shard struct {
 	id    int32
 	log   partitionLog
 	epoch int32
-	due   atomic.Int64 // when timers have to run, UnixNano; MaxInt64 = never
+	due   atomic.Int64 // when timers have to run, in ns since c.base; MaxInt64 = never
 
 	mu struct { // before the partition's locks; done functions of entries run under it
 		sync.Mutex
@@ -48,7 +51,6 @@ type shard struct {
 		queue    []*entry
 		inFlight []*entry       // of the append under way
 		writing  bool           // a goroutine runs drain
-		bytes    int            // of queue
 		pending  map[string]int // entries in queue and inFlight, by group
 		deleted  []string       // topics that were deleted while the log was read
 	}
@@ -67,6 +69,18 @@ type entry struct {
 var errGroupTooLarge = errors.New("group: too many members, or too much about them, for one record")
 
 var _ recordLog = (*shard)(nil)
+
+// memory is what the entry takes while it waits.
+func (e *entry) memory() int64 {
+	n := int64(entryOverhead)
+	for _, kv := range e.records {
+		n += int64(keyValueOverhead + len(kv.key) + len(kv.value))
+	}
+	return n
+}
+
+// full implements recordLog: what waits for the disk, in all shards, is too much already.
+func (s *shard) full() bool { return !s.c.queued.fits(1) }
 
 func newShard(c *Coordinator, id int32, log partitionLog, epoch int32) *shard {
 	s := &shard{c: c, id: id, log: log, epoch: epoch}
@@ -117,9 +131,7 @@ func (s *shard) enqueueLocked(e *entry) {
 	}
 	s.mu.queue = append(s.mu.queue, e)
 	s.mu.pending[e.group]++
-	if e.bytes < math.MaxInt {
-		s.mu.bytes += e.bytes
-	}
+	s.c.queued.add(e.memory())
 	if !s.mu.writing {
 		s.mu.writing = true
 		s.c.wait.Go(s.drain) // ends when the queue is empty; Close empties it and waits
@@ -187,11 +199,6 @@ func (s *shard) next() (outgoing, bool) {
 func (s *shard) takeLocked(count int) {
 	s.mu.inFlight = append([]*entry(nil), s.mu.queue[:count]...)
 	s.mu.queue = append([]*entry(nil), s.mu.queue[count:]...)
-	for _, e := range s.mu.inFlight {
-		if e.bytes < math.MaxInt {
-			s.mu.bytes -= e.bytes
-		}
-	}
 }
 
 // write appends the batch and waits until it is committed. The leader must still be the one that read the log.
@@ -232,6 +239,7 @@ func (s *shard) finishLocked(e *entry, now time.Time, err error) {
 	if s.mu.pending[e.group]--; s.mu.pending[e.group] == 0 {
 		delete(s.mu.pending, e.group)
 	}
+	s.c.queued.add(-e.memory())
 	e.done(now, err)
 }
 
@@ -249,7 +257,7 @@ func (s *shard) closeLocked(now time.Time) {
 	s.mu.state = shardClosed
 	s.mu.groups.unload()
 	queue := s.mu.queue
-	s.mu.queue, s.mu.bytes = nil, 0
+	s.mu.queue = nil
 	for _, e := range queue {
 		s.finishLocked(e, now, ErrNotCoordinator)
 	}
@@ -262,7 +270,7 @@ func (s *shard) rearmLocked() {
 	due := int64(math.MaxInt64)
 	if s.mu.state == shardActive {
 		if at, ok := s.mu.groups.timers.next(); ok {
-			due = at.UnixNano()
+			due = s.c.since(at)
 		}
 	}
 	s.due.Store(due)
@@ -273,7 +281,7 @@ func (s *shard) rearmLocked() {
 
 // fire runs the timers that are due.
 func (s *shard) fire(now time.Time) {
-	if s.due.Load() > now.UnixNano() {
+	if s.due.Load() > s.c.since(now) {
 		return
 	}
 	s.mu.Lock()

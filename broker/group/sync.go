@@ -1,7 +1,9 @@
 package group
 
 import (
+	"bytes"
 	"fmt"
+	"iter"
 	"time"
 )
 
@@ -11,9 +13,10 @@ type SyncRequest struct {
 	MemberID     string
 	InstanceID   *string
 	Generation   int32
-	ProtocolType *string           // nil = not said
-	Protocol     *string           // nil = not said
-	Assignments  map[string][]byte // by member id, of the leader; owned by the group from now on
+	ProtocolType *string // nil = not said
+	Protocol     *string // nil = not said
+	// Assignments are those that the leader gives to members, by their id; borrowed until Sync returns. nil = none.
+	Assignments iter.Seq2[string, []byte]
 }
 
 // SyncResult is the answer to a SyncGroup. The assignment is shared with the group and must not be changed.
@@ -75,13 +78,8 @@ func differs(a, b *string) bool { return a != nil && b != nil && *a != *b }
 
 // storeAssignment stores what the leader has assigned, then tells the members. What it says about others than the members of
 // this generation is dropped.
-func (s *membership) storeAssignment(g *group, now time.Time, given map[string][]byte) {
-	assignments := make(map[string][]byte, len(g.order))
-	size := int64(0)
-	for _, m := range g.order {
-		assignments[m.id] = given[m.id]
-		size += int64(len(given[m.id]) - len(m.assignment))
-	}
+func (s *membership) storeAssignment(g *group, now time.Time, given iter.Seq2[string, []byte]) {
+	assignments, size := g.chosen(given)
 	generation := g.generation
 	g.storing = true
 	done := func(now time.Time, err error) {
@@ -98,11 +96,35 @@ func (s *membership) storeAssignment(g *group, now time.Time, given map[string][
 		s.propagate(g, now, assignments, nil)
 		g.enter(stateStable, now)
 	}
-	if !s.opts.MemberBytes.fits(size) {
+	if s.log.full() || !s.opts.MemberBytes.fits(size) {
 		done(now, fmt.Errorf("%w: no memory for more assignments", ErrCoordinatorNotAvailable))
 		return
 	}
+	for id, b := range assignments {
+		assignments[id] = bytes.Clone(b)
+	}
 	s.log.persist(g.id, g.snapshot(assignments), done)
+}
+
+// chosen is what of the given assignments is for members, with nil for those who get none, and how much larger they are than the
+// ones before. The bytes are those of given.
+func (g *group) chosen(given iter.Seq2[string, []byte]) (assignments map[string][]byte, size int64) {
+	assignments = make(map[string][]byte, len(g.order))
+	for _, m := range g.order {
+		assignments[m.id] = nil
+		size -= int64(len(m.assignment))
+	}
+	if given != nil {
+		for id, b := range given {
+			if _, ok := assignments[id]; ok {
+				assignments[id] = b
+			}
+		}
+	}
+	for _, b := range assignments {
+		size += int64(len(b))
+	}
+	return assignments, size
 }
 
 // propagate gives each member its assignment, nil = none, and answers those who wait for it. Their sessions start anew: while

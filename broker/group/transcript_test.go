@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -30,6 +31,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the transcripts answer int
 //	commit WHO id= instance= gen=          asks whether offsets may be committed
 //	advance D                              moves the clock
 //	hold, stored, failed                   appends stay open from now on; the oldest is committed; it fails
+//	crowded 1|0                            the log has no room, or has again
 //	restart                                restarts the broker with the records that are committed
 //	unload                                 another broker has the groups from now on
 //	generation N                           sets the generation
@@ -194,6 +196,8 @@ func (s *transcript) run(c command) error {
 		s.log.settle(s.now, ErrCoordinatorNotAvailable)
 	case "restart":
 		s.restart(s.t)
+	case "crowded":
+		s.log.crowded = c.who() == "1"
 	case "unload":
 		s.s.unload()
 	case "generation":
@@ -272,10 +276,16 @@ func (s *transcript) sync(c command) {
 		ProtocolType: c.optional("type"), Protocol: c.optional("protocol"),
 	}
 	if c.keys["assign"] != "" {
-		r.Assignments = make(map[string][]byte)
+		given := make(map[string][]byte)
+		r.Assignments = maps.All(given)
+		defer func() { // the bytes are a frame's
+			for _, b := range given {
+				clear(b)
+			}
+		}()
 		for _, a := range strings.Split(c.keys["assign"], ",") {
 			to, what, _ := strings.Cut(a, ":")
-			r.Assignments[s.client(to).id] = []byte(what)
+			given[s.client(to).id] = []byte(what)
 		}
 	}
 	s.s.sync(s.now, r, func(res SyncResult) {

@@ -92,6 +92,7 @@ var codes = []struct {
 	{group.ErrMemberIDRequired, codeMemberIDRequired},
 	{group.ErrGroupMaxSize, codeGroupMaxSizeReached},
 	{group.ErrFencedInstance, codeFencedInstanceID},
+	{group.ErrInvalidRequest, codeInvalidRequest},
 	{group.ErrMetadataTooLarge, codeOffsetMetadataTooLarge},
 	{group.ErrCommitTooLarge, codeInvalidCommitOffsetSize},
 	{group.ErrSubscribedToTopic, codeGroupSubscribedToTopic},

@@ -21,6 +21,7 @@ type scriptedMembers struct {
 	join      group.JoinRequest
 	joinReply func(group.JoinResult)
 	sync      group.SyncRequest
+	given     map[string]string
 	syncReply func(group.SyncResult)
 	beat      group.HeartbeatRequest
 	leave     group.LeaveRequest
@@ -37,7 +38,10 @@ func (s *scriptedMembers) Join(r group.JoinRequest, reply func(group.JoinResult)
 }
 
 func (s *scriptedMembers) Sync(r group.SyncRequest, reply func(group.SyncResult)) {
-	s.sync, s.syncReply = r, reply
+	s.sync, s.syncReply, s.given = r, reply, map[string]string{}
+	for id, b := range r.Assignments {
+		s.given[id] = string(b)
+	}
 }
 
 func (s *scriptedMembers) Heartbeat(r group.HeartbeatRequest) error {
@@ -137,14 +141,12 @@ func TestJoinGroupVersions(t *testing.T) {
 func TestSyncGroupVersions(t *testing.T) {
 	for version := int16(0); version <= 5; version++ {
 		m := &scriptedMembers{}
-		assignment := []byte("assignment")
 		req := &kmsg.SyncGroupRequest{
 			Group: "g", Generation: 7, MemberID: "m", ProtocolType: text("consumer"), Protocol: text("range"),
-			GroupAssignment: []kmsg.SyncGroupRequestGroupAssignment{{MemberID: "m", MemberAssignment: assignment}},
+			GroupAssignment: []kmsg.SyncGroupRequestGroupAssignment{{MemberID: "m", MemberAssignment: []byte("assignment")}},
 		}
 		reply := groupHandler(m).syncGroup(t.Context(), request(version, req)).(*rendezvous[group.SyncResult])
-		copy(assignment, "scribble")
-		if string(m.sync.Assignments["m"]) != "assignment" || m.sync.Generation != 7 {
+		if m.given["m"] != "assignment" || m.sync.Generation != 7 {
 			t.Errorf("version %d: %+v", version, m.sync)
 		}
 		m.syncReply(group.SyncResult{ProtocolType: text("consumer"), Protocol: text("range"), Assignment: []byte("mine")})

@@ -7,7 +7,6 @@ package handler
 // The answer waits until the leader's assignment is stored.
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -25,11 +24,14 @@ func (h *Handler) syncGroup(_ context.Context, r *server.Request) server.Reply {
 	}
 	sync := group.SyncRequest{
 		GroupID: req.Group, MemberID: req.MemberID, InstanceID: req.InstanceID, Generation: req.Generation,
-		ProtocolType: req.ProtocolType, Protocol: req.Protocol, Assignments: make(map[string][]byte, len(req.GroupAssignment)),
-	}
-	for i := range req.GroupAssignment {
-		a := &req.GroupAssignment[i]
-		sync.Assignments[a.MemberID] = bytes.Clone(a.MemberAssignment) // the frame's
+		ProtocolType: req.ProtocolType, Protocol: req.Protocol,
+		Assignments: func(yield func(string, []byte) bool) {
+			for i := range req.GroupAssignment {
+				if a := &req.GroupAssignment[i]; !yield(a.MemberID, a.MemberAssignment) {
+					return
+				}
+			}
+		},
 	}
 	reply := meet(r, group.SyncResult{Err: group.ErrRebalanceInProgress}, h.synced)
 	h.members.Sync(sync, reply.reply)
