@@ -79,3 +79,37 @@ func BenchmarkBuild(b *testing.B) {
 		}
 	}
 }
+
+// What compaction does with a batch of which every second record stays.
+func BenchmarkFilter(b *testing.B) {
+	for _, codec := range codecs {
+		b.Run(codec.String(), func(b *testing.B) {
+			batch := testBatch(b, codec, 500, 100)
+			b.SetBytes(500 * 100)
+			b.ReportAllocs()
+			var f Filter
+			for b.Loop() {
+				n := 0
+				got, err := f.Apply(batch, Rule{Keep: func(Keyed) bool { n++; return n%2 == 0 }, Horizon: NoTimestamp})
+				if err != nil || got.Kept != 250 {
+					b.Fatal(got.Kept, err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkEachKeyed(b *testing.B) {
+	for _, codec := range codecs {
+		b.Run(codec.String(), func(b *testing.B) {
+			batch := testBatch(b, codec, 500, 100)
+			b.SetBytes(500 * 100)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := batch.EachKeyed(0, func(Keyed) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

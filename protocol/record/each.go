@@ -9,28 +9,21 @@ import "fmt"
 // records before them. The CRC is not checked.
 // Errors: ErrInvalid, ErrTooLarge, ErrCodec, fn's.
 func (b Batch) Each(budget int64, fn func(Record) error) error {
-	w := walker{last: -1}
+	var w walker
 	if err := w.open(b, budget); err != nil {
 		return err
 	}
 	defer w.close()
 	var r Record
-	base, first, lastDelta := b.BaseOffset(), b.FirstTimestamp(), b.LastOffsetDelta()
+	base, first := b.BaseOffset(), b.FirstTimestamp()
 	appendTime, stamped := b.MaxTimestamp(), b.IsLogAppendTime()
 	for i := range b.RecordCount() {
-		body, err := w.next(i)
+		body, err := w.step(i)
 		if err != nil {
 			return err
 		}
-		s, ok := r.parse(body)
-		if !ok {
-			return invalid(i, "malformed")
-		}
-		if s.offsetDelta <= w.last || s.offsetDelta > lastDelta {
-			return invalid(i, "offset delta out of order")
-		}
-		w.last = s.offsetDelta
-		r.Offset, r.Timestamp = base+int64(s.offsetDelta), first+s.timestampDelta
+		r.parse(body, &w.scanned)
+		r.Offset, r.Timestamp = base+int64(w.offsetDelta), first+w.timestampDelta
 		if stamped {
 			r.Timestamp = appendTime
 		}
@@ -45,15 +38,19 @@ func invalid(index int32, reason string) error {
 	return &RecordError{Index: index, Reason: reason, Err: ErrInvalid}
 }
 
-// walker yields the records of a batch, without their length prefix, from memory or from a decompressing stream.
+// walker yields the records of a batch from memory or from a decompressing stream.
 type walker struct {
-	plain []byte  // what is left of uncompressed records
-	in    *stream // nil = plain
-	last  int32   // offset delta of the last record, for Each
+	scanned           // of the record that step has returned
+	last, most int32  // offset deltas for step: of the record before, and the largest that there may be
+	plain      []byte // uncompressed records
+	pos        int    // in plain, of the next record
+	in         *stream
+	raw        []byte // the record that next has returned, with its length prefix
 }
 
 // open starts the walk. budget 0 = DecompressedMax.
 func (w *walker) open(b Batch, budget int64) (err error) {
+	w.last, w.most = -1, b.LastOffsetDelta()
 	if b.Codec() == None {
 		w.plain = b.Records()
 		return nil
@@ -72,21 +69,37 @@ func (w *walker) close() {
 	}
 }
 
-// next returns record i, valid until the next call.
-func (w *walker) next(i int32) ([]byte, error) {
+// next returns record i without its length prefix, valid until the next call.
+func (w *walker) next(i int32) (body []byte, err error) {
 	if w.in != nil {
-		body, err := w.in.record()
-		if err != nil {
+		if w.raw, body, err = w.in.record(); err != nil {
 			return nil, fmt.Errorf("record %d: %w", i, err)
 		}
 		return body, nil
 	}
-	n, pos := varint32(w.plain, 0)
+	n, pos := varint32(w.plain, w.pos)
 	if pos < 0 || n < 0 || int(n) > len(w.plain)-pos {
 		return nil, invalid(i, "length outside the batch")
 	}
-	body := w.plain[pos : pos+int(n)]
-	w.plain = w.plain[pos+int(n):]
+	end := pos + int(n)
+	w.raw = w.plain[w.pos:end]
+	w.pos = end
+	return w.plain[pos:end], nil
+}
+
+// step is next that fills w.scanned, and refuses records that do not parse, whose offsets do not rise, or leave the batch's range.
+func (w *walker) step(i int32) (body []byte, err error) {
+	if body, err = w.next(i); err != nil {
+		return nil, err
+	}
+	var ok bool
+	if w.scanned, ok = scan(body); !ok {
+		return nil, invalid(i, "malformed")
+	}
+	if w.offsetDelta <= w.last || w.offsetDelta > w.most {
+		return nil, invalid(i, "offset delta out of order")
+	}
+	w.last = w.offsetDelta
 	return body, nil
 }
 
@@ -95,8 +108,8 @@ func (w *walker) end() error {
 	if w.in != nil {
 		return w.in.end()
 	}
-	if len(w.plain) > 0 {
-		return fmt.Errorf("%w: %d bytes behind the last record", ErrInvalid, len(w.plain))
+	if rest := len(w.plain) - w.pos; rest > 0 {
+		return fmt.Errorf("%w: %d bytes behind the last record", ErrInvalid, rest)
 	}
 	return nil
 }

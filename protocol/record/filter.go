@@ -16,54 +16,27 @@ type Keyed struct {
 
 // EachKeyed calls fn for every record in order, as Each does, with what compaction needs of it. budget and errors are Each's.
 func (b Batch) EachKeyed(budget int64, fn func(Keyed) error) error {
-	return b.eachKeyed(budget, func(k *keyed) error { return fn(k.Keyed) })
-}
-
-// keyed is one record of a walk.
-type keyed struct {
-	Keyed
-	timestamp int64  // as it stands in the record
-	body      []byte // without its length
-}
-
-func (b Batch) eachKeyed(budget int64, fn func(*keyed) error) error {
-	w := walker{last: -1}
+	var w walker
 	if err := w.open(b, budget); err != nil {
 		return err
 	}
 	defer w.close()
-	base, first, lastDelta := b.BaseOffset(), b.FirstTimestamp(), b.LastOffsetDelta()
-	var k keyed
+	base := b.BaseOffset()
 	for i := range b.RecordCount() {
-		body, err := w.next(i)
+		body, err := w.step(i)
 		if err != nil {
 			return err
 		}
-		s, ok := k.parse(body)
-		if !ok {
-			return invalid(i, "malformed")
-		}
-		if s.offsetDelta <= w.last || s.offsetDelta > lastDelta {
-			return invalid(i, "offset delta out of order")
-		}
-		w.last = s.offsetDelta
-		k.Offset, k.timestamp, k.body = base+int64(s.offsetDelta), first+s.timestampDelta, body
-		if err := fn(&k); err != nil {
+		if err := fn(w.keyed(base, body)); err != nil {
 			return err
 		}
 	}
 	return w.end()
 }
 
-// parse is scan that fills key and tombstone. What scan has accepted cannot fail the second time.
-func (k *keyed) parse(body []byte) (s scanned, ok bool) {
-	if s, ok = scan(body); !ok {
-		return s, false
-	}
-	key, pos := takeBytes(body, keyPos(body))
-	k.Key = key
-	k.Tombstone, _ = skipBytes(body, pos)
-	return s, true
+// keyed is the record that step has returned.
+func (w *walker) keyed(base int64, body []byte) Keyed {
+	return Keyed{Offset: base + int64(w.offsetDelta), Key: w.key(body), Tombstone: w.valueNull}
 }
 
 // Rule says what Filter keeps of a batch.
@@ -95,18 +68,18 @@ type Filtered struct {
 	Kept  int32 // records
 }
 
-// kept describes the records in Filter.plain.
+// kept describes the records that stay.
 type kept struct {
 	count     int32
 	maxTime   int64
 	tombstone bool
 }
 
-func (p *kept) add(k *keyed) {
-	if p.count == 0 || k.timestamp > p.maxTime {
-		p.maxTime = k.timestamp
+func (p *kept) add(timestamp int64, tombstone bool) {
+	if p.count == 0 || timestamp > p.maxTime {
+		p.maxTime = timestamp
 	}
-	p.tombstone = p.tombstone || k.Tombstone
+	p.tombstone = p.tombstone || tombstone
 	p.count++
 }
 
@@ -116,7 +89,7 @@ func (p *kept) add(k *keyed) {
 // CRC must have been checked, because the result gets a new one. A batch that came without records is returned as it is, or as
 // none without KeepLast. Errors: those of Each, ErrTooLarge above 2 GiB.
 func (f *Filter) Apply(b Batch, r Rule) (Filtered, error) {
-	p, err := f.collect(b, &r)
+	left, p, err := f.collect(b, &r)
 	if err != nil {
 		return Filtered{}, err
 	}
@@ -127,20 +100,17 @@ func (f *Filter) Apply(b Batch, r Rule) (Filtered, error) {
 	if p.count == b.RecordCount() && !horizon {
 		return Filtered{Batch: b, Kept: p.count}, nil
 	}
-	out := f.plain
 	if horizon {
-		out = f.shift(b.FirstTimestamp(), r.Horizon)
+		left = f.shift(left, b.FirstTimestamp(), r.Horizon)
 	}
-	if b.Codec() != None {
-		if f.out, err = Compress(append(f.out[:0], out[:HeaderLen]...), b.Codec(), out[HeaderLen:]); err != nil {
-			return Filtered{}, err
-		}
-		out = f.out
+	out, err := Compress(append(f.out[:0], b[:HeaderLen]...), b.Codec(), left)
+	if err != nil {
+		return Filtered{}, err
 	}
+	f.out = out
 	if len(out)-OverheadLen > math.MaxInt32 {
 		return Filtered{}, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(out))
 	}
-	copy(out, b[:HeaderLen])
 	result := Batch(out)
 	binary.BigEndian.PutUint32(out[posLength:], uint32(len(out)-OverheadLen))
 	if horizon {
@@ -155,38 +125,57 @@ func (f *Filter) Apply(b Batch, r Rule) (Filtered, error) {
 	return Filtered{Batch: result, Kept: p.count}, nil
 }
 
-// collect puts the records that stay into f.plain, each with its length, behind room for a header.
-func (f *Filter) collect(b Batch, r *Rule) (kept, error) {
-	var room [HeaderLen]byte
-	f.plain, f.last = append(f.plain[:0], room[:]...), f.last[:0]
-	var p, last kept
-	err := b.eachKeyed(r.Budget, func(k *keyed) error {
-		if r.Keep == nil || r.Keep(k.Keyed) {
-			f.plain = appendRecord(f.plain, k.body)
-			p.add(k)
-		} else if r.KeepLast && p.count == 0 {
-			f.last = appendRecord(f.last[:0], k.body)
-			last = kept{}
-			last.add(k)
-		}
-		return nil
-	})
-	if err == nil && p.count == 0 && last.count > 0 {
-		f.plain = append(f.plain, f.last...)
-		p = last
+// collect returns the records that stay, as they are, each with its length: valid until the next collect. Those of an
+// uncompressed batch of which all stay are b's own.
+func (f *Filter) collect(b Batch, r *Rule) (left []byte, p kept, err error) {
+	var w walker
+	if err := w.open(b, r.Budget); err != nil {
+		return nil, p, err
 	}
-	return p, err
+	defer w.close()
+	f.plain, f.last = f.plain[:0], f.last[:0]
+	var last kept
+	base, first, from := b.BaseOffset(), b.FirstTimestamp(), 0 // w.plain[from:] stays and was not copied
+	for i := range b.RecordCount() {
+		body, err := w.step(i)
+		if err != nil {
+			return nil, p, err
+		}
+		switch timestamp := first + w.timestampDelta; {
+		case r.Keep == nil || r.Keep(w.keyed(base, body)):
+			p.add(timestamp, w.valueNull)
+			if w.in != nil {
+				f.plain = append(f.plain, w.raw...)
+			}
+			continue
+		case r.KeepLast && p.count == 0:
+			f.last = append(f.last[:0], w.raw...)
+			last = kept{}
+			last.add(timestamp, w.valueNull)
+		}
+		if w.in == nil {
+			f.plain = append(f.plain, w.plain[from:w.pos-len(w.raw)]...)
+			from = w.pos
+		}
+	}
+	if err := w.end(); err != nil {
+		return nil, p, err
+	}
+	switch {
+	case w.in == nil && from == 0:
+		return w.plain, p, nil
+	case p.count == 0 && last.count > 0:
+		return f.last, last, nil
+	}
+	f.plain = append(f.plain, w.plain[from:]...)
+	return f.plain, p, nil
 }
 
-func appendRecord(dst, body []byte) []byte {
-	return append(binary.AppendVarint(dst, int64(len(body))), body...)
-}
-
-// shift rewrites the records in f.plain so that their timestamps count from to instead of from.
-func (f *Filter) shift(from, to int64) []byte {
-	f.shifted = append(f.shifted[:0], f.plain[:HeaderLen]...)
+// shift rewrites records so that their timestamps count from to instead of from.
+func (f *Filter) shift(records []byte, from, to int64) []byte {
+	f.shifted = f.shifted[:0]
 	var delta [binary.MaxVarintLen64]byte
-	for rest := f.plain[HeaderLen:]; len(rest) > 0; {
+	for rest := records; len(rest) > 0; {
 		n, pos := varint32(rest, 0)
 		body := rest[pos : pos+int(n)]
 		rest = rest[pos+int(n):]

@@ -16,10 +16,11 @@ type Header struct {
 	Value []byte
 }
 
-// uvarint64 reads an unsigned varint at pos. next is -1 where the bytes end first or the value needs more than 64 bits.
+// uvarint64 reads an unsigned varint at pos. next is -1 where pos is, where the bytes end first, or where the value needs more
+// than 64 bits.
 func uvarint64(b []byte, pos int) (v uint64, next int) {
 	for shift := uint(0); shift < 64; shift += 7 {
-		if pos >= len(b) {
+		if uint(pos) >= uint(len(b)) {
 			return 0, -1
 		}
 		c := b[pos]
@@ -51,6 +52,15 @@ func varint32(b []byte, pos int) (v int32, next int) {
 		u := b[pos]
 		return int32(u>>1) ^ -int32(u&1), pos + 1
 	}
+	return longVarint32(b, pos)
+}
+
+// longVarint32 is varint32 where it is not one byte.
+func longVarint32(b []byte, pos int) (v int32, next int) {
+	if pos >= 0 && pos < len(b)-1 && b[pos+1] < 0x80 { // lengths of records and values from 64 to 8,191
+		u := uint32(b[pos]&0x7f) | uint32(b[pos+1])<<7
+		return int32(u>>1) ^ -int32(u&1), pos + 2
+	}
 	u, next := uvarint64(b, pos)
 	if next > pos+5 || u > 0xffffffff {
 		return 0, -1
@@ -61,16 +71,10 @@ func varint32(b []byte, pos int) (v int32, next int) {
 // skipBytes reads a length and passes over as many bytes. A negative length is null, any as in Kafka. next is -1 on failure.
 func skipBytes(b []byte, pos int) (null bool, next int) {
 	n, pos := varint32(b, pos)
-	if pos < 0 {
+	if pos < 0 || int(n) > len(b)-pos {
 		return false, -1
 	}
-	if n < 0 {
-		return true, pos
-	}
-	if int(n) > len(b)-pos {
-		return false, -1
-	}
-	return false, pos + int(n)
+	return n < 0, pos + max(int(n), 0)
 }
 
 // takeBytes is skipBytes that returns the bytes; next is -1 on failure.
@@ -86,62 +90,69 @@ func takeBytes(b []byte, pos int) (v []byte, next int) {
 	return b[pos:next:next], next
 }
 
-// scanned is what validation needs of one record.
+// scanned is what is known of one record whose structure was checked.
 type scanned struct {
-	timestampDelta int64
-	offsetDelta    int32
-	keyNull        bool
+	timestampDelta     int64
+	offsetDelta        int32
+	keyNull, valueNull bool
+	keyPos, keyEnd     int // where the key lies, in the record without its length prefix; the value's length follows it
+}
+
+// key aliases body, of which s tells; nil = null.
+func (s *scanned) key(body []byte) []byte {
+	if s.keyNull {
+		return nil
+	}
+	return body[s.keyPos:s.keyEnd:s.keyEnd]
 }
 
 // scan checks the structure of one record without its length prefix: every length inside, nothing left over.
 func scan(body []byte) (s scanned, ok bool) {
-	if len(body) == 0 {
+	var pos int
+	s.timestampDelta, pos = varint64(body, 1) // behind the attributes, which Kafka does not look at
+	s.offsetDelta, pos = varint32(body, pos)  // fails where the one before it has
+	n, pos := varint32(body, pos)
+	if pos < 0 || int(n) > len(body)-pos {
 		return s, false
 	}
-	pos := 1 // attributes, which Kafka does not look at
-	if s.timestampDelta, pos = varint64(body, pos); pos < 0 {
+	s.keyNull, s.keyPos = n < 0, pos
+	pos += max(int(n), 0)
+	s.keyEnd = pos
+	n, pos = varint32(body, pos)
+	if pos < 0 || int(n) > len(body)-pos {
 		return s, false
 	}
-	if s.offsetDelta, pos = varint32(body, pos); pos < 0 {
-		return s, false
+	s.valueNull = n < 0
+	pos += max(int(n), 0)
+	if pos == len(body)-1 && body[pos] == 0 { // most have no headers
+		return s, true
 	}
-	if s.keyNull, pos = skipBytes(body, pos); pos < 0 {
-		return s, false
-	}
-	if _, pos = skipBytes(body, pos); pos < 0 {
-		return s, false
-	}
+	return s, scanHeaders(body, pos)
+}
+
+// scanHeaders checks the headers of a record, from their count at pos on.
+func scanHeaders(body []byte, pos int) bool {
 	headers, pos := varint32(body, pos)
 	if pos < 0 || headers < 0 || int(headers) > len(body)-pos {
-		return s, false
+		return false
 	}
 	for range headers {
 		var null bool
 		if null, pos = skipBytes(body, pos); pos < 0 || null {
-			return s, false
+			return false
 		}
 		if _, pos = skipBytes(body, pos); pos < 0 {
-			return s, false
+			return false
 		}
 	}
-	return s, pos == len(body)
+	return pos == len(body)
 }
 
-// keyPos is where the key of a record begins that scan has accepted.
-func keyPos(body []byte) int {
-	_, pos := varint64(body, 1)
-	_, pos = varint32(body, pos)
-	return pos
-}
-
-// parse is scan that fills r; it reuses r.Headers. What scan has accepted cannot fail the second time.
-func (r *Record) parse(body []byte) (s scanned, ok bool) {
-	if s, ok = scan(body); !ok {
-		return s, false
-	}
-	key, pos := takeBytes(body, keyPos(body))
-	r.Key = key
-	r.Value, pos = takeBytes(body, pos)
+// parse fills r with what s tells of body; it reuses r.Headers. What scan has accepted cannot fail the second time.
+func (r *Record) parse(body []byte, s *scanned) {
+	r.Key = s.key(body)
+	value, pos := takeBytes(body, s.keyEnd)
+	r.Value = value
 	headers, pos := varint32(body, pos)
 	r.Headers = r.Headers[:0]
 	for range headers {
@@ -150,5 +161,4 @@ func (r *Record) parse(body []byte) (s scanned, ok bool) {
 		h.Value, pos = takeBytes(body, pos)
 		r.Headers = append(r.Headers, h)
 	}
-	return s, true
 }

@@ -175,26 +175,27 @@ func (s *stream) fill(n int) error {
 	return nil
 }
 
-// record returns the next record without its length prefix, valid until the next call. Errors: ErrInvalid, ErrTooLarge.
-func (s *stream) record() ([]byte, error) {
+// record returns the next record with its length prefix and without it, valid until the next call. Errors: ErrInvalid,
+// ErrTooLarge.
+func (s *stream) record() (raw, body []byte, err error) {
 	const prefixMax = 5
 	if err := s.fill(prefixMax); err != nil && err != io.ErrUnexpectedEOF {
-		return nil, endOf(err)
+		return nil, nil, endOf(err)
 	}
-	n, pos := varint32(s.buf[s.r:s.w], 0)
-	if pos < 0 || n < 0 {
-		return nil, fmt.Errorf("%w: record length", ErrInvalid)
+	n, prefix := varint32(s.buf[s.r:s.w], 0)
+	if prefix < 0 || n < 0 {
+		return nil, nil, fmt.Errorf("%w: record length", ErrInvalid)
 	}
-	s.r += pos
-	if missing := int64(n) - int64(s.w-s.r); missing > s.left {
-		return nil, fmt.Errorf("%w: record of %d bytes", ErrTooLarge, n)
+	whole := prefix + int(n)
+	if missing := int64(whole) - int64(s.w-s.r); missing > s.left {
+		return nil, nil, fmt.Errorf("%w: record of %d bytes", ErrTooLarge, n)
 	}
-	if err := s.fill(int(n)); err != nil {
-		return nil, endOf(err)
+	if err := s.fill(whole); err != nil {
+		return nil, nil, endOf(err)
 	}
-	body := s.buf[s.r : s.r+int(n)]
-	s.r += int(n)
-	return body, nil
+	raw = s.buf[s.r : s.r+whole]
+	s.r += whole
+	return raw, raw[prefix:], nil
 }
 
 // end checks that the block ends here. Errors: ErrInvalid, ErrTooLarge.
