@@ -24,6 +24,9 @@ type Map struct {
 	latest int64
 	staged []probe
 	warmed int64
+
+	marks      marks // offsets that are the last ones of their keys
+	marksBytes int64 // that they may take
 }
 
 // probe is a key whose place is about to be looked at.
@@ -36,12 +39,18 @@ type probe struct {
 // one place is as long as one for several that were asked for at once.
 const stagedMax = 64
 
+// marksShare is the part of the memory that is kept for Mark: 4 MiB of the default 128 MiB, for 33 million offsets. The rest
+// has room for 4.9 million keys.
+const marksShare = 32
+
 // Reset empties m and gives it room for the keys of up to records records, but for no more than fit into bytes of memory, of
 // which the share load is used (Kafka's log.cleaner.io.buffer.load.factor; a full table would be slow). It says how many keys fit:
 // at least one. The memory of an earlier Reset is used again where it is neither too small nor much too large.
 func (m *Map) Reset(bytes, records int64, load float64) (keys int) {
 	load = min(max(load, 0.01), 0.95)
-	most := max(bytes/EntryLen, 2)
+	m.marksBytes = bytes / marksShare
+	m.marks.bits = m.marks.bits[:0]
+	most := max((bytes-m.marksBytes)/EntryLen, 2)
 	slots := max(most, 2)
 	if need := float64(max(records, 1))/load + 1; need < float64(most) {
 		slots = max(int64(need), 2)
@@ -125,6 +134,26 @@ func (m *Map) Get(key []byte) int64 {
 		return -1
 	}
 	return m.find(m.secret.sum(key)).stored - 1
+}
+
+// Mark notes for the offsets from first to Latest whether they are the last ones of their keys, as far as the memory goes, so
+// that IsLast says it without looking for a key: in the order of the log that touches little memory, where Get touches all of it.
+// It holds until the next Put or Reset.
+func (m *Map) Mark(first int64) {
+	m.marks.reset(first, m.latest+1, m.marksBytes)
+	for i := range m.slots {
+		if last := m.slots[i].stored - 1; m.marks.has(last) {
+			m.marks.set(last)
+		}
+	}
+}
+
+// IsLast says whether the record at offset, which was put, is the last one of its key. known is false where Mark has not noted it.
+func (m *Map) IsLast(offset int64) (last, known bool) {
+	if !m.marks.has(offset) {
+		return false, false
+	}
+	return m.marks.get(offset), true
 }
 
 // Stage is a Put that is done by PutStaged, or a Get (offset is not used) that is done by GetStaged. It returns true when one of

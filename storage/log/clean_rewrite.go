@@ -73,11 +73,7 @@ func (c *cleaner) fillMap() (end int64, err error) {
 		}
 	}
 	m := c.o.Map
-	records, err := c.countRecords(sources, c.o.MapBytes)
-	if err != nil {
-		return 0, err
-	}
-	m.Reset(c.o.MapBytes, records, c.o.MapLoad)
+	m.Reset(c.o.MapBytes, recordsIn(sources, c.dirty.First), c.o.MapLoad)
 	last := &sources[len(sources)-1]
 	txns := newTransactions(c.l.AbortedIn(sources[0].base, last.upper))
 	for i := range sources {
@@ -91,31 +87,19 @@ func (c *cleaner) fillMap() (end int64, err error) {
 		m.SetLatest(sources[i].upper - 1)
 	}
 	c.done.Keys = m.Len()
+	m.Mark(c.dirty.First)
 	return m.Latest() + 1, nil
 }
 
-// countRecords is an upper bound for the keys in the sources, or any number of which enough does not hold the keys.
-func (c *cleaner) countRecords(sources []source, enough int64) (records int64, err error) {
+// recordsIn is about how many records from offset first on are in the sources, by what is known without reading them: as many as
+// there are offsets, but where those have large gaps no more than there are bytes. Too small a number only makes a map that is
+// full sooner.
+func recordsIn(sources []source, first int64) (records int64) {
 	for i := range sources {
 		s := &sources[i]
-		sc := newScanner(s.file, 0, s.size, s.base-1)
-		for err == nil && records < enough {
-			var h header
-			var ok bool
-			if h, ok, err = sc.next(); !ok {
-				break
-			}
-			records += int64(h.records)
-		}
-		sc.close()
-		if err == nil {
-			err = c.stopped()
-		}
-		if err != nil || records >= enough {
-			break
-		}
+		records += min(max(s.last+1-max(s.base, first), 0), s.size)
 	}
-	return records, err
+	return records
 }
 
 // mapBatch takes in one batch.
@@ -247,10 +231,11 @@ func (c *cleaner) rewriteBatch(h *header, b record.Batch) error {
 	return c.out.write(b, left.Batch)
 }
 
-// lookUp finds the last offsets of the keys of b together, for keeps. What is compressed is not unpacked for that.
+// lookUp finds the last offsets of the keys of b together, for keeps, where they are not marked. What is compressed is not
+// unpacked for that.
 func (c *cleaner) lookUp(b record.Batch) {
 	c.found, c.next = c.found[:0], 0
-	if b.Codec() != record.None {
+	if b.Codec() != record.None || b.BaseOffset() >= c.dirty.First {
 		return
 	}
 	m := c.o.Map
@@ -264,24 +249,24 @@ func (c *cleaner) lookUp(b record.Batch) {
 	c.found = m.GetStaged(c.found)
 }
 
-// last is the last offset of the key of the record that is next in the batch.
-func (c *cleaner) last(key []byte) int64 {
-	if c.next < len(c.found) {
-		c.next++
-		return c.found[c.next-1]
-	}
-	return c.o.Map.Get(key)
-}
-
-// keeps is Kafka's Cleaner.shouldRetainRecord; expired: tombstones of the batch may go.
+// keeps is Kafka's Cleaner.shouldRetainRecord; expired: tombstones of the batch may go. It is asked for each record of a batch in
+// order.
 func (c *cleaner) keeps(k record.Keyed, expired bool) bool {
-	last := c.last(k.Key)
-	if k.Offset > c.o.Map.Latest() {
+	place := c.next
+	c.next++
+	switch {
+	case k.Offset > c.o.Map.Latest():
 		return true
-	}
-	if k.Key == nil {
+	case k.Key == nil:
 		c.done.NoKey++
 		return false
+	case k.Tombstone && expired:
+		return false
+	case place < len(c.found):
+		return k.Offset >= c.found[place]
 	}
-	return k.Offset >= last && !(k.Tombstone && expired)
+	if last, known := c.o.Map.IsLast(k.Offset); known {
+		return last
+	}
+	return k.Offset >= c.o.Map.Get(k.Key)
 }

@@ -1,0 +1,36 @@
+package compact
+
+// marks are a bit for each offset of a range. The zero marks are those of an empty range.
+type marks struct {
+	first int64
+	bits  []uint64
+}
+
+const wordBits = 64
+
+// reset makes them marks of the offsets [first, end), or of the front part of it that fits into bytes; none is set.
+func (s *marks) reset(first, end, bytes int64) {
+	words := min((max(end-first, 0)+wordBits-1)/wordBits, bytes/(wordBits/8))
+	if have := int64(cap(s.bits)); have >= words && have/4 <= words {
+		s.bits = s.bits[:words]
+		clear(s.bits)
+	} else {
+		s.bits = make([]uint64, words)
+	}
+	s.first = first
+}
+
+// has says whether offset is in the range.
+func (s *marks) has(offset int64) bool {
+	return offset >= s.first && uint64(offset-s.first)/wordBits < uint64(len(s.bits))
+}
+
+func (s *marks) set(offset int64) {
+	i := uint64(offset - s.first)
+	s.bits[i/wordBits] |= 1 << (i % wordBits)
+}
+
+func (s *marks) get(offset int64) bool {
+	i := uint64(offset - s.first)
+	return s.bits[i/wordBits]&(1<<(i%wordBits)) != 0
+}

@@ -1,0 +1,61 @@
+package compact
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// Mark says of every offset what the map says of its key, as far as its memory goes, and nothing of others.
+func TestMarkAgainstModel(t *testing.T) {
+	var m Map
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		bytes := int64(EntryLen * (20 + rng.IntN(3000)))
+		m.Reset(bytes, 1<<20, 0.9)
+		base := rng.Int64N(1 << 45)
+		keys := map[int64]string{}
+		at := base
+		for range 1 + rng.IntN(2000) {
+			at += 1 + int64(rng.IntN(2))*int64(rng.IntN(300))
+			key := fmt.Sprint(rng.IntN(1 + rng.IntN(900)))
+			if !m.Put([]byte(key), at) {
+				break
+			}
+			keys[at] = key
+		}
+		first := base
+		if rng.IntN(3) == 0 {
+			first = base + rng.Int64N(at-base+2)
+		}
+		m.Mark(first)
+		noted := 0
+		for offset, key := range keys {
+			last, known := m.IsLast(offset)
+			if known != (offset >= first && (offset-first)/64 < bytes/marksShare/8) {
+				t.Fatalf("seed %d: offset %d is known: %v, of those from %d on in %d bytes", seed, offset, known, first, bytes/marksShare)
+			}
+			if known {
+				noted++
+			}
+			if known && last != (m.Get([]byte(key)) == offset) {
+				t.Fatalf("seed %d: offset %d is the last one: %v", seed, offset, last)
+			}
+		}
+		if int64(len(m.marks.bits))*8 > bytes/marksShare {
+			t.Fatalf("seed %d: %d words of marks, of %d bytes", seed, len(m.marks.bits), bytes)
+		}
+		if first == base && len(keys) > 0 && bytes > 64*marksShare && noted == 0 {
+			t.Fatalf("seed %d: nothing is known", seed)
+		}
+		for _, offset := range []int64{first - 1, -1, m.Latest() + 64} {
+			if _, known := m.IsLast(offset); known {
+				t.Fatalf("seed %d: something is known of offset %d", seed, offset)
+			}
+		}
+		m.Reset(bytes, 10, 0.9)
+		if _, known := m.IsLast(first); known {
+			t.Fatalf("seed %d: Reset left marks", seed)
+		}
+	}
+}
