@@ -4,12 +4,13 @@ package main
 var compactionBugs = []bug{
 	{
 		name: "compaction: an older value stays", file: "storage/log/clean_rewrite.go",
-		old: "return k.Offset >= last &&", new: "return k.Offset >= last-1 &&",
+		old: "return k.Offset >= c.found[place]", new: "return k.Offset >= c.found[place]-1",
+		old2: "\t\treturn last\n", new2: "\t\treturn last || k.Offset >= c.o.Map.Get(k.Key)-1\n",
 		pkg: "storage/log", test: "TestCleanAgainstModel",
 	},
 	{
 		name: "compaction: records behind the map go", file: "storage/log/clean_rewrite.go",
-		old: "if k.Offset > c.o.Map.Latest() {", new: "if k.Offset > c.o.Map.Latest()+1 {",
+		old: "case k.Offset > c.o.Map.Latest():", new: "case k.Offset > c.o.Map.Latest()+1:",
 		pkg: "storage/log", test: "TestCleanAgainstModel",
 	},
 	{
@@ -29,7 +30,7 @@ var compactionBugs = []bug{
 	},
 	{
 		name: "compaction: tombstones stay for ever", file: "storage/log/clean_rewrite.go",
-		old: "&& !(k.Tombstone && expired)", new: "&& (!k.Tombstone || expired || true)",
+		old: "case k.Tombstone && expired:", new: "case k.Tombstone && expired && k.Offset < 0:",
 		pkg: "broker/partition", test: "TestCompactionOfTombstones",
 	},
 	{
@@ -98,6 +99,16 @@ var compactionBugs = []bug{
 		name: "compaction: two keys of one hash", file: "storage/compact/offset_map.go",
 		old: "s.stored == 0 || s.lo == lo && s.hi == hi", new: "s.stored == 0 || s.lo>>52 == lo>>52",
 		pkg: "storage/compact", test: "TestMapAgainstModel",
+	},
+	{
+		name: "compaction: offsets that the map was not filled from are marked", file: "storage/log/clean_rewrite.go",
+		old: "m.Mark(c.dirty.First)", new: "m.Mark(c.dirty.First - 64)",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: marks hide the last value of a key", file: "storage/compact/offset_map.go",
+		old: "m.marks.set(last)", new: "m.marks.set(last &^ 1)",
+		pkg: "storage/compact", test: "TestMarkAgainstModel",
 	},
 	{
 		name: "compaction: the disk's reserve is used", file: "storage/log/clean_rewrite.go",
