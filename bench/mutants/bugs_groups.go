@@ -152,4 +152,19 @@ var membershipBugs = []bug{
 		old: "case len(r.base())+idOverhead > stringMax:", new: "case len(r.base())+idOverhead < 0:",
 		pkg: "broker/group", test: "TestLongNames",
 	},
+	{
+		name: "commits fail when the server stops", file: "broker/handler/groups.go",
+		old: "if soon := min(v.patience, logSoon); soon > 0 {", new: "if soon := min(v.patience, logSoon); soon < 0 {",
+		pkg: "broker/handler", test: "TestStopAnswers",
+	},
+	{
+		name: "group described again and again", file: "broker/handler/describe_groups.go",
+		old: "\t\tseen[id] = true\n", new: "",
+		pkg: "broker/handler", test: "TestDescribeGroupsVersions",
+	},
+	{
+		name: "protocols without limit", file: "broker/handler/join_group.go",
+		old: "if len(req.Protocols) > protocolsMax {", new: "if len(req.Protocols) > 100*protocolsMax {",
+		pkg: "broker/handler", test: "TestJoinGroupVersions",
+	},
 }

@@ -124,4 +124,14 @@ var offsetBugs = []bug{
 		old: "return !current.failed()", new: "return current.failed() || true",
 		pkg: "broker/group", test: "TestFailedLoadIsTriedAgain",
 	},
+	{
+		name: "offsets fetched again and again", file: "broker/handler/offset_fetch.go",
+		old: "\t\t\ta.partitions[tp] = true\n", new: "",
+		pkg: "broker/handler", test: "TestOffsetFetchNamedTwice",
+	},
+	{
+		name: "all offsets fetched again and again", file: "broker/handler/offset_fetch.go",
+		old: "\t\ta.all = true\n", new: "",
+		pkg: "broker/handler", test: "TestOffsetFetchNamedTwice",
+	},
 }

@@ -4,6 +4,8 @@ package handler
 //
 //	3  authorized operations     4  group instance id     5  flexible
 //	6  GROUP_ID_NOT_FOUND for a group that does not exist; before, no error and the state Dead (KIP-1043)
+//
+// A group that is named twice is answered once: it may have much to say.
 
 import (
 	"context"
@@ -19,7 +21,12 @@ const describeGroupsVersionNotFound = 6
 
 func (h *Handler) describeGroups(_ context.Context, c call[*kmsg.DescribeGroupsRequest]) kmsg.Response {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
+	seen := make(map[string]bool, len(c.req.Groups))
 	for _, id := range c.req.Groups {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
 		out := kmsg.NewDescribeGroupsResponseGroup()
 		out.Group = id
 		d, err := h.members.Describe(id)

@@ -41,14 +41,14 @@ type rendezvous[T any] struct {
 	request  *server.Request
 	came     chan T        // holds one
 	answer   *T            // what came
-	patience time.Duration // how long to wait; 0 = as long as the group makes it
+	patience time.Duration // how long to wait for the log; 0 = it is for members, and as long as they make it
 	// interrupted is answered when the client, the server or its patience goes before: the client is to try again.
 	interrupted T
 	encode      func(T) kmsg.Response
 }
 
 func meet[T any](r *server.Request, interrupted T, encode func(T) kmsg.Response) *rendezvous[T] {
-	r.Body = nil // what is needed of it was copied
+	r.Shed() // what the group keeps counts there
 	return &rendezvous[T]{request: r, came: make(chan T, 1), interrupted: interrupted, encode: encode}
 }
 
@@ -72,28 +72,43 @@ func (v *rendezvous[T]) Wait(ctx context.Context) {
 	if v.Ready() {
 		return
 	}
-	limit := v.patience
-	if v.request.Heavy() && (limit == 0 || limit > heavyWaitMax) {
-		limit = heavyWaitMax
-	}
-	var over <-chan time.Time
-	if limit > 0 {
-		timer := time.NewTimer(limit)
-		defer timer.Stop()
-		over = timer.C
+	rest := v.patience
+	if soon := min(v.patience, logSoon); soon > 0 {
+		if v.await(ctx, soon) {
+			return
+		}
+		if rest -= soon; rest == 0 {
+			v.answer = &v.interrupted
+			return
+		}
 	}
 	watched, stop := v.request.Park(ctx)
 	defer stop()
+	if !v.await(watched, rest) && !v.Ready() {
+		v.answer = &v.interrupted
+	}
+}
+
+// logSoon is how long the log usually takes at most. An answer that is due soon is waited for although the server stops or the
+// client has gone.
+const logSoon = 2 * time.Second
+
+// await waits for the answer, for d; 0 = as long as ctx.
+func (v *rendezvous[T]) await(ctx context.Context, d time.Duration) bool {
+	var over <-chan time.Time
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		over = timer.C
+	}
 	select {
 	case answer := <-v.came:
 		v.answer = &answer
-		return
-	case <-watched.Done():
+		return true
+	case <-ctx.Done():
 	case <-over:
 	}
-	if !v.Ready() {
-		v.answer = &v.interrupted
-	}
+	return false
 }
 
 // Send implements server.Reply.
@@ -121,6 +136,9 @@ func present(b []byte) []byte {
 }
 
 func millis(ms int32) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// protocolsMax is how many ways of assignment a member may offer: clients have one for each assignor that they know.
+const protocolsMax = 256
 
 // protocols copies what a JoinGroup offers: its bytes are the frame's.
 func protocols(from []kmsg.JoinGroupRequestProtocol) []group.Protocol {

@@ -130,6 +130,11 @@ func TestJoinGroupVersions(t *testing.T) {
 			t.Errorf("version %d: %+v", version, got)
 		}
 		m.joinReply = nil
+		req.Protocols = make([]kmsg.JoinGroupRequestProtocol, protocolsMax+1)
+		many := groupHandler(m).joinGroup(t.Context(), request(version, req))
+		if _, waits := many.(*rendezvous[group.JoinResult]); waits || m.joinReply != nil {
+			t.Errorf("version %d: %d protocols are let in", version, len(req.Protocols))
+		}
 		got = overWire(t, version, groupHandler(m).joined(version, group.JoinResult{Err: group.ErrMemberIDRequired, MemberID: "m", Generation: -1}).(*kmsg.JoinGroupResponse))
 		if got.ErrorCode != kerr.MemberIDRequired.Code || got.Generation != -1 || (got.Protocol == nil) != (version >= 7) {
 			t.Errorf("version %d: %+v", version, got)
@@ -246,8 +251,12 @@ func TestDescribeGroupsVersions(t *testing.T) {
 			t.Errorf("version %d: %+v", version, no)
 		}
 	}
+	c := call[*kmsg.DescribeGroupsRequest]{req: &kmsg.DescribeGroupsRequest{Groups: []string{"g", "no", "g", "g", "no"}}, version: 6}
+	if got := groupHandler(m).describeGroups(t.Context(), c).(*kmsg.DescribeGroupsResponse); len(got.Groups) != 2 {
+		t.Errorf("named twice: %+v", got)
+	}
 	m.err = group.ErrCoordinatorLoading
-	c := call[*kmsg.DescribeGroupsRequest]{req: &kmsg.DescribeGroupsRequest{Groups: []string{"g"}}, version: 6}
+	c = call[*kmsg.DescribeGroupsRequest]{req: &kmsg.DescribeGroupsRequest{Groups: []string{"g"}}, version: 6}
 	if got := groupHandler(m).describeGroups(t.Context(), c).(*kmsg.DescribeGroupsResponse); got.Groups[0].ErrorCode != kerr.CoordinatorLoadInProgress.Code {
 		t.Errorf("%+v", got)
 	}

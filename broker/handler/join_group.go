@@ -27,6 +27,9 @@ const (
 
 func (h *Handler) joinGroup(_ context.Context, r *server.Request) server.Reply {
 	req, version := r.Body.(*kmsg.JoinGroupRequest), r.Header.Version
+	if len(req.Protocols) > protocolsMax {
+		return server.Respond(r.Header, h.joined(version, group.JoinResult{Err: group.ErrInvalidRequest, MemberID: req.MemberID, Generation: -1}))
+	}
 	join := group.JoinRequest{
 		GroupID: req.Group, MemberID: req.MemberID, InstanceID: req.InstanceID,
 		ClientID: r.Header.ClientID, ClientHost: r.ClientHost(),

@@ -6,10 +6,12 @@ package handler
 //	5  leader epochs     6  flexible     7  require stable: offsets of open transactions, of which there are none
 //	8  several groups    9  member id and epoch of the new consumer protocol, which other groups do not look at
 //
-// An offset that was never committed is -1 and no error; so is every offset of a group or partition that does not exist.
+// An offset that was never committed is -1 and no error; so is every offset of a group or partition that does not exist. What is
+// named twice is answered once: a small request must not make a large answer.
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -24,12 +26,17 @@ const (
 func (h *Handler) offsetFetch(_ context.Context, c call[*kmsg.OffsetFetchRequest]) kmsg.Response {
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	if c.version >= offsetFetchVersionBatch {
+		before := map[string]*asked{}
 		for i := range c.req.Groups {
-			resp.Groups = append(resp.Groups, h.offsetsOf(&c.req.Groups[i]))
+			if g := &c.req.Groups[i]; first(before, g) {
+				resp.Groups = append(resp.Groups, h.offsetsOf(g))
+			}
 		}
 		return resp
 	}
-	g := h.offsetsOf(groupOf(c.req))
+	req := groupOf(c.req)
+	first(map[string]*asked{}, req)
+	g := h.offsetsOf(req)
 	resp.ErrorCode = g.ErrorCode
 	for _, t := range g.Topics {
 		topic := kmsg.NewOffsetFetchResponseTopic()
@@ -40,7 +47,7 @@ func (h *Handler) offsetFetch(_ context.Context, c call[*kmsg.OffsetFetchRequest
 		resp.Topics = append(resp.Topics, topic)
 	}
 	if g.ErrorCode != codeNone && c.version < offsetFetchVersionTop {
-		resp.Topics = allFailed(c.req.Topics, g.ErrorCode)
+		resp.Topics = allFailed(req.Topics, g.ErrorCode)
 	}
 	return resp
 }
@@ -89,6 +96,36 @@ func (h *Handler) offsetsOf(req *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchR
 	return resp
 }
 
+// asked is what a request has asked about a group so far.
+type asked struct {
+	all        bool
+	partitions map[group.TopicPartition]bool
+}
+
+// first takes out of g what the request has asked before. False: that was all of the group, and so is this.
+func first(groups map[string]*asked, g *kmsg.OffsetFetchRequestGroup) bool {
+	a := groups[g.Group]
+	if a == nil {
+		a = &asked{partitions: map[group.TopicPartition]bool{}}
+		groups[g.Group] = a
+	}
+	if g.Topics == nil {
+		again := a.all
+		a.all = true
+		return !again
+	}
+	for i := range g.Topics {
+		t := &g.Topics[i]
+		t.Partitions = slices.DeleteFunc(t.Partitions, func(id int32) bool {
+			tp := group.TopicPartition{Topic: t.Topic, Partition: id}
+			again := a.partitions[tp]
+			a.partitions[tp] = true
+			return again
+		})
+	}
+	return true
+}
+
 func byTopic(found []group.Committed) []kmsg.OffsetFetchResponseGroupTopic {
 	topics := map[string][]group.Committed{}
 	for _, c := range found {
@@ -104,16 +141,20 @@ func byTopic(found []group.Committed) []kmsg.OffsetFetchResponseGroupTopic {
 func offsetsOfTopic(name string, list []group.Committed) kmsg.OffsetFetchResponseGroupTopic {
 	out := kmsg.NewOffsetFetchResponseGroupTopic()
 	out.Topic = name
+	none := text("") // one for all
 	for _, c := range list {
 		p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
-		p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = c.Partition, c.Offset, c.LeaderEpoch, text(c.Metadata)
+		p.Partition, p.Offset, p.LeaderEpoch, p.Metadata = c.Partition, c.Offset, c.LeaderEpoch, none
+		if c.Metadata != "" {
+			p.Metadata = text(c.Metadata)
+		}
 		out.Partitions = append(out.Partitions, p)
 	}
 	return out
 }
 
 // allFailed says at each partition what is wrong with the group.
-func allFailed(topics []kmsg.OffsetFetchRequestTopic, code int16) []kmsg.OffsetFetchResponseTopic {
+func allFailed(topics []kmsg.OffsetFetchRequestGroupTopic, code int16) []kmsg.OffsetFetchResponseTopic {
 	var out []kmsg.OffsetFetchResponseTopic
 	for _, t := range topics {
 		topic := kmsg.NewOffsetFetchResponseTopic()

@@ -251,6 +251,51 @@ func TestOffsetFetchVersions(t *testing.T) {
 	}
 }
 
+// TestOffsetFetchNamedTwice: what is named again and again, which takes few bytes, is answered once.
+func TestOffsetFetchNamedTwice(t *testing.T) {
+	o := &scriptedOffsets{found: map[string][]group.Committed{"g": {
+		{TopicPartition: group.TopicPartition{Topic: "t", Partition: 1}, Offset: 42, Metadata: "m"},
+	}}}
+	twice := []kmsg.OffsetFetchRequestTopic{{Topic: "t", Partitions: []int32{1, 1, 2, 1}}, {Topic: "t", Partitions: []int32{2, 3}}}
+	for version := int16(1); version <= 9; version++ {
+		for _, o.err = range []error{nil, group.ErrNotCoordinator} {
+			if o.err != nil && version >= 2 {
+				continue
+			}
+			got := fetchedOffsets(t, o, version, twice)
+			var ids []int32
+			for _, topic := range got.Topics {
+				for _, p := range topic.Partitions {
+					ids = append(ids, p.Partition)
+				}
+			}
+			if !slices.Equal(ids, []int32{1, 2, 3}) {
+				t.Errorf("version %d, %v: partitions %v", version, o.err, ids)
+			}
+		}
+	}
+	o.err = nil
+	req := kmsg.NewPtrOffsetFetchRequest()
+	for range 3 {
+		req.Groups = append(req.Groups, kmsg.OffsetFetchRequestGroup{Group: "g"}, kmsg.OffsetFetchRequestGroup{
+			Group: "g", Topics: []kmsg.OffsetFetchRequestGroupTopic{{Topic: "t", Partitions: []int32{1}}},
+		}, kmsg.OffsetFetchRequestGroup{Group: "h"})
+	}
+	for version := int16(8); version <= 9; version++ {
+		c := call[*kmsg.OffsetFetchRequest]{req: decoded(t, version, req), version: version}
+		got := overWire(t, version, offsetsHandler(o).offsetFetch(t.Context(), c).(*kmsg.OffsetFetchResponse))
+		n := 0
+		for _, g := range got.Groups {
+			for _, topic := range g.Topics {
+				n += len(topic.Partitions)
+			}
+		}
+		if n != 2 || len(o.asked) == 0 {
+			t.Errorf("version %d: %d offsets: %+v", version, n, got)
+		}
+	}
+}
+
 // TestDeleteGroupsVersions: each group once with its own error, and a retriable one when the log takes too long.
 func TestDeleteGroupsVersions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

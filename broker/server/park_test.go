@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // TestPark: a long poll ends when its client goes, when the server stops, and not when the next request is there.
@@ -44,6 +46,17 @@ func TestPark(t *testing.T) {
 	}
 	if id := h.receive(c); id != 1 {
 		t.Errorf("answer %d", id)
+	}
+}
+
+// TestShed: a request whose body has been copied is not heavy any more.
+func TestShed(t *testing.T) {
+	r := &Request{Body: &kmsg.MetadataRequest{}, conn: &conn{}, heavy: true}
+	if !r.Heavy() {
+		t.Fatal("not heavy")
+	}
+	if r.Shed(); r.Heavy() || r.Body != nil {
+		t.Errorf("heavy %v, body %v", r.Heavy(), r.Body)
 	}
 }
 

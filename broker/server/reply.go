@@ -59,6 +59,9 @@ func (r *Request) ClientHost() string {
 	return "/" + r.conn.nc.RemoteAddr().String()
 }
 
+// Shed says that the handler has copied what it needs of the body: the request is not Heavy any more.
+func (r *Request) Shed() { r.Body, r.heavy = nil, false }
+
 // Heavy says that the decoded request takes much of the memory that all requests share. It keeps its reservation while it
 // waits, so it must not wait for long.
 func (r *Request) Heavy() bool { return r.conn != nil && r.heavy }
