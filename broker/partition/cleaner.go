@@ -122,6 +122,7 @@ const idleKept = 4
 // run compacts the filthiest partition until there is none, then rests.
 func (c *cleaner) run(ctx context.Context) {
 	var keys compact.Map
+	defer keys.Release()
 	for idle := 0; ; idle++ {
 		for c.once(ctx, &keys) {
 			if ctx.Err() != nil {

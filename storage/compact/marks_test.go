@@ -12,7 +12,7 @@ func TestMarkAgainstModel(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		bytes := int64(EntryLen * (20 + rng.IntN(3000)))
-		m.Reset(bytes, 1<<20, 0.9)
+		reset(t, &m, bytes, 1<<20, 0.9)
 		base := rng.Int64N(1 << 45)
 		keys := map[int64]string{}
 		at := base
@@ -53,7 +53,7 @@ func TestMarkAgainstModel(t *testing.T) {
 				t.Fatalf("seed %d: something is known of offset %d", seed, offset)
 			}
 		}
-		m.Reset(bytes, 10, 0.9)
+		reset(t, &m, bytes, 10, 0.9)
 		if _, known := m.IsLast(first); known {
 			t.Fatalf("seed %d: Reset left marks", seed)
 		}

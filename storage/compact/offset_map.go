@@ -16,8 +16,10 @@ type slot struct {
 }
 
 // Map knows the last offset of each key that was put, up to a number of keys that is fixed by Reset. The zero Map holds none.
+// Who has called Reset calls Release at the end: a large table is no part of Go's heap.
 type Map struct {
-	slots  []slot
+	memory table
+	slots  []slot // of memory
 	secret secret
 	keys   int // that are in it
 	limit  int // that may be
@@ -45,33 +47,39 @@ const marksShare = 32
 
 // Reset empties m and gives it room for the keys of up to records records, but for no more than fit into bytes of memory, of
 // which the share load is used (Kafka's log.cleaner.io.buffer.load.factor; a full table would be slow). It says how many keys fit:
-// at least one. The memory of an earlier Reset is used again where it is neither too small nor much too large.
-func (m *Map) Reset(bytes, records int64, load float64) (keys int) {
+// at least one. The memory of an earlier Reset is used again where it is neither too small nor much too large. Errors: the system
+// has no memory; m is empty and takes no key then.
+func (m *Map) Reset(bytes, records int64, load float64) (keys int, err error) {
 	load = min(max(load, 0.01), 0.95)
-	m.marksBytes = bytes / marksShare
-	m.marks.bits = m.marks.bits[:0]
-	most := max((bytes-m.marksBytes)/EntryLen, 2)
-	slots := max(most, 2)
+	marksBytes := bytes / marksShare
+	most := max((bytes-marksBytes)/EntryLen, 2)
+	slots := most
 	if need := float64(max(records, 1))/load + 1; need < float64(most) {
 		slots = max(int64(need), 2)
 	}
-	if have := int64(cap(m.slots)); have >= slots && have/4 <= slots {
-		m.slots = m.slots[:slots]
-		clear(m.slots)
+	if have := int64(len(m.memory.slots)); have >= slots && have/4 <= slots {
+		clear(m.memory.slots[:slots])
 	} else {
-		m.slots = nil // let go of the old one first
-		m.slots = make([]slot, slots)
+		m.Release() // let go of the old one first
+		if m.memory, err = newTable(slots); err != nil {
+			return 0, err
+		}
 	}
+	m.slots = m.memory.slots[:slots]
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails; its documentation
 	m.secret = secret{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
 	m.keys, m.latest, m.staged = 0, -1, m.staged[:0]
+	m.marksBytes, m.marks.bits = marksBytes, m.marks.bits[:0]
 	m.limit = min(max(int(float64(slots)*load), 1), int(slots)-1)
-	return m.limit
+	return m.limit, nil
 }
 
-// Release lets go of the memory.
-func (m *Map) Release() { *m = Map{} }
+// Release lets go of the memory, and of all keys. Reset makes m usable again.
+func (m *Map) Release() {
+	m.memory.release()
+	*m = Map{}
+}
 
 // Full says that no further key fits.
 func (m *Map) Full() bool { return m.keys >= m.limit }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 )
 
@@ -36,7 +37,7 @@ func TestMapAgainstModel(t *testing.T) {
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		var m Map
-		limit := m.Reset(EntryLen*int64(2+rng.IntN(300)), int64(rng.IntN(400)), 0.9)
+		limit := reset(t, &m, EntryLen*int64(2+rng.IntN(300)), int64(rng.IntN(400)), 0.9)
 		model := map[string]int64{}
 		staged := seed%2 == 1
 		for offset := range int64(600) {
@@ -83,7 +84,7 @@ func TestStaged(t *testing.T) {
 	if !m.PutStaged() || m.Stage([]byte("a"), 1) || m.PutStaged() {
 		t.Fatal("a map without memory took a key")
 	}
-	limit := m.Reset(EntryLen*20, 1000, 0.5)
+	limit := reset(t, &m, EntryLen*20, 1000, 0.5)
 	for i := range limit + 3 {
 		m.Stage(fmt.Append(nil, i%(limit+1)), int64(i)) // the last one but two is new, the others behind it known
 	}
@@ -109,13 +110,13 @@ func TestStaged(t *testing.T) {
 // Memory is what was allowed, and less where there are few records.
 func TestMapIsBounded(t *testing.T) {
 	var m Map
-	if keys := m.Reset(24_000, 1_000_000_000, 0.9); keys != 871 || cap(m.slots)*EntryLen+int(m.marksBytes) > 24_000 {
+	if keys := reset(t, &m, 24_000, 1_000_000_000, 0.9); keys != 871 || cap(m.slots)*EntryLen+int(m.marksBytes) > 24_000 {
 		t.Fatalf("%d keys in %d slots", keys, cap(m.slots))
 	}
-	if keys := m.Reset(1<<40, 90, 0.9); keys < 90 || cap(m.slots) > 1000 {
+	if keys := reset(t, &m, 1<<40, 90, 0.9); keys < 90 || cap(m.slots) > 1000 {
 		t.Fatalf("%d keys in %d slots", keys, cap(m.slots))
 	}
-	if keys := m.Reset(0, 100, 0.9); keys != 1 || !m.Put([]byte("a"), 1) || m.Put([]byte("b"), 2) || !m.Put([]byte("a"), 3) {
+	if keys := reset(t, &m, 0, 100, 0.9); keys != 1 || !m.Put([]byte("a"), 1) || m.Put([]byte("b"), 2) || !m.Put([]byte("a"), 3) {
 		t.Fatalf("%d keys", keys)
 	}
 	if m.Latest() != 3 || m.Get([]byte("b")) != -1 {
@@ -127,9 +128,56 @@ func TestMapIsBounded(t *testing.T) {
 	}
 }
 
+// reset is Reset where there is memory; the map is released at the end of the test.
+func reset(t testing.TB, m *Map, bytes, records int64, load float64) (keys int) {
+	t.Helper()
+	t.Cleanup(m.Release)
+	keys, err := m.Reset(bytes, records, load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+// The table of many keys is no part of Go's heap, whose garbage would otherwise be let grow with it; without memory no key is
+// taken.
+func TestMapIsNotInTheHeap(t *testing.T) {
+	var m Map
+	heap := func() int64 {
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return int64(s.HeapAlloc)
+	}
+	before := heap()
+	const bytes = 64 << 20
+	if keys := reset(t, &m, bytes, 1<<40, 0.9); keys < 2_400_000 {
+		t.Fatalf("%d keys", keys)
+	}
+	for i := range 1000 {
+		m.Put(fmt.Append(nil, i), int64(i))
+	}
+	m.Mark(0)
+	if grown := heap() - before; grown > bytes/16 {
+		t.Fatalf("the heap grew by %d bytes", grown)
+	}
+	if last, known := m.IsLast(999); !last || !known || m.Get([]byte("7")) != 7 {
+		t.Fatal("keys are lost")
+	}
+	if _, err := m.Reset(1<<60, 1<<60, 0.9); err == nil {
+		t.Fatal("there is no such memory")
+	}
+	if m.Put([]byte("a"), 1) || m.Get([]byte("7")) != -1 {
+		t.Fatal("a map without memory holds keys")
+	}
+	if keys := reset(t, &m, bytes, 10, 0.9); keys < 10 || m.Len() != 0 || !m.Put([]byte("a"), 1) {
+		t.Fatalf("%d keys after a failure", keys)
+	}
+}
+
 func BenchmarkPut(b *testing.B) {
 	var m Map
-	m.Reset(128<<20, 1<<40, 0.9)
+	reset(b, &m, 128<<20, 1<<40, 0.9)
 	key := make([]byte, 16)
 	b.ReportAllocs()
 	for i := range b.N {

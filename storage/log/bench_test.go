@@ -128,12 +128,14 @@ func BenchmarkClean(b *testing.B) {
 			for range b.N {
 				b.StopTimer()
 				l := dirtyLog(b, b.TempDir(), size, total)
-				o := CleanOptions{Bound: CleanBound{Below: math.MaxInt64}, Map: &compact.Map{}, MapBytes: 128 << 20, Replace: l.Replace}
+				var keys compact.Map
+				o := CleanOptions{Bound: CleanBound{Below: math.MaxInt64}, Map: &keys, MapBytes: 128 << 20, Replace: l.Replace}
 				b.StartTimer()
 				if done, err := l.Clean(context.Background(), o); err != nil || done.RecordsKept > done.RecordsRead*6/10 {
 					b.Fatalf("%+v, %v", done, err)
 				}
 				b.StopTimer()
+				keys.Release()
 				_ = l.Close()
 			}
 		})

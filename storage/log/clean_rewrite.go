@@ -73,7 +73,9 @@ func (c *cleaner) fillMap() (end int64, err error) {
 		}
 	}
 	m := c.o.Map
-	m.Reset(c.o.MapBytes, recordsIn(sources, c.dirty.First), c.o.MapLoad)
+	if _, err := m.Reset(c.o.MapBytes, recordsIn(sources, c.dirty.First), c.o.MapLoad); err != nil {
+		return 0, err
+	}
 	last := &sources[len(sources)-1]
 	txns := newTransactions(c.l.AbortedIn(sources[0].base, last.upper))
 	for i := range sources {
