@@ -11,7 +11,7 @@ import (
 // would be copied, and by CheckpointBytes: copying costs a part of what is written in any case. g.write of all these is held
 // meanwhile. s.checkpointing is held.
 func (s *Store) carry() error {
-	if s.journal.Size() < s.opts.CheckpointBytes+2*s.carried {
+	if s.journal.Size() < s.opts.CheckpointBytes+2*s.carried || s.Writable() != nil { // copies need space before they make any
 		return nil
 	}
 	pins := s.pins(s.journal.Behind(s.opts.CheckpointBytes / 2))

@@ -35,13 +35,14 @@ func (s *Store) saveMark() error {
 }
 
 // commitJournalLocked stores jc, and removes the rows of deleted Raft groups. s.rowing is held since jc was made of what was stored
-// before. An error is fatal.
+// before. Errors:
+// ErrNoSpace, else the store has failed.
 func (s *Store) commitJournalLocked(jc meta.JournalCheckpoint, removed []GroupID) error {
 	slot := s.syncWatch.Begin()
 	err := s.meta.Commit(meta.Commit{Removed: removed, Journal: &jc})
 	s.syncWatch.End(slot)
 	if err != nil {
-		return s.fatal(err)
+		return s.metaFailed(err)
 	}
 	return nil
 }

@@ -14,7 +14,8 @@ import (
 // SaveSnapshot makes the segments durable, then stores snap and the newest vote in meta.db, in one transaction with whoever
 // calls at the same time. On nil it is durable. The byte slices of snap are the Group's from then on. A snapshot at the same
 // index as the last one replaces it. Errors: ErrCompacted for an older one, ErrGap for one above the last entry, ErrTerm when
-// the entry at its index has another term (nothing happened), else the Raft group or the store has failed.
+// the entry at its index has another term, ErrNoSpace where the disk is full, to be tried again (nothing happened), else the Raft
+// group or the store has failed.
 func (g *Group) SaveSnapshot(snap Snapshot) error {
 	g.save.Lock()
 	defer g.save.Unlock()
@@ -32,7 +33,10 @@ func (g *Group) SaveSnapshot(snap Snapshot) error {
 		return err
 	}
 	if g.log != nil {
-		if err := g.store.flush(g.log); err != nil {
+		switch err := g.store.flush(g.log); {
+		case errors.Is(err, log.ErrNoSpace):
+			return fmt.Errorf("%w: %s: %w", ErrNoSpace, g, err)
+		case err != nil:
 			return g.fail(err)
 		}
 		// Nothing of it changes any more, whatever becomes of the commit.
@@ -44,8 +48,9 @@ func (g *Group) SaveSnapshot(snap Snapshot) error {
 // ReplaceSegments puts the files that r speaks of (log.SwapFile, log.SwapReady) in place of sealed segments: for compaction,
 // below RetainFrom. What is about to be done is durable in meta.db before the first rename, so that no start takes a segment
 // that is missing on purpose for lost, or one half done for whole. On nil all of it is durable. It waits for a snapshot under
-// way. Errors: log.ErrInvalid where r does not fit the sealed segments of the last checkpoint (nothing happened), else the
-// Raft group or the store has failed.
+// way. Errors: log.ErrInvalid where r does not fit the sealed segments of the last checkpoint, ErrNoSpace (nothing happened),
+// log.ErrReplacing where it may or may not have happened: the files of r belong to the next start then. The Raft group or the store
+// has failed in that case.
 func (g *Group) ReplaceSegments(r log.Replacement) error {
 	g.save.Lock()
 	defer g.save.Unlock()
@@ -70,11 +75,17 @@ func (g *Group) ReplaceSegments(r log.Replacement) error {
 	cp, _, _ := g.checkpoint(snap, base, g.save.end)
 	cp.Replacing = &meta.Replacement{First: r.First, Last: r.Last, Size: uint32(r.Size)}
 	if err := g.store.commits.commit(g.id, cp); err != nil {
-		return g.store.fatal(err)
+		if err = g.store.metaFailed(err); errors.Is(err, ErrNoSpace) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", log.ErrReplacing, err) // a commit that failed may be durable all the same
 	}
 	switch err := g.log.Replace(r); {
 	case errors.Is(err, log.ErrInvalid): // retention was faster
-		return errors.Join(err, g.commit(snap, base, g.save.end))
+		if row := g.commit(snap, base, g.save.end); row != nil {
+			return fmt.Errorf("%w: %w: %w", log.ErrReplacing, row, err) // the row still says so
+		}
+		return err
 	case err != nil:
 		return g.fail(err) // the row says what a start has to finish
 	}
@@ -95,14 +106,14 @@ func (g *Group) saveRow() error {
 	return g.commit(snap, base, g.save.end)
 }
 
-// commit is called with g.save held.
+// commit is called with g.save held. Errors: ErrNoSpace (nothing happened), else the store has failed.
 func (g *Group) commit(snap Snapshot, base entry.State, end log.Position) error {
 	if g.save.gone {
 		return ErrClosed
 	}
 	cp, voteAt, bornAt := g.checkpoint(snap, base, end)
 	if err := g.store.commits.commit(g.id, cp); err != nil {
-		return g.store.fatal(err)
+		return g.store.metaFailed(err)
 	}
 	g.save.end = end
 	g.mu.Lock()
@@ -185,7 +196,7 @@ const commitsMax = 4096
 
 // combiner turns many concurrent checkpoints into few transactions. Its goroutine is stopped and awaited by close.
 type combiner struct {
-	db       *meta.DB
+	store    func(meta.Commit) error // of meta.db
 	watch    *vfs.SyncWatch
 	requests chan *commitRequest
 	done     chan struct{}
@@ -202,7 +213,7 @@ type commitRequest struct {
 }
 
 func newCombiner(db *meta.DB, watch *vfs.SyncWatch) *combiner {
-	c := &combiner{db: db, watch: watch, requests: make(chan *commitRequest, commitsMax), done: make(chan struct{})}
+	c := &combiner{store: db.Commit, watch: watch, requests: make(chan *commitRequest, commitsMax), done: make(chan struct{})}
 	go c.run() // stopped and awaited in close
 	return c
 }
@@ -241,7 +252,7 @@ func (c *combiner) run() {
 			groups[r.id] = r.cp
 		}
 		slot := c.watch.Begin()
-		err := c.db.Commit(meta.Commit{Groups: groups})
+		err := c.store(meta.Commit{Groups: groups})
 		c.watch.End(slot)
 		for _, r := range batch {
 			r.done <- err

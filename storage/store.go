@@ -278,6 +278,14 @@ func (s *Store) fatal(err error) error {
 	return s.Failed()
 }
 
+// metaFailed is fatal for an error of meta.Commit, but for a full disk: nothing of the commit happened then.
+func (s *Store) metaFailed(err error) error {
+	if errors.Is(err, meta.ErrNoSpace) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return s.fatal(err)
+}
+
 // folderError is why a log dir is offline; nil for the metadata Raft group.
 func (s *Store) folderError(f *folder) error {
 	if f == nil {

@@ -154,6 +154,16 @@ func (s *segment) cutAbortedLocked(offset int64) {
 
 // flushAborted writes what the segment's file does not have. Under Log.files.
 func (l *Log) flushAborted(s *segment) error {
+	err := l.writeAborted(s)
+	if errors.Is(err, ErrNoSpace) {
+		l.mu.Lock()
+		s.abortedSaved = -1 // whatever is in it by now
+		l.mu.Unlock()
+	}
+	return err
+}
+
+func (l *Log) writeAborted(s *segment) error {
 	l.mu.Lock()
 	txns, saved := s.aborted, s.abortedSaved
 	if s.gone || saved == len(txns) {

@@ -136,7 +136,7 @@ func (l *Log) loadCleaned() (int64, error) {
 	return 0, nil
 }
 
-// saveCleaned stores end as the first offset that is not compacted. Errors: ErrFailed.
+// saveCleaned stores end as the first offset that is not compacted. Errors: ErrNoSpace, ErrFailed.
 func (l *Log) saveCleaned(end int64) error {
 	l.files.Lock()
 	defer l.files.Unlock()
@@ -150,7 +150,7 @@ func (l *Log) saveCleaned(end int64) error {
 	}
 	text := fmt.Appendf(nil, "0\n1\n%s %s %d\n", topic, partition, end)
 	if err := writeFile(l.fsys, path.Join(l.dir, nameCleaned), text); err != nil {
-		return l.fail(fmt.Errorf("write %s: %w", nameCleaned, err))
+		return l.failUnlessFull(fmt.Errorf("write %s: %w", nameCleaned, err))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -184,6 +184,9 @@ func (c *cleaner) rewrite(group []source) (err error) {
 	}
 	r := Replacement{First: base, Last: group[len(group)-1].base, Size: written}
 	if err := c.o.Replace(r); err != nil {
+		if errors.Is(err, ErrReplacing) {
+			c.out.made = false // not ours any more
+		}
 		return fmt.Errorf("replace segments %d to %d: %w", r.First, r.Last, err)
 	}
 	c.done.Replaced += len(group)

@@ -8,6 +8,8 @@ import (
 var (
 	// ErrFailed: a write, sync or truncation has failed before; nothing is written any more. It wraps the first failure.
 	ErrFailed = errors.New("log: failed")
+	// ErrNoSpace: the disk is too full for what a checkpoint writes beside the segments. Nothing is broken, and it may be tried again.
+	ErrNoSpace = errors.New("log: disk full")
 	// ErrClosed: the log is closed or deleted.
 	ErrClosed = errors.New("log: closed")
 	// ErrNotRecovered: Open was not followed by Recover.

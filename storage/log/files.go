@@ -9,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/google/uuid"
 
@@ -51,25 +52,33 @@ func parseName(name string) (offset int64, suffix string, ok bool) {
 	return offset, "." + rest, err == nil && offset >= 0
 }
 
-// writeFile replaces name by content, durably: a power loss leaves the old file or the new one.
+// writeFile replaces name by content, durably: a power loss leaves the old file or the new one. Errors: ErrNoSpace, and name is as
+// it was; after any other, nobody can say.
 func writeFile(fsys vfs.FS, name string, content []byte) error {
 	temp := name + suffixTemp
 	f, err := fsys.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, filePerm)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(content, 0)
 	if err == nil {
-		err = f.Sync()
+		_, err = f.WriteAt(content, 0)
+		if err == nil {
+			err = f.Sync()
+		}
+		err = errors.Join(err, f.Close())
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	if err == nil {
+		err = fsys.Rename(temp, name)
 	}
-	if err := fsys.Rename(temp, name); err != nil {
+	if isFull(err) { // nothing was in temp that anybody was promised
+		_ = fsys.Remove(temp)
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	if err != nil {
 		return err
 	}
 	return fsys.SyncDir(path.Dir(name))
 }
+
+// isFull says that err is of a disk, or a quota, that is full.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // readSmall reads a whole file that is no segment.
 func readSmall(fsys vfs.FS, name string) ([]byte, error) {

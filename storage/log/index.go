@@ -336,8 +336,14 @@ func matchSaved(x *indexes, rawOffsets, rawTimes []byte) savedIndex {
 }
 
 // saveIndexes appends to the index files what they do not have yet, the time index first, each synced. Stale files are
-// removed first, and that made durable, so that old entries are never mixed with new ones.
+// removed first, and that made durable, so that old entries are never mixed with new ones; they are stale behind ErrNoSpace.
 func saveIndexes(fsys vfs.FS, dir string, x *indexes, saved savedIndex, size int64) (savedIndex, error) {
+	now, err := writeIndexes(fsys, dir, x, saved, size)
+	now.stale = now.stale || errors.Is(err, ErrNoSpace)
+	return now, err
+}
+
+func writeIndexes(fsys vfs.FS, dir string, x *indexes, saved savedIndex, size int64) (savedIndex, error) {
 	offsets, times := fileName(dir, x.base, suffixIndex), fileName(dir, x.base, suffixTime)
 	if saved.stale {
 		if err := errors.Join(removeIfThere(fsys, offsets), removeIfThere(fsys, times), fsys.SyncDir(dir)); err != nil {
@@ -357,15 +363,20 @@ func saveIndexes(fsys vfs.FS, dir string, x *indexes, saved savedIndex, size int
 	return savedIndex{offsets: len(x.offsets), times: len(x.times), size: size}, nil
 }
 
+// appendSynced writes b from byte pos on, durably. Errors: ErrNoSpace where a part of it may be there, which is written again.
 func appendSynced(fsys vfs.FS, name string, b []byte, pos int64) error {
 	f, err := fsys.OpenFile(name, os.O_CREATE|os.O_RDWR, filePerm)
-	if err != nil {
+	if err == nil && len(b) > 0 {
+		_, err = f.WriteAt(b, pos)
+	}
+	if isFull(err) { // a failed sync of what was there before would be another matter
+		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	if f == nil {
 		return err
 	}
-	if len(b) > 0 {
-		if _, err = f.WriteAt(b, pos); err == nil {
-			err = f.Sync()
-		}
+	if err == nil && len(b) > 0 {
+		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }

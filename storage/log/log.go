@@ -3,6 +3,7 @@ package log
 import (
 	"cmp"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -290,6 +291,14 @@ func (l *Log) fail(err error) error {
 		l.mu.err = fmt.Errorf("%w: %w", ErrFailed, err)
 	}
 	return l.mu.err
+}
+
+// failUnlessFull is fail for what is written beside the segments: a full disk breaks nothing there.
+func (l *Log) failUnlessFull(err error) error {
+	if errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	return l.fail(err)
 }
 
 // Close writes what is only in memory (Flush) and closes the files; extents in flight keep theirs. A second Close returns nil.

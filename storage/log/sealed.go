@@ -133,6 +133,9 @@ func (r *Replacement) Of(list []Sealed) error {
 	return nil
 }
 
+// ErrReplacing: nobody knows whether a replacement is registered: its files must stay for a start that finds it so.
+var ErrReplacing = errors.New("log: perhaps to be replaced at the next start")
+
 // swapped are the files of a segment.
 var swapped = [...]string{suffixAborted, suffixTime, suffixIndex, suffixLog}
 

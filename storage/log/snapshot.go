@@ -85,7 +85,8 @@ func decodeSnapshot(b []byte) ([]ProducerEntry, error) {
 }
 
 // WriteProducerSnapshot stores the producers' state as of the records below offset, durably, and removes all but the newest two
-// snapshots and the one that belongs to the checkpoint given to Open: starts may end before they store another one. entries are borrowed until return. A failure is final for the log (ErrFailed).
+// snapshots and the one that belongs to the checkpoint given to Open: starts may end before they store another one. entries are borrowed
+// until return. Errors: ErrNoSpace, to be tried again; any other failure is final for the log (ErrFailed).
 func (l *Log) WriteProducerSnapshot(offset int64, entries []ProducerEntry) error {
 	if err := l.writable(); err != nil {
 		return err
@@ -93,7 +94,7 @@ func (l *Log) WriteProducerSnapshot(offset int64, entries []ProducerEntry) error
 	l.files.Lock()
 	defer l.files.Unlock()
 	if err := writeFile(l.fsys, fileName(l.dir, offset, suffixSnapshot), encodeSnapshot(entries)); err != nil {
-		return l.fail(fmt.Errorf("write producer snapshot %d: %w", offset, err))
+		return l.failUnlessFull(fmt.Errorf("write producer snapshot %d: %w", offset, err))
 	}
 	offsets, err := l.snapshots()
 	if err != nil {

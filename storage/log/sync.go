@@ -1,6 +1,7 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"path"
 )
@@ -73,7 +74,7 @@ func (l *Log) syncHeld(names bool) error {
 
 // Flush is Sync, and then writes what a checkpoint needs beside the segments: leader epochs, aborted transactions, and the
 // indexes of segments that are complete or have grown. A Checkpoint may be stored once it has returned nil.
-// Errors: ErrFailed, final.
+// Errors: ErrNoSpace, to be tried again; else ErrFailed, final.
 func (l *Log) Flush() error { return l.flush(saveIndexBytes) }
 
 func (l *Log) flush(indexBytes int64) error {
@@ -86,7 +87,7 @@ func (l *Log) flush(indexBytes int64) error {
 		return err
 	}
 	if err := l.flushEpochs(); err != nil {
-		return l.fail(fmt.Errorf("write %s: %w", nameEpochs, err))
+		return l.failUnlessFull(fmt.Errorf("write %s: %w", nameEpochs, err))
 	}
 	l.mu.RLock()
 	segments := l.mu.segments
@@ -94,10 +95,10 @@ func (l *Log) flush(indexBytes int64) error {
 	l.mu.RUnlock()
 	for _, s := range segments {
 		if err := l.flushAborted(s); err != nil {
-			return l.fail(fmt.Errorf("write aborted transactions of segment %d: %w", s.base, err))
+			return l.failUnlessFull(fmt.Errorf("write aborted transactions of segment %d: %w", s.base, err))
 		}
 		if err := l.flushIndex(s, s == last, indexBytes); err != nil {
-			return l.fail(fmt.Errorf("write index of segment %d: %w", s.base, err))
+			return l.failUnlessFull(fmt.Errorf("write index of segment %d: %w", s.base, err))
 		}
 	}
 	return l.Sync() // for new names
@@ -137,5 +138,11 @@ func (l *Log) flushEpochs() error {
 	if saved {
 		return nil
 	}
-	return writeFile(l.fsys, path.Join(l.dir, nameEpochs), text)
+	err := writeFile(l.fsys, path.Join(l.dir, nameEpochs), text)
+	if errors.Is(err, ErrNoSpace) {
+		l.mu.Lock()
+		l.mu.epochsSaved = false
+		l.mu.Unlock()
+	}
+	return err
 }

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -59,7 +61,8 @@ type Options struct {
 type DB struct {
 	path  string
 	bolt  *bolt.DB
-	clean bool // as found by Open
+	clean bool                             // as found by Open
+	write func(func(*bolt.Tx) error) error // bolt.Update; a seam for tests
 	mu    struct {
 		sync.Mutex
 		journal JournalCheckpoint // as last committed
@@ -114,7 +117,7 @@ func Open(path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("meta: open %s: %w", path, err)
 	}
-	d := &DB{path: path, bolt: b, clean: clean}
+	d := &DB{path: path, bolt: b, clean: clean, write: b.Update}
 	if err := d.load(); err != nil {
 		_ = b.Close()
 		return nil, fmt.Errorf("meta: %s: %w", path, err)
@@ -262,9 +265,9 @@ type Commit struct {
 	Journal *JournalCheckpoint // nil = as it is
 }
 
-// Commit makes c durable, whole or not at all.
+// Commit makes c durable, whole or not at all. Errors: ErrNoSpace, to be tried again; after any other nothing is written any more.
 func (d *DB) Commit(c Commit) error {
-	err := d.update(func(tx *bolt.Tx) error {
+	err := d.unlessFull(func(tx *bolt.Tx) error {
 		groups := tx.Bucket([]byte(bucketRaft))
 		for id, cp := range c.Groups {
 			if err := groups.Put(id.Append(nil), sealAs(GroupCheckpointVersion, cp.Append(nil))); err != nil {
@@ -326,19 +329,59 @@ func (d *DB) LoadGroups() (groups map[entry.GroupID]*GroupCheckpoint, bad map[en
 
 // update is the only way to a write transaction; its first failure ends all later ones.
 func (d *DB) update(fn func(*bolt.Tx) error) error {
+	_, err := d.try(fn)
+	return d.sticky(err)
+}
+
+// unlessFull is update, but for a disk that had no room for the pages of the transaction: they are not referred to by anything, and
+// the next transaction writes its own. A failed sync is another matter (it comes as a bare errno), and so is a meta page that may
+// have been written.
+func (d *DB) unlessFull(fn func(*bolt.Tx) error) error {
+	id, err := d.try(fn)
+	var write *fs.PathError
+	if errors.Is(err, syscall.ENOSPC) && errors.As(err, &write) {
+		newest := id
+		viewed := d.bolt.View(func(tx *bolt.Tx) error {
+			newest = tx.ID()
+			return nil
+		})
+		if viewed == nil && newest < id {
+			return fmt.Errorf("%w: %s: %w", ErrNoSpace, d.path, err)
+		}
+	}
+	return d.sticky(err)
+}
+
+// refusedError is what fn returned: rolled back before anything was written.
+type refusedError struct{ error }
+
+// try runs one write transaction, of which it returns the id.
+func (d *DB) try(fn func(*bolt.Tx) error) (id int, err error) {
 	d.mu.Lock()
-	err := d.mu.err
+	err = d.mu.err
 	d.mu.Unlock()
 	if err != nil {
-		return err
+		return 0, refusedError{err}
 	}
 	var refused error
-	err = d.bolt.Update(func(tx *bolt.Tx) error {
+	err = d.write(func(tx *bolt.Tx) error {
+		id = tx.ID()
 		refused = fn(tx)
 		return refused
 	})
-	if err == nil || refused != nil {
-		return err // refused: rolled back before anything was written
+	if refused != nil {
+		err = refusedError{err}
+	}
+	return id, err
+}
+
+// sticky keeps the first failure of a write.
+func (d *DB) sticky(err error) error {
+	if refused, ok := err.(refusedError); ok { //nolint:errorlint // never wrapped
+		return refused.error
+	}
+	if err == nil {
+		return nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -358,3 +360,55 @@ func TestConcurrentUse(t *testing.T) {
 		t.Fatalf("%d rows", len(rows))
 	}
 }
+
+// A disk without room for the pages of a commit leaves the file as it was, and the next commit is tried. Every other failure ends
+// all writes: a failed sync, one of the metadata machine, which has no second try.
+func TestCommitOnAFullDiskIsTriedAgain(t *testing.T) {
+	full1 := &fs.PathError{Op: "write", Path: "meta.db", Err: syscall.ENOSPC}
+	for name, c := range map[string]struct {
+		err   error
+		after bool // the transaction is there all the same
+		again bool
+	}{
+		"a page":                    {full1, false, true},
+		"a meta page, half":         {full1, true, false},
+		"another error":             {&fs.PathError{Op: "write", Path: "meta.db", Err: syscall.EIO}, false, false},
+		"a sync, of a delayed page": {syscall.ENOSPC, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "meta.db")
+			d := open1(t, path, Options{NoSync: true})
+			write := d.write
+			d.write = func(fn func(*bolt.Tx) error) error {
+				return errors.Join(write(func(tx *bolt.Tx) error {
+					if err := fn(tx); err != nil || c.after {
+						return err
+					}
+					return errRolledBack
+				}), c.err)
+			}
+			jc := JournalCheckpoint{First: 5, Mark: 9}
+			err := d.Commit(Commit{Journal: &jc})
+			d.write = write
+			if errors.Is(err, ErrNoSpace) != c.again || err == nil || d.Journal() == jc {
+				t.Fatalf("%v, the journal's checkpoint is %+v", err, d.Journal())
+			}
+			err = d.Commit(Commit{Groups: map[entry.GroupID]*GroupCheckpoint{group(1): full()}, Journal: &jc})
+			if (err == nil) != c.again || (d.Failed() == nil) != c.again {
+				t.Fatalf("then: %v, failed %v", err, d.Failed())
+			}
+			if !c.again {
+				return
+			}
+			if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			d = open1(t, path, Options{NoSync: true})
+			if groups, bad, err := d.LoadGroups(); err != nil || len(groups) != 1 || len(bad) != 0 || d.Journal() != jc {
+				t.Fatalf("%d groups, %d bad, %+v, %v", len(groups), len(bad), d.Journal(), err)
+			}
+		})
+	}
+}
+
+var errRolledBack = errors.New("rolled back")

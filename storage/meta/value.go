@@ -18,6 +18,8 @@ const valueOverhead = 5
 var (
 	ErrCorrupt = errors.New("meta: corrupt")
 	ErrVersion = errors.New("meta: unknown version")
+	// ErrNoSpace: the disk is full. Nothing of the transaction happened, and the file is as it was.
+	ErrNoSpace = errors.New("meta: disk full")
 )
 
 // seal frames a value: CRC u32 | version u8 | value. The CRC covers version and value.
