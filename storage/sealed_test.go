@@ -11,6 +11,7 @@ import (
 
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/meta"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
@@ -140,6 +141,38 @@ func TestReplacementRefused(t *testing.T) {
 	pw.lose()
 	if got := readLog(t, pw.want(1, "")); got != whole {
 		t.Fatalf("%d bytes, then %d", len(whole), len(got))
+	}
+}
+
+// The row that says what is about to be replaced is stored, and that fails: it may be on disk all the same, and then the next start
+// finishes it. So whoever made the files is told to leave them.
+func TestReplacementWhoseRowFailedMayBeDurable(t *testing.T) {
+	for _, c := range []struct {
+		stored bool
+		err    error
+		keep   bool
+	}{{true, errors.New("the sync failed"), true}, {false, errors.New("the sync failed"), true}, {false, meta.ErrNoSpace, false}} {
+		pw, g, _ := sealedStore(t)
+		segments := g.Log().Segments()
+		whole := readLog(t, g)
+		r := writeSwap(t, g, segments[1].Base, segments[3].Base)
+		store := pw.s.commits.store
+		pw.s.commits.store = func(m meta.Commit) error {
+			if c.stored {
+				if err := store(m); err != nil {
+					return err
+				}
+			}
+			return c.err
+		}
+		err := g.ReplaceSegments(r)
+		if errors.Is(err, log.ErrReplacing) != c.keep || !errors.Is(err, c.err) || (pw.s.Failed() != nil) != c.keep {
+			t.Fatalf("stored %v, %v: %v, the store: %v", c.stored, c.err, err, pw.s.Failed())
+		}
+		pw.lose()
+		if got := readLog(t, pw.want(1, "")); (got == whole) == c.stored {
+			t.Fatalf("stored %v: %d bytes, there were %d", c.stored, len(got), len(whole))
+		}
 	}
 }
 

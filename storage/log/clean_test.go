@@ -185,3 +185,36 @@ func TestCleanAfterReset(t *testing.T) {
 		t.Fatal("the checkpoint of compaction is left")
 	}
 }
+
+// A replacement that may be registered, though storing it has failed, belongs to the next start: its files stay. Any other failure
+// takes them away.
+func TestCleanKeepsTheFilesOfWhatMayBeRegistered(t *testing.T) {
+	for _, registered := range []bool{true, false} {
+		w, o := compacted(t, 60)
+		want := errors.New("refused")
+		var asked Replacement
+		o.Replace = func(r Replacement) error {
+			if asked = r; registered {
+				return fmt.Errorf("%w: %w", ErrReplacing, want)
+			}
+			return want
+		}
+		before := contents(t, w.l)
+		if _, err := w.l.Clean(context.Background(), o); !errors.Is(err, want) {
+			t.Fatal(err)
+		}
+		for _, ext := range swapped {
+			if _, err := w.fsys.Stat(fileName(testDir, asked.First, ext) + suffixSwap); (err == nil) != registered {
+				t.Fatalf("registered %v: %s.swap: %v", registered, ext, err)
+			}
+		}
+		cp := w.cp
+		if registered {
+			cp.Replacing = &asked
+		}
+		l := openAt(t, w.fsys.CrashClone(nil), cp, w.opts)
+		if got := contents(t, l); registered == (len(got) == len(before)) {
+			t.Fatalf("registered %v: %d batches, there were %d", registered, len(got), len(before))
+		}
+	}
+}

@@ -57,6 +57,7 @@ func TestFlushOnAFullDiskIsTriedAgain(t *testing.T) {
 			if err := l.flush(0); err != nil {
 				t.Fatalf("call %d: the next time: %v", n, err)
 			}
+			wantFiles(t, fsys, l, n)
 			cp := Checkpoint{LogEnd: l.LogEnd(), End: l.EndPosition(), Sealed: l.Sealed(l.EndPosition()), EpochsCRC: l.EpochsCRC(0, l.LogEnd())}
 			clone := fsys.CrashClone(nil)
 			for _, e := range mustReadDir(t, clone) {
@@ -71,6 +72,23 @@ func TestFlushOnAFullDiskIsTriedAgain(t *testing.T) {
 			if got := again.AbortedIn(0, again.LogEnd()); len(got) != len(aborted) || got[0] != aborted[0] {
 				t.Fatalf("call %d: aborted transactions %+v, want %+v", n, got, aborted)
 			}
+		}
+	}
+}
+
+// wantFiles wants the files beside the segments to hold what memory does, and no more.
+func wantFiles(t *testing.T, fsys vfs.FS, l *Log, n int) {
+	t.Helper()
+	want := map[string]string{l.dir + "/" + nameEpochs: string(l.mu.epochs.encode())}
+	for _, s := range l.mu.segments {
+		if x := &s.index; len(x.offsets)+len(x.times) > 0 {
+			want[fileName(l.dir, s.base, suffixIndex)] = string(encodeOffsets(x.offsets))
+			want[fileName(l.dir, s.base, suffixTime)] = string(encodeTimes(x.times))
+		}
+	}
+	for name, content := range want {
+		if b, err := readSmall(fsys, name); err != nil || string(b) != content {
+			t.Fatalf("call %d: %s: %d bytes, want %d: %v", n, name, len(b), len(content), err)
 		}
 	}
 }
@@ -90,7 +108,8 @@ func mustReadDir(t *testing.T, fsys vfs.FS) (names []string) {
 // A failed sync of a file that is appended to, or of the folder, stays final, even where the disk is full: what was promised before
 // may be lost. So does any other error.
 func TestFlushFailsForGoodWhereItMustBeSure(t *testing.T) {
-	for _, f := range []*vfs.Fault{{Ops: vfs.OpSyncDir, Err: syscall.ENOSPC}, {Ops: vfs.OpWrite, Err: syscall.EIO}, {Ops: vfs.OpRename, Err: syscall.EIO}} {
+	for _, f := range []*vfs.Fault{{Ops: vfs.OpSyncDir, Err: syscall.ENOSPC}, {Ops: vfs.OpSyncDir, N: 1, Err: syscall.ENOSPC},
+		{Ops: vfs.OpSync, N: 1, Err: syscall.ENOSPC}, {Ops: vfs.OpWrite, Err: syscall.EIO}, {Ops: vfs.OpRename, Err: syscall.EIO}} {
 		fsys := vfs.NewMem()
 		l := create(t, fsys, testOptions())
 		fill(t, l, 40)
@@ -98,7 +117,7 @@ func TestFlushFailsForGoodWhereItMustBeSure(t *testing.T) {
 		err := l.flush(0)
 		fsys.SetHook(nil)
 		if !errors.Is(err, ErrFailed) || l.Flush() == nil {
-			t.Fatalf("%+v: %v", f.Ops, err)
+			t.Fatalf("op %d, call %d: %v", f.Ops, f.N, err)
 		}
 	}
 }
