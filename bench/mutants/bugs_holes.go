@@ -69,7 +69,8 @@ var holeBugs = []bug{
 	},
 	{
 		name: "replacement of segments not registered", file: "storage/snapshot.go",
-		old: "\tif err := g.store.commits.commit(g.id, cp); err != nil {\n\t\treturn g.store.fatal(err)\n\t}\n\tswitch", new: "\t_ = cp\n\tswitch",
+		old: "\tif err := g.store.commits.commit(g.id, cp); err != nil {\n\t\tif err =", new: "\tif err := g.store.Failed(); err != nil {\n\t\tif err =",
+		old2: "\tcp.Replacing = &meta.Replacement{", new2: "\t_ = &meta.Replacement{",
 		pkg: "storage", test: "TestPowerLossDuringReplacement",
 	},
 	{

@@ -275,13 +275,13 @@ var storeBugs = []bug{
 	},
 	{
 		name: "checkpoint row without a segment sync", file: "storage/snapshot.go",
-		old: "if err := g.store.flush(g.log); err != nil {", new: "if err := g.log.Err(); err != nil {",
+		old: "switch err := g.store.flush(g.log); {", new: "switch err := g.log.Err(); {",
 		pkg: "storage", test: "TestCheckpointVouchesForSyncedBytesOnly",
 	},
 	{
 		name: "checkpoint row written before the segment sync", file: "storage/snapshot.go",
-		old: "\tif g.log != nil {\n\t\tif err := g.store.flush(g.log); err != nil {\n\t\t\treturn g.fail(err)\n\t\t}\n",
-		new: "\tif err := g.commit(snap, base, end); err != nil {\n\t\treturn err\n\t}\n\tif g.log != nil {\n\t\tif err := g.store.flush(g.log); err != nil {\n\t\t\treturn g.fail(err)\n\t\t}\n\t\tif err == nil {\n\t\t\treturn nil\n\t\t}\n",
+		old: "\tif g.log != nil {\n\t\tswitch err := g.store.flush(g.log); {\n",
+		new: "\tif err := g.commit(snap, base, end); err != nil {\n\t\treturn err\n\t}\n\tif g.log != nil {\n\t\tswitch err := g.store.flush(g.log); {\n\t\tcase err == nil:\n\t\t\treturn nil\n",
 		pkg: "storage", test: "TestCheckpointVouchesForSyncedBytesOnly",
 	},
 	{
