@@ -1,4 +1,4 @@
-# Needs Go. What else a target needs (a C compiler, kcat, Java, Maven, strace), .ci/need installs where it may.
+# Needs Go. What else a target needs (a C compiler, kcat, Java, Maven, Python, Node, strace), .ci/need installs where it may.
 
 BIN          := $(CURDIR)/.bin
 GOLANGCI     := v2.15.0
@@ -48,8 +48,10 @@ vuln: $(BIN)/govulncheck-$(GOVULNCHECK)
 		echo "vuln: NOT CHECKED: the vulnerability database cannot be reached from here"; exit 0; \
 	fi; exit $$status
 
+# A client that cannot be had here is said to be NOT RUN, and the others are run.
 interop: build ## stock clients against the binary; INTEROP=-short for small numbers
 	.ci/need kcat java mvn
+	@for command in javac python3-venv node npm; do .ci/need $$command || true; done
 	go run ./bench/interop -tandem $(BIN)/tandem $(INTEROP)
 
 bench:

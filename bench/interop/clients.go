@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -125,27 +124,12 @@ func (s *suite) versions(ctx context.Context) error {
 		}
 		fmt.Printf("    %s", out)
 	}
-	out, err := command(ctx, nil, "kcat", "-V")
-	if err != nil {
-		return fmt.Errorf("is kcat installed? %w", err)
-	}
-	for line := range strings.Lines(out) {
-		if strings.HasPrefix(line, "Version") {
-			fmt.Printf("    kcat %s", line)
-		}
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, dependency := range info.Deps {
-			if dependency.Path == "github.com/twmb/franz-go" {
-				fmt.Printf("    franz-go %s\n", dependency.Version)
-			}
-		}
-	}
 	if err := s.resolveJava(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("    Apache Kafka %s on %s\n", s.java.kafka, s.java.version)
-	return nil
+	fmt.Printf("    tools of Apache Kafka %s on %s\n", s.java.kafka, s.java.version)
+	_, err := s.clients(ctx)
+	return err
 }
 
 // kcatCodecs are kcat's names of the codecs.

@@ -90,7 +90,12 @@ func (s *suite) kafkaTool(ctx context.Context, input *os.File, class string, arg
 			return "", err
 		}
 	}
-	// The heap is small and the compiler quick, because these are many short programs on few cores.
-	args = append([]string{"-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", s.java.classPath, class}, args...)
-	return command(ctx, input, "java", args...)
+	args = append(s.javaCommand("", class), args...)
+	return command(ctx, input, args[0], args[1:]...)
+}
+
+// javaCommand is the start of the command line of a main class; dir, when there is one, comes first in the class path. The heap is
+// small and the compiler quick, because these are many short programs on few cores.
+func (s *suite) javaCommand(dir, class string) []string {
+	return []string{"java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", strings.TrimPrefix(dir+":"+s.java.classPath, ":"), class}
 }

@@ -1,13 +1,22 @@
-// Command interop runs stock Kafka clients against a broker and compares by hash what they wrote with what they read: kcat and
-// franz-go with every codec, and Apache Kafka's own tools. Against a Tandem that it starts itself it also reads the segment
-// files with Kafka's DumpLogSegments, sends millions of lines of real text through a restart, and kills the broker under load.
+// Command interop runs stock Kafka clients against a broker and compares by hash what they wrote with what they read.
+//
+// The matrix: each of the client libraries of family.go writes into one topic with every codec that it has. Then each reads that
+// topic as a group whose members join, leave and die, while records flow in another; and all of them read it as one group. Every
+// consumer must have read every producer's records, the same bytes at the same offsets. The programs are in clients/, by one
+// contract; their versions are pinned there, in go.mod and in pom.xml.
+//
+// Apache Kafka's own tools are run from the artifacts that pom.xml names. Against a Tandem that it starts itself, interop also
+// reads the segment files with Kafka's DumpLogSegments, sends millions of lines of real text through a restart, and kills the
+// broker under load.
 //
 //	go run ./bench/interop -tandem .bin/tandem            everything (make interop)
 //	go run ./bench/interop -tandem .bin/tandem -short     what CI runs
-//	go run ./bench/interop -bootstrap host:9092           the client steps against any broker, Apache Kafka itself included
+//	go run ./bench/interop -kafka                         the client steps against Apache Kafka itself, which must pass as well
+//	go run ./bench/interop -bootstrap host:9092           the client steps against any broker
 //
-// It needs kcat, Java 17 and Maven, and says so when one is missing. It imports nothing of Tandem: it knows the broker only as
-// clients do.
+// It needs kcat, Java 17 and Maven, and fails when one is missing. A client library that cannot be had, because there is no
+// javac, Python or Node or a registry is out of reach, is named as NOT RUN. It imports nothing of Tandem: it knows the broker
+// only as clients do.
 package main
 
 import (
@@ -18,6 +27,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -26,6 +36,8 @@ type options struct {
 	tandem    string
 	bootstrap string
 	only      string
+	families  string
+	kafka     bool
 	records   int
 	lines     int
 	kills     int
@@ -42,6 +54,10 @@ type suite struct {
 	address string
 	java    *java
 	prefix  string // of topic names, different in every run
+
+	ready  []client // made by clients
+	matrix *matrix  // what all families have written, made by writeMatrix
+	notRun []string // what cannot be had on this machine
 }
 
 // step is one named part; it fails by returning an error.
@@ -53,6 +69,8 @@ type step struct {
 
 var steps = []step{
 	{"versions", false, (*suite).versions},
+	{"matrix", false, (*suite).matrixStep},
+	{"groups", false, (*suite).groupsStep},
 	{"franz-go", false, (*suite).franz},
 	{"kcat", false, (*suite).kcat},
 	{"kafka-topics", false, (*suite).kafkaTopics},
@@ -71,6 +89,8 @@ func (f *options) parse() {
 	flag.StringVar(&f.tandem, "tandem", "", "path of the tandem binary to start")
 	flag.StringVar(&f.bootstrap, "bootstrap", "", "host:port of a broker that runs already; steps that need Tandem's files are left out")
 	flag.StringVar(&f.only, "run", "", "only the steps whose name matches this regular expression")
+	flag.StringVar(&f.families, "clients", "", "only these client libraries in the matrix and the groups, with commas between; empty = all")
+	flag.BoolVar(&f.kafka, "kafka", false, "start Apache Kafka itself, of the release that pom.xml names, instead of Tandem")
 	flag.IntVar(&f.records, "records", 5_000_000, "records of the millions step")
 	flag.IntVar(&f.lines, "lines", 20_000, "lines that each client writes with each codec")
 	flag.IntVar(&f.kills, "kills", 300, "how often the kills step kills the broker")
@@ -96,8 +116,14 @@ func (f *options) parse() {
 func main() {
 	var f options
 	f.parse()
-	if (f.tandem == "") == (f.bootstrap == "") {
-		fmt.Fprintln(os.Stderr, "interop: give either -tandem or -bootstrap")
+	given := 0
+	for _, is := range []bool{f.tandem != "", f.bootstrap != "", f.kafka} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		fmt.Fprintln(os.Stderr, "interop: give one of -tandem, -bootstrap and -kafka")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -136,6 +162,13 @@ func run(ctx context.Context, f options) error {
 		defer s.broker.kill()
 		s.address = s.broker.address
 	}
+	if f.kafka {
+		stop, err := s.startApache(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	passed, failed, skipped := 0, 0, 0
 	for _, step := range steps {
 		switch {
@@ -163,6 +196,9 @@ func run(ctx context.Context, f options) error {
 		}
 	}
 	fmt.Printf("interop: %d passed, %d failed, %d skipped\n", passed, failed, skipped)
+	if len(s.notRun) > 0 {
+		fmt.Printf("interop: NOT RUN: %s\n", strings.Join(s.notRun, ", "))
+	}
 	if failed > 0 {
 		if s.broker != nil {
 			fmt.Printf("last lines of the broker's log:\n%s\n", s.broker.logTail())

@@ -34,16 +34,25 @@ type tandem struct {
 }
 
 func newTandem(binary, dataDir string) (*tandem, error) {
-	t := &tandem{binary: binary, dataDir: dataDir, logFile: dataDir + ".log"}
-	for _, address := range []*string{&t.address, &t.admin} {
+	addresses, err := freeAddresses(2)
+	if err != nil {
+		return nil, err
+	}
+	return &tandem{binary: binary, dataDir: dataDir, logFile: dataDir + ".log", address: addresses[0], admin: addresses[1]}, nil
+}
+
+// freeAddresses are loopback addresses that nobody listens on now.
+func freeAddresses(count int) ([]string, error) {
+	var addresses []string
+	for range count {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer listener.Close() // both at the end, so that they differ
-		*address = listener.Addr().String()
+		defer listener.Close() // all at the end, so that they differ
+		addresses = append(addresses, listener.Addr().String())
 	}
-	return t, nil
+	return addresses, nil
 }
 
 // start runs the broker and waits until it is ready.

@@ -21,6 +21,7 @@ func TestCompatibility(t *testing.T) {
 	want := readDoc(t, name)
 	for part, text := range map[string]string{
 		"apis":               apiTable(),
+		"clients":            clientTable(t),
 		"topic keys":         keyList(config.TopicNames(), config.LookupTopic, config.Unsupported, config.Meaningless),
 		"broker keys":        keyList(config.Names(), config.Lookup, config.Unsupported),
 		"broker keys, parts": keyList(config.Names(), config.Lookup, config.Meaningless),

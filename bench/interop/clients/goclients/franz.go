@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+var franzCodecs = map[string]kgo.CompressionCodec{
+	"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
+	"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+}
+
+func franzProduce(ctx context.Context, job produceJob) error {
+	codec, ok := franzCodecs[job.codec]
+	if !ok {
+		return fmt.Errorf("no codec %q", job.codec)
+	}
+	options := []kgo.Opt{kgo.SeedBrokers(job.address), kgo.DefaultProduceTopic(job.topic), kgo.ProducerBatchCompression(codec)}
+	if !job.idempotent {
+		options = append(options, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
+	}
+	c, err := kgo.NewClient(options...)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var failed kgo.FirstErrPromise
+	for _, r := range job.records {
+		c.Produce(ctx, &kgo.Record{Key: r.key, Value: r.value, Headers: []kgo.RecordHeader{{Key: "client", Value: []byte(job.client)}}}, failed.Promise())
+	}
+	return failed.Err()
+}
+
+func franzConsume(ctx context.Context, job consumeJob) error {
+	options := []kgo.Opt{
+		kgo.SeedBrokers(job.address), kgo.ClientID(job.clientID), kgo.ConsumerGroup(job.group), kgo.ConsumeTopics(job.topics...),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(heartbeatInterval),
+		kgo.RebalanceTimeout(rebalanceTimeout), kgo.FetchMaxWait(fetchWait), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+	}
+	if job.rangeOnly {
+		options = append(options, kgo.Balancers(kgo.RangeBalancer()))
+	}
+	c, err := kgo.NewClient(options...)
+	if err != nil {
+		return err
+	}
+	defer c.CloseAllowingRebalance()
+	for {
+		fetches := c.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := fetches.Err(); err != nil {
+			return err
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			var headers []header
+			for _, h := range r.Headers {
+				headers = append(headers, header{h.Key, h.Value})
+			}
+			job.out.print(r.Topic, r.Partition, r.Offset, r.Timestamp, r.Key, r.Value, headers)
+		})
+		if err := job.out.flush(); err != nil {
+			return err
+		}
+		// What cannot be committed because a rebalance goes on is committed with the next records.
+		if err := c.CommitUncommittedOffsets(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "commit:", err)
+		}
+		c.AllowRebalance()
+	}
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+var kafkaGoCodecs = map[string]kafka.Compression{
+	"none": 0, "gzip": kafka.Gzip, "snappy": kafka.Snappy, "lz4": kafka.Lz4, "zstd": kafka.Zstd,
+}
+
+func kafkaGoProduce(ctx context.Context, job produceJob) error {
+	codec, ok := kafkaGoCodecs[job.codec]
+	if !ok || job.idempotent {
+		return fmt.Errorf("no codec %q, or idempotence %v", job.codec, job.idempotent)
+	}
+	writer := &kafka.Writer{
+		Addr: kafka.TCP(job.address), Topic: job.topic, Balancer: kafka.Murmur2Balancer{}, RequiredAcks: kafka.RequireAll, Compression: codec,
+		BatchTimeout: 20 * time.Millisecond,
+	}
+	defer writer.Close()
+	var messages []kafka.Message
+	for _, r := range job.records {
+		messages = append(messages, kafka.Message{Key: r.key, Value: r.value, Headers: []kafka.Header{{Key: "client", Value: []byte(job.client)}}})
+	}
+	return writer.WriteMessages(ctx, messages...)
+}
+
+func kafkaGoConsume(ctx context.Context, job consumeJob) error {
+	config := kafka.ReaderConfig{
+		Brokers: []string{job.address}, GroupID: job.group, GroupTopics: job.topics, StartOffset: kafka.FirstOffset,
+		Dialer:         &kafka.Dialer{ClientID: job.clientID, Timeout: 10 * time.Second, DualStack: true},
+		SessionTimeout: sessionTimeout, HeartbeatInterval: heartbeatInterval, RebalanceTimeout: rebalanceTimeout,
+		CommitInterval: commitInterval, MaxWait: fetchWait, JoinGroupBackoff: time.Second,
+		GroupBalancers: []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
+	}
+	if !job.rangeOnly {
+		config.GroupBalancers = nil
+	}
+	reader := kafka.NewReader(config)
+	for {
+		m, err := reader.FetchMessage(ctx)
+		if ctx.Err() != nil {
+			return reader.Close()
+		}
+		if err != nil {
+			return err
+		}
+		var headers []header
+		for _, h := range m.Headers {
+			headers = append(headers, header{h.Key, h.Value})
+		}
+		job.out.print(m.Topic, int32(m.Partition), m.Offset, m.Time, m.Key, m.Value, headers)
+		if err := job.out.flush(); err != nil {
+			return err
+		}
+		if err := reader.CommitMessages(ctx, m); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}

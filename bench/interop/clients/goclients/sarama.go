@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/IBM/sarama"
+)
+
+var saramaCodecs = map[string]sarama.CompressionCodec{
+	"none": sarama.CompressionNone, "gzip": sarama.CompressionGZIP, "snappy": sarama.CompressionSnappy,
+	"lz4": sarama.CompressionLZ4, "zstd": sarama.CompressionZSTD,
+}
+
+func saramaProduce(_ context.Context, job produceJob) error {
+	codec, ok := saramaCodecs[job.codec]
+	if !ok {
+		return fmt.Errorf("no codec %q", job.codec)
+	}
+	config := sarama.NewConfig()
+	config.Version = sarama.MaxVersion
+	config.Producer.RequiredAcks = sarama.WaitForAll
+	config.Producer.Compression = codec
+	config.Producer.Idempotent = job.idempotent
+	config.Producer.Return.Successes = true // a SyncProducer needs it
+	config.Net.MaxOpenRequests = 1          // idempotence, and order without it, need it
+	producer, err := sarama.NewSyncProducer([]string{job.address}, config)
+	if err != nil {
+		return err
+	}
+	defer producer.Close()
+	var messages []*sarama.ProducerMessage
+	for _, r := range job.records {
+		message := &sarama.ProducerMessage{Topic: job.topic, Headers: []sarama.RecordHeader{{Key: []byte("client"), Value: []byte(job.client)}}}
+		if r.key != nil {
+			message.Key = sarama.ByteEncoder(r.key)
+		}
+		if r.value != nil {
+			message.Value = sarama.ByteEncoder(r.value)
+		}
+		messages = append(messages, message)
+	}
+	return producer.SendMessages(messages)
+}
+
+func saramaConsume(ctx context.Context, job consumeJob) error {
+	config := sarama.NewConfig()
+	config.Version = sarama.MaxVersion
+	config.ClientID = job.clientID
+	config.Consumer.Offsets.Initial = sarama.OffsetOldest
+	config.Consumer.Offsets.AutoCommit.Interval = commitInterval
+	config.Consumer.Group.Session.Timeout = sessionTimeout
+	config.Consumer.Group.Heartbeat.Interval = heartbeatInterval
+	config.Consumer.Group.Rebalance.Timeout = rebalanceTimeout
+	config.Consumer.MaxWaitTime = fetchWait
+	if job.rangeOnly {
+		config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
+	}
+	group, err := sarama.NewConsumerGroup([]string{job.address}, job.group, config)
+	if err != nil {
+		return err
+	}
+	defer group.Close()
+	for ctx.Err() == nil {
+		if err := group.Consume(ctx, job.topics, saramaHandler{job.out}); err != nil && ctx.Err() == nil {
+			fmt.Fprintln(os.Stderr, "consume:", err) // its users try again, too
+		}
+	}
+	return nil
+}
+
+// saramaHandler prints what is claimed, and marks it for the next commit.
+type saramaHandler struct{ out *output }
+
+func (saramaHandler) Setup(sarama.ConsumerGroupSession) error   { return nil }
+func (saramaHandler) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+
+func (h saramaHandler) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	for {
+		select {
+		case <-session.Context().Done():
+			return nil
+		case m, ok := <-claim.Messages():
+			if !ok {
+				return nil
+			}
+			var headers []header
+			for _, item := range m.Headers {
+				headers = append(headers, header{string(item.Key), item.Value})
+			}
+			h.out.print(m.Topic, m.Partition, m.Offset, m.Timestamp, m.Key, m.Value, headers)
+			if err := h.out.flush(); err != nil {
+				return err
+			}
+			session.MarkMessage(m, "")
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// groupsAtOnce families play their groups at a time: they wait more than they work.
+const groupsAtOnce = 4
+
+// cast is who plays in a group, in the order of the play.
+type cast struct {
+	name        string
+	initial     []client // at least two
+	joiner      client
+	replacement client
+	last        client
+	rangeOnly   bool
+}
+
+// groupsStep plays one group for each family, and one in which all families are members together.
+func (s *suite) groupsStep(ctx context.Context) error {
+	if err := s.writeMatrix(ctx); err != nil {
+		return err
+	}
+	casts, err := s.casts(ctx)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(casts))
+	var running sync.WaitGroup
+	turns := make(chan struct{}, groupsAtOnce)
+	for i, c := range casts {
+		running.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			began := time.Now()
+			summary, err := s.play(ctx, c)
+			if err != nil {
+				errs[i] = fmt.Errorf("group of %s: %w", c.name, err)
+				return
+			}
+			fmt.Printf("    group of %s: %s (%.1fs)\n", c.name, summary, time.Since(began).Seconds())
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+func (s *suite) casts(ctx context.Context) ([]cast, error) {
+	clients, err := s.clients(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []cast
+	mixed := cast{name: "all clients with a range assignor", rangeOnly: true}
+	for _, c := range clients {
+		all = append(all, cast{c.name, []client{c, c}, c, c, c, false})
+		if c.ranged {
+			mixed.initial = append(mixed.initial, c)
+		}
+	}
+	if n := len(mixed.initial); n > 2 {
+		mixed.joiner, mixed.replacement, mixed.last = mixed.initial[n-1], mixed.initial[0], mixed.initial[1]
+		mixed.initial = mixed.initial[:n-1]
+		all = append(all, mixed)
+	}
+	return all, nil
+}
+
+// play lets members join, leave and die while records flow, and checks that the group as a whole reads every record of the
+// matrix and of its own topic, that nothing is read twice but for a reason, and that the offsets it leaves behind are the ends.
+func (s *suite) play(ctx context.Context, c cast) (string, error) {
+	g, err := s.newGroup(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	defer g.close()
+	for _, c := range c.initial {
+		if err := g.join(c); err != nil {
+			return "", err
+		}
+	}
+	stopFeed := g.feed(ctx)
+	defer func() { _ = stopFeed() }() // stopped below, unless an error comes first
+	type doing = func(context.Context) error
+	for _, act := range []struct {
+		what string
+		do   []doing
+	}{
+		{"first members", []doing{g.settle}},
+		{"a member joins", []doing{func(context.Context) error { return g.join(c.joiner) }, g.settle}},
+		{"a member leaves", []doing{func(ctx context.Context) error { return g.leave(ctx, 1) }, g.settle}},
+		{"a member dies", []doing{func(context.Context) error { return g.kill(len(g.active) - 1) }, g.settle}},
+		{"another takes its place", []doing{func(context.Context) error { return g.join(c.replacement) }, g.settle}},
+		{"all is read", []doing{func(context.Context) error { return stopFeed() }, g.readAll}},
+		{"the others leave", []doing{g.leaveAll, g.ended}},
+		{"a later member goes on", []doing{func(ctx context.Context) error { return g.goesOn(ctx, c.last) }, g.leaveAll, g.ended}},
+	} {
+		for _, do := range act.do {
+			if err := do(ctx); err != nil {
+				return "", fmt.Errorf("%s: %w", act.what, err)
+			}
+		}
+	}
+	return g.summary(), nil
+}
