@@ -111,6 +111,21 @@ var compactionBugs = []bug{
 		pkg: "storage/compact", test: "TestMarkAgainstModel",
 	},
 	{
+		name: "compaction: the map lies in Go's heap", file: "storage/compact/memory.go",
+		old: "if n*EntryLen < offHeapMin {", new: "if n*EntryLen < offHeapMin<<20 {",
+		pkg: "storage/compact", test: "TestMapIsNotInTheHeap",
+	},
+	{
+		name: "compaction: nothing expires with compact,delete", file: "broker/partition/retention.go",
+		old: "c.Delete {", new: "c.Delete && !c.Compact {",
+		pkg: "broker/partition", test: "TestCompactionAndDeletion",
+	},
+	{
+		name: "a search by time finds a record that was compacted away", file: "storage/log/timestamp.go",
+		old: "if !whole || h.last > h.base &&", new: "if !whole && h.last < h.base || h.last > h.base &&",
+		pkg: "broker/partition", test: "TestReadsOverHoles",
+	},
+	{
 		name: "compaction: the disk's reserve is used", file: "storage/log/clean_rewrite.go",
 		old: "free < uint64(size+c.o.ReserveBytes)", new: "free < uint64(size)",
 		pkg: "broker/partition", test: "TestCleanerRuns",

@@ -50,11 +50,12 @@ type stamped struct {
 func (l *Log) firstIn(w *window, ts int64) (r stamped, err error) {
 	var unread error
 	err = l.walk(w, func(h *header) bool { return h.base < w.limit }, func(h *header) bool {
-		if h.last < w.offset || h.maxTs < ts {
+		if h.last < w.offset || h.maxTs < ts || h.records == 0 { // emptied by another broker's compaction
 			return true
 		}
+		whole := int64(h.records) == h.last-h.base+1 // compaction has taken nothing
 		var b record.Batch
-		if h.last > h.base && h.attribute&attrLogAppendTime == 0 {
+		if !whole || h.last > h.base && h.attribute&attrLogAppendTime == 0 {
 			if b, unread = h.readBatch(w.file); unread != nil {
 				return false
 			}
@@ -103,7 +104,7 @@ func firstRecord(h *header, b record.Batch, from, ts int64) (offset, timestamp i
 	if b == nil {
 		return max(h.base, from), h.maxTs, true
 	}
-	err := b.Each(0, func(r record.Record) error {
+	err := b.Each(0, func(r record.Record) error { // which knows of log append time
 		if r.Timestamp >= ts && r.Offset >= from {
 			offset, timestamp, found = r.Offset, r.Timestamp, true
 			return errStop
