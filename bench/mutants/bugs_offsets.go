@@ -134,4 +134,9 @@ var offsetBugs = []bug{
 		old: "\t\ta.all = true\n", new: "",
 		pkg: "broker/handler", test: "TestOffsetFetchNamedTwice",
 	},
+	{
+		name: "expiry fills the queue", file: "broker/group/remove.go",
+		old: "if !s.c.queued.fits(s.c.queued.limit / 2) {", new: "if !s.c.queued.fits(s.c.queued.limit / 2) && now.IsZero() {",
+		pkg: "broker/group", test: "TestExpiryLeavesRoom",
+	},
 }

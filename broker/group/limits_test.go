@@ -2,6 +2,7 @@ package group
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,45 @@ func TestFullQueue(t *testing.T) {
 	}
 	if o := h.commit(offsetsOf("g", 1000, 0)); o.err != nil || h.at("g", 0) != 1000 {
 		t.Errorf("%+v", o)
+	}
+}
+
+// TestExpiryLeavesRoom: what expires at once does not fill the queue, and goes in several rounds.
+func TestExpiryLeavesRoom(t *testing.T) {
+	h := newHand(t, newFakePartition()).ready()
+	h.queued.limit = 20_000
+	const groups = 100
+	for i := range groups {
+		if o := h.commit(offsetsOf(fmt.Sprint("g", i), 1, 0)); o.err != nil {
+			t.Fatal(o.err)
+		}
+	}
+	h.idle()
+	h.advance(8 * 24 * time.Hour)
+	r := &runner{c: h.Coordinator, expireNext: h.time()}
+	for rounds := 1; ; rounds++ {
+		h.log.set(func() { h.log.held = true })
+		r.expire(h.time())
+		if used := h.queued.used.Load(); used > 15_000 {
+			t.Fatalf("%d bytes of 20,000 wait", used)
+		}
+		ch := h.begun(offsetsOf("client", 1, 0))
+		h.log.set(func() { h.log.held = false })
+		if o := receive(t, ch); o.err != nil {
+			t.Fatal(o.err)
+		}
+		h.idle()
+		left, err := h.Members().List(Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(left) == 1 && rounds > 1 {
+			break
+		}
+		if wait := r.expireNext.Sub(h.time()); wait > expiryPause || rounds > groups {
+			t.Fatalf("%d groups are left after %d rounds, and the next is in %v", len(left)-1, rounds, wait)
+		}
+		h.advance(expiryPause)
 	}
 }
 

@@ -124,9 +124,12 @@ func (s *shard) forgetUnknownLocked() {
 
 // expireLocked removes what has not been used for the retention time, and Empty groups without offsets. Source:
 // GroupCoordinatorShard.cleanupGroupMetadata, OffsetMetadataManager.cleanupExpiredOffsets,
-// ClassicGroup.offsetExpirationCondition.
-func (s *shard) expireLocked(now time.Time) {
+// ClassicGroup.offsetExpirationCondition. It returns false when there may be more: half of the queue is left to clients.
+func (s *shard) expireLocked(now time.Time) (all bool) {
 	for id, g := range s.mu.groups.byID {
+		if !s.c.queued.fits(s.c.queued.limit / 2) {
+			return false
+		}
 		if s.mu.pending[id] > 0 || len(g.pending) > 0 {
 			continue // in use
 		}
@@ -139,6 +142,7 @@ func (s *shard) expireLocked(now time.Time) {
 			s.removeLocked(id, gone, nil)
 		}
 	}
+	return true
 }
 
 // expiredLocked lists the offsets of a group that have expired, and says whether these are all that it has.

@@ -11,6 +11,8 @@ const (
 	settling = 100 * time.Millisecond
 	// createRetry is how soon the creation of __consumer_offsets is tried again.
 	createRetry = time.Second
+	// expiryPause is when expiry goes on that the queue had no room for.
+	expiryPause = time.Second
 	// timerGrain is how many nearby deadlines of members are met at once.
 	timerGrain = 5 * time.Millisecond
 	// followDelay is how late run may follow a partition: it is told of every commit too.
@@ -215,8 +217,8 @@ func (r *runner) expire(now time.Time) {
 	}
 	r.expireNext = now.Add(r.c.opts.ExpiryInterval)
 	_ = r.c.eachShard(func(s *shard) error {
-		if s.mu.state == shardActive {
-			s.expireLocked(now)
+		if s.mu.state == shardActive && !s.expireLocked(now) {
+			r.expireNext = now.Add(min(expiryPause, r.c.opts.ExpiryInterval))
 		}
 		return nil
 	})
