@@ -139,4 +139,14 @@ var offsetBugs = []bug{
 		old: "if !s.c.queued.fits(s.c.queued.limit / 2) {", new: "if !s.c.queued.fits(s.c.queued.limit / 2) && now.IsZero() {",
 		pkg: "broker/group", test: "TestExpiryLeavesRoom",
 	},
+	{
+		name: "commit written in another leadership", file: "broker/group/shard.go",
+		old: "done, result := log.append(batch, epoch)", new: "now, _ := log.serving()\n\tdone, result := log.append(batch, max(now, epoch))",
+		pkg: "broker/group", test: "TestCommitOfAnotherLeadership",
+	},
+	{
+		name: "append in another leadership", file: "broker/partition/append.go",
+		old: "if !ok || epoch != none && epoch != current {", new: "if !ok || epoch != none && epoch > current {",
+		pkg: "broker/partition", test: "TestAppendIn",
+	},
 }

@@ -85,12 +85,17 @@ func (p *fakePartition) read(offset int64, _ int32) ([]byte, error) {
 	return nil, nil
 }
 
-func (p *fakePartition) append(b record.Batch) (<-chan struct{}, func() error) {
+func (p *fakePartition) append(b record.Batch, epoch int32) (<-chan struct{}, func() error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.appends++
 	done := make(chan struct{})
 	var err error
+	if !p.leading || epoch != p.epoch {
+		close(done)
+		p.changed.Broadcast()
+		return done, func() error { return partition.ErrNotLeader }
+	}
 	settle := func() {
 		if err = p.outcome; err == nil || p.lost {
 			p.putLocked(b)

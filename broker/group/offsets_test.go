@@ -388,3 +388,17 @@ func TestPartitionOf(t *testing.T) {
 	}
 
 }
+
+// TestCommitOfAnotherLeadership: what was accepted in one leadership is not written in the next, whose shard would not know of it.
+func TestCommitOfAnotherLeadership(t *testing.T) {
+	h := newHand(t, newFakePartition()).ready()
+	ch := make(chan outcome, 1)
+	r := offsetsOf("g", 1, 0)
+	h.locked(func(s *shard) {
+		s.commitLocked(&r, h.time(), func(each []error, err error) { ch <- outcome{each, err} })
+		h.log.set(func() { h.log.epoch++ }) // before the append
+	})
+	if o := receive(t, ch); !errors.Is(o.err, ErrNotCoordinator) || len(h.log.batches) != 0 {
+		t.Errorf("%+v, %d batches", o, len(h.log.batches))
+	}
+}

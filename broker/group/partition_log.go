@@ -20,8 +20,9 @@ type partitionLog interface {
 	bounds() (start, end int64)
 	// read returns committed batches from the one with offset on, or the next; none at the end. The bytes are the caller's.
 	read(offset int64, epoch int32) ([]byte, error)
-	// append writes a batch, which is its own from then on; done is closed when result says what became of it.
-	append(b record.Batch) (done <-chan struct{}, result func() error)
+	// append writes a batch, which is its own from then on, in the leadership with this epoch and no other; done is closed when
+	// result says what became of it.
+	append(b record.Batch, epoch int32) (done <-chan struct{}, result func() error)
 	subscribe(ch chan<- struct{}) (cancel func())
 }
 
@@ -53,8 +54,8 @@ func (l realLog) read(offset int64, epoch int32) ([]byte, error) {
 	return r.Extent.ReadAll()
 }
 
-func (l realLog) append(b record.Batch) (done <-chan struct{}, result func() error) {
-	a := l.p.Append(b, func() {})
+func (l realLog) append(b record.Batch, epoch int32) (done <-chan struct{}, result func() error) {
+	a := l.p.AppendIn(epoch, b, func() {})
 	return a.Done(), func() error {
 		_, err := a.Result()
 		return err

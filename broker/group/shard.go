@@ -210,10 +210,7 @@ func (o outgoing) write(log partitionLog, epoch int32) error {
 	if err != nil {
 		return err
 	}
-	if now, ok := log.serving(); !ok || now != epoch {
-		return ErrNotCoordinator
-	}
-	done, result := log.append(batch)
+	done, result := log.append(batch, epoch)
 	<-done
 	return result()
 }

@@ -71,6 +71,12 @@ func (a *Append) Result() (Appended, error) {
 // called, exactly once. A duplicate of a batch in flight is answered with it; one of the last five committed batches of its
 // producer is answered with the offset that it got then. Errors come from Result.
 func (p *Partition) Append(batch record.Batch, release func()) *Append {
+	return p.AppendIn(none, batch, release)
+}
+
+// AppendIn is Append in one leadership: ErrNotLeader, and nothing is written, when the leader epoch is another by now. It is for
+// those who hold in memory what the log says. none = in any leadership.
+func (p *Partition) AppendIn(epoch int32, batch record.Batch, release func()) *Append {
 	a := &Append{partition: p, producerID: none, appendTimeMs: none}
 	if err := p.writable(); err != nil {
 		return a.refuse(err, release)
@@ -85,8 +91,8 @@ func (p *Partition) Append(batch record.Batch, release func()) *Append {
 	}
 	p.append.Lock()
 	defer p.append.Unlock()
-	term, _, ok := p.group.Serving()
-	if !ok {
+	term, current, ok := p.group.Serving()
+	if !ok || epoch != none && epoch != current {
 		return a.refuse(ErrNotLeader, release)
 	}
 	a.header.ValidatedTerm = term // before the checks: they hold in this leadership only

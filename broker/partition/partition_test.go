@@ -504,3 +504,27 @@ func TestTransactionsHoldTheLastStableOffset(t *testing.T) {
 		check()
 	}
 }
+
+// TestAppendIn: a batch for one leadership is not written in another.
+func TestAppendIn(t *testing.T) {
+	p := newBroker(t).create(t, 0)
+	first := p.Epoch()
+	p.group.Elect()
+	for end := time.Now().Add(patience); !p.Ready() || p.Epoch() == first; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not elected")
+		}
+	}
+	epoch := p.Epoch()
+	for _, wrong := range []int32{first, epoch + 1} {
+		released := 0
+		a := p.AppendIn(wrong, write{size: 10}.batch(t), func() { released++ })
+		if _, err := wait(t, a); !errors.Is(err, ErrNotLeader) || released != 1 {
+			t.Errorf("epoch %d instead of %d: %v, released %d times", wrong, epoch, err, released)
+		}
+	}
+	a, err := wait(t, p.AppendIn(epoch, write{size: 10}.batch(t), func() {}))
+	if err != nil || a.BaseOffset != 0 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
