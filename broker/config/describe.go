@@ -51,7 +51,7 @@ func (c *Config) DescribeBroker() []Described {
 		} else if !k.Null {
 			d.Value = shown(k, k.Default)
 		}
-		d.Synonyms = c.synonyms(family(name))
+		d.Synonyms = c.synonyms(name)
 		if id, ok := c.static["node.id"]; ok && name == "broker.id" { // Kafka gives it node.id's
 			d.Value = shown(k, strings.TrimSpace(id.text))
 			d.Synonyms = []Value{{name, d.Value, StaticBroker}, {name, shown(k, k.Default), Default}}
@@ -70,7 +70,7 @@ func (c *Config) DescribeCluster() []Described {
 	for _, name := range slices.Sorted(maps.Keys(c.dynamic.Cluster)) {
 		k := mustKey(name)
 		d := Described{Key: k, Value: shown(k, c.dynamic.Cluster[name]), Source: DynamicDefaultBroker, ReadOnly: !k.Dynamic, Sensitive: k.Type == Password}
-		for _, v := range c.synonyms(family(name)) {
+		for _, v := range c.synonyms(name) {
 			if v.Source == DynamicDefaultBroker {
 				d.Synonyms = append(d.Synonyms, v)
 			}
@@ -80,21 +80,27 @@ func (c *Config) DescribeCluster() []Described {
 	return all
 }
 
-// family lists the keys that Kafka shows as one's synonyms. Of the families it shows this one only, and so log.retention.ms as a
-// default even where log.retention.hours is set. Observed in Apache Kafka 4.4.0.
-func family(name string) []string {
-	if name == "log.retention.minutes" {
-		return []string{name, "log.retention.hours"}
-	}
-	return []string{name}
+// synonymFamilies are the keys of one meaning that Kafka shows together; of other families it shows each key alone. Source:
+// DynamicBrokerConfig.brokerConfigSynonyms.
+var synonymFamilies = [][]string{
+	{"log.retention.ms", "log.retention.minutes", "log.retention.hours"},
+	{"log.roll.ms", "log.roll.hours"},
+	{"log.roll.jitter.ms", "log.roll.jitter.hours"},
+	{"log.flush.interval.ms", "log.flush.scheduler.interval.ms"},
 }
 
-// synonyms lists what gives broker keys of one meaning their value: by source, then by spelling. Source: ConfigHelper
-// .configSynonyms.
-func (c *Config) synonyms(names []string) []Value {
+// synonyms lists what gives a broker key its value: by source, then by spelling. As in Kafka, what stands before the key itself is
+// left out: log.retention.ms is a default where only log.retention.hours is set. Source: ConfigHelper.configSynonyms.
+func (c *Config) synonyms(key string) []Value {
+	names := []string{key}
+	if i := slices.IndexFunc(synonymFamilies, func(f []string) bool { return slices.Contains(f, key) }); i >= 0 {
+		names = synonymFamilies[i]
+	}
 	var values []Value
 	add := func(name, text string, source Source) {
-		values = append(values, Value{name, shown(mustKey(name), strings.TrimSpace(text)), source})
+		if name == key || len(values) > 0 {
+			values = append(values, Value{name, shown(mustKey(name), strings.TrimSpace(text)), source})
+		}
 	}
 	for _, name := range names {
 		if text, ok := c.dynamic.Broker[name]; ok {
@@ -139,8 +145,8 @@ func (c *Config) DescribeTopic(overrides map[string]string) []Described {
 			d.Value, d.Effective = shown(k, k.canonical(v)), DynamicTopic
 			d.Synonyms = append(d.Synonyms, Value{name, d.Value, DynamicTopic})
 		}
-		if len(k.Synonyms) > 0 { // the first only; see family
-			d.Synonyms = append(d.Synonyms, c.synonyms([]string{k.Synonyms[0].Name})...)
+		if len(k.Synonyms) > 0 { // the first only; synonyms has the others
+			d.Synonyms = append(d.Synonyms, c.synonyms(k.Synonyms[0].Name)...)
 		}
 		if len(d.Synonyms) > 0 {
 			d.Source = d.Synonyms[0].Source

@@ -99,6 +99,9 @@ func checkDynamic(name, text string, perBroker bool) error {
 	if err := k.Check(text); err != nil {
 		return &DynamicError{Key: name, Value: text, Problem: err.Error()}
 	}
+	if name == "log.cleaner.threads" && strings.TrimSpace(text) == "0" { // Source: LogCleaner.validateReconfiguration
+		return &DynamicError{Key: name, Value: text, Problem: "must be at least 1 when it is changed at run time"}
+	}
 	if k.Effect == Refused && !k.sameValue(text, k.Default) {
 		return &DynamicError{Key: name, Value: text, Problem: "is not supported, and to go on without it would not be safe; accepted: leave it out"}
 	}

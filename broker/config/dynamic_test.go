@@ -57,6 +57,7 @@ func TestDynamicErrors(t *testing.T) {
 		"refused here":       {Dynamic{Broker: map[string]string{"principal.builder.class": "x"}}, false, "not supported"},
 		"not together":       {Dynamic{Cluster: map[string]string{"log.cleaner.min.compaction.lag.ms": "9", "log.cleaner.max.compaction.lag.ms": "8"}}, false, "must be at most"},
 		"zero connections":   {Dynamic{Broker: map[string]string{"max.connections": "0"}}, false, "max.connections"},
+		"no cleaner":         {Dynamic{Broker: map[string]string{"log.cleaner.threads": "0"}}, false, "at least 1"},
 		"a secret's problem": {Dynamic{Cluster: map[string]string{"ssl.key.password": "secret"}}, false, "at default cluster level"},
 	} {
 		_, err := base.With(c.d)
@@ -105,12 +106,15 @@ func TestDescribeSources(t *testing.T) {
 		want   string
 	}{
 		{find(c.DescribeBroker(), "log.retention.ms"), DynamicBroker,
-			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3"},
+			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3 log.retention.hours=5/4 log.retention.hours=168/5"},
 		{find(c.DescribeCluster(), "log.retention.ms"), DynamicDefaultBroker, "7000 log.retention.ms=7000/3"},
 		{find(c.DescribeTopic(nil), "retention.ms"), DynamicBroker,
-			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3"},
+			"8000 log.retention.ms=8000/2 log.retention.ms=7000/3 log.retention.hours=5/4 log.retention.hours=168/5"},
 		{find(c.DescribeTopic(map[string]string{"retention.ms": "1"}), "retention.ms"), DynamicTopic,
-			"1 retention.ms=1/1 log.retention.ms=8000/2 log.retention.ms=7000/3"},
+			"1 retention.ms=1/1 log.retention.ms=8000/2 log.retention.ms=7000/3 log.retention.hours=5/4 log.retention.hours=168/5"},
+		{find(c.DescribeBroker(), "log.retention.minutes"), Default, "null"},
+		{find(c.DescribeBroker(), "log.retention.hours"), StaticBroker, "5 log.retention.hours=5/4 log.retention.hours=168/5"},
+		{find(c.DescribeBroker(), "log.roll.ms"), Default, "null"},
 		{find(c.DescribeTopic(map[string]string{"cleanup.policy": " delete, compact,delete"}), "cleanup.policy"), DynamicTopic,
 			"delete,compact cleanup.policy=delete,compact/1 log.cleanup.policy=delete/5"},
 		{find(c.DescribeTopic(map[string]string{"min.cleanable.dirty.ratio": "1"}), "min.cleanable.dirty.ratio"), DynamicTopic,

@@ -74,7 +74,7 @@ func TestDescribeTopic(t *testing.T) {
 	}
 	c = mustLoad(t, "log.retention.ms=2", nil, nil)
 	d = described(t, c.DescribeTopic(map[string]string{"retention.ms": "9"}), "retention.ms")
-	if len(d.Synonyms) != 2 || d.Synonyms[1].Name != "log.retention.ms" || *d.Synonyms[1].Value != "2" || d.Synonyms[1].Source != StaticBroker {
+	if len(d.Synonyms) != 3 || d.Synonyms[1].Name != "log.retention.ms" || *d.Synonyms[1].Value != "2" || d.Synonyms[1].Source != StaticBroker {
 		t.Errorf("%+v", d)
 	}
 	d = described(t, c.DescribeTopic(nil), "segment.bytes")

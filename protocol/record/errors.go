@@ -30,8 +30,13 @@ var (
 type RecordError struct {
 	Index  int32  // of the record in its batch, from 0
 	Reason string // for a person
-	Err    error  // ErrInvalid or ErrTimestamp
+	Err    error  // ErrInvalid or ErrTimestamp; ErrTimestamp where one of several has it
+	// More are the other records of the batch that were refused, in order; recordErrorsMax are told in all.
+	More []RecordError
 }
+
+// recordErrorsMax bounds how many refused records one batch is answered with.
+const recordErrorsMax = 1000
 
 // Error implements error.
 func (e *RecordError) Error() string {

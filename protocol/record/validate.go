@@ -1,6 +1,7 @@
 package record
 
 import (
+	"errors"
 	"fmt"
 	"math"
 )
@@ -46,6 +47,9 @@ func Single(b []byte, version int16) (Batch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if version < 7 && batch.Codec() == Zstd {
+		return nil, fmt.Errorf("%w: zstd in a produce request of version %d", ErrCodec, version)
+	}
 	if len(rest) > 0 {
 		if _, _, err := Next(rest); err != nil {
 			if err := batch.CheckCRC(); err != nil {
@@ -53,9 +57,6 @@ func Single(b []byte, version int16) (Batch, error) {
 			}
 		}
 		return nil, fmt.Errorf("%w: %d bytes behind the batch", ErrInvalid, len(rest))
-	}
-	if version < 7 && batch.Codec() == Zstd {
-		return nil, fmt.Errorf("%w: zstd in a produce request of version %d", ErrCodec, version)
 	}
 	return batch, nil
 }
@@ -75,7 +76,11 @@ func (b Batch) ValidateProduce(l Limits) error {
 		err = b.validateRecords(l)
 	} else if err = checkMark(b.Codec(), b.Records()); err == nil {
 		err = l.checkTimestamp(b.RecordCount()-1, b.MaxTimestamp(), b.IsLogAppendTime())
-		if err == nil && !l.LogAppendTime {
+		if err != nil { // opened to tell which records it is
+			if each := b.validateRecords(l); each != nil {
+				err = each
+			}
+		} else if !l.LogAppendTime {
 			b.setTimestamp(0, b.MaxTimestamp())
 		}
 	}
@@ -115,6 +120,8 @@ func (b Batch) validateHeader(l Limits) error {
 		return fmt.Errorf("%w: control batch from a client", ErrInvalid)
 	case b.HasProducerID() && b.BaseSequence() < 0:
 		return fmt.Errorf("%w: base sequence %d of producer id %d", ErrInvalid, b.BaseSequence(), b.ProducerID())
+	case b.HasProducerID() && b.ProducerEpoch() < 0: // Kafka takes the first of these, and fails on the second
+		return fmt.Errorf("%w: epoch %d of producer id %d", ErrInvalid, b.ProducerEpoch(), b.ProducerID())
 	}
 	return nil
 }
@@ -128,17 +135,37 @@ func (l Limits) mustOpen(b Batch) bool {
 		recordLenMin*int64(b.RecordCount()) > usualRatio*int64(len(b.Records()))+slack
 }
 
-// faults keeps the first record that breaks each rule. Kafka walks a batch to its end before it reports one, so that a batch
-// that does not parse is INVALID_RECORD whatever its timestamps say, and a timestamp comes before a key.
-type faults struct{ timestamp, key, order error }
+// faults are the records that break a rule, each with the first that it breaks. Kafka walks a batch to its end before it reports them,
+// so that a batch that does not parse is INVALID_RECORD whatever its timestamps say, and one timestamp makes INVALID_TIMESTAMP of all.
+type faults struct {
+	refused []RecordError
+	err     error // ErrTimestamp, or ErrInvalid
+	order   error // the first whose offset delta is not its index: our own rule, after Kafka's
+}
 
-func (f *faults) first() error {
-	for _, err := range [...]error{f.timestamp, f.key, f.order} {
-		if err != nil {
-			return err
-		}
+func (f *faults) add(err error) {
+	if err == nil {
+		return
 	}
-	return nil
+	var e *RecordError
+	if !errors.As(err, &e) {
+		return
+	}
+	if f.err == nil || errors.Is(e.Err, ErrTimestamp) {
+		f.err = e.Err
+	}
+	if len(f.refused) < recordErrorsMax {
+		f.refused = append(f.refused, *e)
+	}
+}
+
+func (f *faults) all() error {
+	if len(f.refused) == 0 {
+		return f.order
+	}
+	e := f.refused[0]
+	e.Err, e.More = f.err, f.refused[1:]
+	return &e
 }
 
 func (b Batch) validateRecords(l Limits) error {
@@ -153,24 +180,21 @@ func (b Batch) validateRecords(l Limits) error {
 	for i := range b.RecordCount() {
 		body, err := w.next(i)
 		if err != nil {
-			return err
+			return unparsed(err)
 		}
 		s, ok := scan(body)
 		if !ok {
-			return invalid(i, "malformed")
+			return unparsed(invalid(i, "malformed"))
 		}
 		timestamp := first + s.timestampDelta
 		if stamped {
 			timestamp = appendTime
 		}
 		maxTimestamp = max(maxTimestamp, timestamp)
-		switch {
-		case l.KeysRequired && s.keyNull:
-			if found.key == nil {
-				found.key = invalid(i, "a compacted topic needs keys")
-			}
-		case found.timestamp == nil:
-			found.timestamp = l.checkTimestamp(i, timestamp, stamped)
+		if l.KeysRequired && s.keyNull {
+			found.add(invalid(i, "a compacted topic needs keys"))
+		} else {
+			found.add(l.checkTimestamp(i, timestamp, stamped))
 		}
 		if s.offsetDelta != i && found.order == nil {
 			found.order = invalid(i, "offset delta is not the record's index")
@@ -179,13 +203,21 @@ func (b Batch) validateRecords(l Limits) error {
 	if err := w.end(); err != nil {
 		return err
 	}
-	if err := found.first(); err != nil {
+	if err := found.all(); err != nil {
 		return err
 	}
 	if !l.LogAppendTime {
 		b.setTimestamp(0, maxTimestamp)
 	}
 	return nil
+}
+
+// unparsed makes the error of a record that does not parse one of the batch: Kafka names single records only where it could read them.
+func unparsed(err error) error {
+	if e := (*RecordError)(nil); errors.As(err, &e) {
+		return fmt.Errorf("%w: record %d: %s", e.Err, e.Index, e.Reason)
+	}
+	return err
 }
 
 // checkTimestamp holds one timestamp to the limits. stamped: the client claims log append time, which is taken (and cleared)

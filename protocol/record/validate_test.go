@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -15,6 +16,7 @@ type hand struct {
 	lastDelta, count     int32
 	first, max, producer int64
 	sequence             int32
+	epoch                int16
 	records              []byte
 	crcWrong             bool
 }
@@ -28,6 +30,7 @@ func (h hand) batch() Batch {
 	binary.BigEndian.PutUint64(b[posFirstTimestamp:], uint64(h.first))
 	binary.BigEndian.PutUint64(b[posMaxTimestamp:], uint64(h.max))
 	binary.BigEndian.PutUint64(b[posProducerID:], uint64(h.producer))
+	binary.BigEndian.PutUint16(b[posProducerEpoch:], uint16(h.epoch))
 	binary.BigEndian.PutUint32(b[posBaseSequence:], uint32(h.sequence))
 	binary.BigEndian.PutUint32(b[posRecordCount:], uint32(h.count))
 	b = append(b, h.records...)
@@ -89,6 +92,7 @@ func TestValidateProduce(t *testing.T) {
 		"more records than counted":      {h: with(func(h *hand) { h.lastDelta, h.count = 0, 1 }), want: ErrInvalid},
 		"fewer records than counted":     {h: with(func(h *hand) { h.lastDelta, h.count = 2, 3 }), want: ErrInvalid},
 		"producer id without sequence":   {h: with(func(h *hand) { h.producer = 4 }), want: ErrInvalid},
+		"producer id without epoch":      {h: with(func(h *hand) { h.producer, h.sequence, h.epoch = 4, 0, -1 }), want: ErrInvalid},
 		"transactional without producer": {h: with(func(h *hand) { h.attributes = attrTransactional }), want: ErrInvalid},
 		"offset deltas swapped":          {h: with(func(h *hand) { h.records = append(rec(0, 1, true), rec(5, 0, true)...) }), want: ErrInvalid},
 		"offset delta negative":          {h: with(func(h *hand) { h.records = append(rec(0, -1, true), rec(5, 1, true)...) }), want: ErrInvalid},
@@ -248,10 +252,60 @@ func TestSingle(t *testing.T) {
 		"length too small":  {shorter, 9, ErrCorrupt},
 		"zstd in version 6": {zstd.batch(), 6, ErrCodec},
 		"zstd in version 7": {zstd.batch(), 7, nil},
+		"two in version 6":  {append(zstd.batch(), zstd.batch()...), 6, ErrCodec}, // Kafka looks at the first one first
 	} {
 		if _, err := Single(c.b, c.version); !errors.Is(err, c.want) || (err == nil) != (c.want == nil) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
+	}
+}
+
+// TestValidateTellsEachRefusedRecord: Kafka names all of them, whatever the codec, and one timestamp makes the error one of timestamps.
+func TestValidateTellsEachRefusedRecord(t *testing.T) {
+	late := testNow + 2*int64(AfterMaxMsDefault)
+	for codec := None; codec <= Zstd; codec++ {
+		b := NewBuilder()
+		b.Codec = codec
+		b.Append(late, []byte("k"), nil)
+		b.Append(testNow, []byte("k"), nil)
+		b.Append(late, []byte("k"), nil)
+		if codec == None {
+			b.Append(testNow, nil, nil) // without a key
+		}
+		built, err := b.Batch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := DefaultLimits(testNow)
+		l.KeysRequired = codec == None
+		err = built.ValidateProduce(l)
+		var bad *RecordError
+		if !errors.Is(err, ErrTimestamp) || !errors.As(err, &bad) {
+			t.Fatalf("%v: %v", codec, err)
+		}
+		told := []int32{bad.Index}
+		for _, more := range bad.More {
+			told = append(told, more.Index)
+		}
+		want := []int32{0, 2}
+		if codec == None {
+			want = append(want, 3)
+		}
+		if !slices.Equal(told, want) {
+			t.Errorf("%v: records %v are refused, want %v", codec, told, want)
+		}
+	}
+	many := NewBuilder()
+	for range 3 * recordErrorsMax {
+		many.Append(late, nil, nil)
+	}
+	built, err := many.Batch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bad *RecordError
+	if err := built.ValidateProduce(DefaultLimits(testNow)); !errors.As(err, &bad) || 1+len(bad.More) != recordErrorsMax {
+		t.Errorf("%v", err)
 	}
 }
 
