@@ -142,9 +142,6 @@ func (c *Controller) alterTopic(a Alteration) (setConfigs, error) {
 	if name == "" {
 		return setConfigs{}, refuse(ErrInvalidRequest, "Default topic resources are not allowed.")
 	}
-	if err := CheckName(name); err != nil {
-		return setConfigs{}, err
-	}
 	t, known := c.Image().Topic(name)
 	var old map[string]string
 	if known {
@@ -152,6 +149,9 @@ func (c *Controller) alterTopic(a Alteration) (setConfigs, error) {
 	}
 	configs, changes, err := change(a, old, config.LookupTopic)
 	if err != nil {
+		return setConfigs{}, err
+	}
+	if err := CheckName(name); err != nil {
 		return setConfigs{}, err
 	}
 	if _, err := c.Config().ParseTopic(configs); err != nil {

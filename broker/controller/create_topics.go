@@ -39,7 +39,7 @@ type NewConfig struct {
 
 // CreatedTopic is the outcome for one topic of a request.
 type CreatedTopic struct {
-	Topic *Topic // set on success and on ErrTimeout; without id where it was only validated
+	Topic *Topic // set on success and on ErrTimeout; with an id of nobody where it was only validated
 	Err   error
 }
 
@@ -67,7 +67,11 @@ func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, valida
 			continue
 		}
 		var command createTopic
-		if r.Topic, command, r.Err = c.plan(image, t); r.Err != nil || validateOnly {
+		if r.Topic, command, r.Err = c.plan(image, t); r.Err != nil {
+			continue
+		}
+		if validateOnly { // Kafka answers an id that the topic could have
+			r.Topic.ID, r.Err = c.newTopicID()
 			continue
 		}
 		futures[i], r.Err = c.proposeTopic(command)
@@ -85,11 +89,11 @@ func (c *Controller) plan(image *Image, t NewTopic) (*Topic, createTopic, error)
 	if err := checkNewName(image, t.Name); err != nil {
 		return nil, createTopic{}, err
 	}
-	placements, err := c.place(image, t)
+	configs, parsed, err := c.checkConfigs(t.Name, t.Configs) // before the numbers, as in Kafka
 	if err != nil {
 		return nil, createTopic{}, err
 	}
-	configs, parsed, err := c.checkConfigs(t.Name, t.Configs)
+	placements, err := c.place(image, t)
 	if err != nil {
 		return nil, createTopic{}, err
 	}

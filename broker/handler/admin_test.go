@@ -140,7 +140,7 @@ func TestCreateTopics(t *testing.T) {
 	}
 	dry := createTopics(7, newTopic("dry", 4, 1, nil))
 	dry.ValidateOnly = true
-	if got := c.Do(dry).(*kmsg.CreateTopicsResponse).Topics[0]; got.ErrorCode != 0 || got.NumPartitions != 4 || got.TopicID != [16]byte{} {
+	if got := c.Do(dry).(*kmsg.CreateTopicsResponse).Topics[0]; got.ErrorCode != 0 || got.NumPartitions != 4 || got.TopicID == [16]byte{} {
 		t.Errorf("validate only: %+v", got)
 	}
 	before := topicNames(b)
@@ -210,6 +210,40 @@ func TestDeleteTopics(t *testing.T) {
 	b.Restart()
 	if names := topicNames(b); len(names) > 0 {
 		t.Fatalf("after a restart: %v", names)
+	}
+}
+
+// TestDeleteTopicsRepeated: a name or id that stands twice is refused and answered once, whether it exists or not, and so is a name with
+// the id that it has; nothing of it is deleted.
+func TestDeleteTopicsRepeated(t *testing.T) {
+	b := brokertest.Start(t)
+	b.CreateTopic("t", 1)
+	b.CreateTopic("u", 1)
+	entry := func(name string, id [16]byte) kmsg.DeleteTopicsRequestTopic {
+		e := kmsg.NewDeleteTopicsRequestTopic()
+		if e.TopicID = id; name != "" {
+			e.Topic = &name
+		}
+		return e
+	}
+	none, id := [16]byte{}, topicID(b, "t")
+	for name, entries := range map[string][]kmsg.DeleteTopicsRequestTopic{
+		"names":            {entry("t", none), entry("t", none)},
+		"names of nothing": {entry("missing", none), entry("missing", none), entry("missing", none)},
+		"ids":              {entry("", id), entry("", id)},
+		"name and id":      {entry("t", none), entry("", id)},
+		"id and name":      {entry("", id), entry("t", none)},
+	} {
+		req := kmsg.NewPtrDeleteTopicsRequest()
+		req.SetVersion(6)
+		req.TimeoutMillis, req.Topics = int32(brokertest.Limit.Milliseconds()), entries
+		got := b.Dial().Do(req).(*kmsg.DeleteTopicsResponse).Topics
+		if len(got) != 1 || got[0].ErrorCode != kerr.InvalidRequest.Code {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if names := topicNames(b); !slices.Equal(names, []string{"t", "u"}) {
+		t.Errorf("left are %v", names)
 	}
 }
 
@@ -352,8 +386,9 @@ func TestListOffsets(t *testing.T) {
 	}
 	twice := listOffsets(7, "t", -1)
 	twice.Topics[0].Partitions = append(twice.Topics[0].Partitions, twice.Topics[0].Partitions[0])
-	if got := c.Do(twice).(*kmsg.ListOffsetsResponse).Topics[0].Partitions[1]; got.ErrorCode != kerr.InvalidRequest.Code || got.Offset != -1 {
-		t.Errorf("named twice: %+v", got)
+	got := c.Do(twice).(*kmsg.ListOffsetsResponse).Topics[0].Partitions
+	if len(got) != 1 || got[0].ErrorCode != kerr.InvalidRequest.Code || got[0].Offset != -1 {
+		t.Errorf("named twice, to be answered once: %+v", got)
 	}
 }
 

@@ -49,6 +49,7 @@ const (
 	codeOutOfOrderSequence        int16 = 45
 	codeInvalidProducerEpoch      int16 = 47
 	codeInvalidTxnState           int16 = 48
+	codeTxnIDForbidden            int16 = 53
 	codeSecurityDisabled          int16 = 54
 	codeKafkaStorage              int16 = 56
 	codeNonEmptyGroup             int16 = 68

@@ -27,6 +27,8 @@ type doomed struct {
 	byName  bool
 	code    int16
 	message string
+	// repeated: an entry before has the same name or id, and the answer to both.
+	repeated bool
 }
 
 func (h *Handler) deleteTopics(ctx context.Context, c call[*kmsg.DeleteTopicsRequest]) kmsg.Response {
@@ -45,14 +47,10 @@ func (h *Handler) deleteTopics(ctx context.Context, c call[*kmsg.DeleteTopicsReq
 		h.deleteResolved(ctx, entries)
 	}
 	resp := kmsg.NewPtrDeleteTopicsResponse()
-	answered := map[string]bool{}
 	for i := range entries {
 		e := &entries[i]
-		if e.byName && e.code == codeInvalidRequest && e.id != noTopicID { // named more than once: answered once, as in Kafka
-			if answered[*e.name] {
-				continue
-			}
-			answered[*e.name] = true
+		if e.repeated {
+			continue
 		}
 		out := kmsg.NewDeleteTopicsResponseTopic()
 		out.Topic, out.TopicID, out.ErrorCode = e.name, e.id, h.fail("DeleteTopics", e.code)
@@ -80,37 +78,74 @@ func doomedOf(c call[*kmsg.DeleteTopicsRequest]) []doomed {
 
 // resolve gives each entry its id and name, or an error. Source: ControllerApis.deleteTopics.
 func (h *Handler) resolve(entries []doomed) {
+	refuseRepeated(entries)
 	image := h.controller.Image()
+	supplied := map[uuid.UUID]bool{} // ids that the request has
+	for i := range entries {
+		e := &entries[i]
+		if e.byName || e.id == noTopicID {
+			continue
+		}
+		supplied[e.id] = true
+		if e.code != codeNone {
+			continue
+		}
+		if t, ok := image.TopicByID(e.id); ok {
+			e.name = text(t.Name)
+		} else {
+			e.code, e.message = codeUnknownTopicID, "This server does not host this topic ID."
+		}
+	}
+	for i := range entries {
+		e := &entries[i]
+		if !e.byName || e.code != codeNone {
+			continue
+		}
+		t, ok := image.Topic(*e.name)
+		switch {
+		case !ok:
+			e.code, e.message = codeUnknownTopicOrPartition, "This server does not host this topic-partition."
+			continue
+		case supplied[t.ID]: // neither is deleted, and the answer to the name stands for both
+			e.code, e.message = codeInvalidRequest, "The provided topic name maps to an ID that was already supplied."
+			for j := range entries {
+				if other := &entries[j]; !other.byName && other.id == t.ID && other.code == codeNone {
+					other.repeated, other.code = true, codeInvalidRequest
+				}
+			}
+		}
+		e.id = t.ID
+	}
+}
+
+// refuseRepeated refuses entries that say too much or too little, and those whose name or id stands more than once, the first of which
+// is answered.
+func refuseRepeated(entries []doomed) {
+	type key struct {
+		name string
+		id   uuid.UUID
+	}
+	first := map[key]int{}
 	for i := range entries {
 		e := &entries[i]
 		switch {
 		case e.byName && e.id != noTopicID:
 			e.code, e.message = codeInvalidRequest, "You may not specify both topic name and topic id."
+			continue
 		case !e.byName && e.id == noTopicID:
 			e.code, e.message = codeInvalidRequest, "Neither topic name nor id were specified."
-		case e.byName:
-			if t, ok := image.Topic(*e.name); ok {
-				e.id = t.ID
-			} else {
-				e.code, e.message = codeUnknownTopicOrPartition, "This server does not host this topic-partition."
-			}
-		default:
-			if t, ok := image.TopicByID(e.id); ok {
-				e.name = text(t.Name)
-			} else {
-				e.code, e.message = codeUnknownTopicID, "This server does not host this topic ID."
-			}
+			continue
 		}
-	}
-	seen := map[uuid.UUID]int{}
-	for i := range entries {
-		if entries[i].code == codeNone {
-			seen[entries[i].id]++
+		k := key{deref(e.name), e.id}
+		at, twice := first[k]
+		if !twice {
+			first[k] = i
+			continue
 		}
-	}
-	for i := range entries {
-		if e := &entries[i]; e.code == codeNone && seen[e.id] > 1 {
-			e.code, e.message = codeInvalidRequest, "The provided topic name or id maps to a topic that was named more than once."
+		e.repeated, e.code = true, codeInvalidRequest
+		entries[at].code, entries[at].message = codeInvalidRequest, "Duplicate topic id."
+		if e.byName {
+			entries[at].message = "Duplicate topic name."
 		}
 	}
 }

@@ -67,7 +67,7 @@ func TestMetadata(t *testing.T) {
 	if got := ask(12, byID([16]byte{9})).Topics[0]; got.ErrorCode != kerr.UnknownTopicID.Code || got.Topic != nil {
 		t.Errorf("by unknown id: %+v", got)
 	}
-	if got := ask(10, byID(id)).Topics[0]; got.ErrorCode != kerr.InvalidRequest.Code {
+	if got := ask(10, byID(id)); got.Topics[0].ErrorCode != kerr.InvalidRequest.Code || got.Topics[0].TopicID != id || len(got.Brokers) > 0 || got.ControllerID != -1 {
 		t.Errorf("by id in version 10: %+v", got)
 	}
 	if got := ask(9, name("bad/name")).Topics[0]; got.ErrorCode != kerr.InvalidTopicException.Code {
@@ -80,6 +80,10 @@ func TestMetadata(t *testing.T) {
 	await(t, "topic on demand", func() bool {
 		got := ask(9, create).Topics[0]
 		return got.ErrorCode == 0 && got.Partitions[0].ErrorCode == 0 && got.Partitions[0].LeaderEpoch >= 0
+	})
+	await(t, "topic on demand, asked for as before version 4", func() bool {
+		got := ask(3, name("on-old-demand")).Topics[0]
+		return got.ErrorCode == 0 && got.Partitions[0].ErrorCode == 0
 	})
 	if slices.Contains(topicNames(b), "missing") {
 		t.Error("a topic was created although the request did not allow it")

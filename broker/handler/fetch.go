@@ -75,6 +75,7 @@ type fetchedPartition struct {
 	id       int32
 	offset   int64
 	epoch    int32 // current leader epoch that the client knows
+	last     int32 // leader epoch of the last record that the client has, -1 = it does not say
 	bytesMax int64
 	p        *partition.Partition
 	code     int16
@@ -144,7 +145,8 @@ func (f *fetchReply) planSession(epoch int32) {
 			topic, code = f.topic(image, c.fetchKey.topic, c.fetchKey.id)
 		}
 		out := fetchedPartition{
-			topic: len(f.topics) - 1, cached: c, id: c.fetchKey.partition, offset: c.offset, epoch: c.epoch, bytesMax: c.bytesMax, code: code,
+			topic: len(f.topics) - 1, cached: c, id: c.fetchKey.partition, offset: c.offset, epoch: c.epoch, last: c.last,
+			bytesMax: c.bytesMax, code: code,
 		}
 		if code == codeNone {
 			out.p, out.code = f.h.locate(topic, out.id)
@@ -168,7 +170,8 @@ func (f *fetchReply) plan(req *kmsg.FetchRequest) {
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
 			out := fetchedPartition{
-				topic: i, id: p.Partition, offset: p.FetchOffset, epoch: p.CurrentLeaderEpoch, bytesMax: int64(max(p.PartitionMaxBytes, 0)), code: code,
+				topic: i, id: p.Partition, offset: p.FetchOffset, epoch: p.CurrentLeaderEpoch, last: p.LastFetchedEpoch,
+				bytesMax: int64(max(p.PartitionMaxBytes, 0)), code: code,
 			}
 			if req.ReplicaID >= 0 || req.ReplicaState.ID >= 0 {
 				out.code = codeReplicaNotAvailable
@@ -264,14 +267,14 @@ func (f *fetchReply) readAll() {
 		had := p.read.Len()
 		limit := min(p.bytesMax, max(f.maxBytes-(f.bytes-had), 0))
 		// Version 4 is the first here, so that at least one batch is always given (not so up to version 2).
-		read, err := p.p.Read(p.offset, limit, f.isolation, p.epoch, f.bytes == had)
+		read, err := p.p.ReadAfter(partition.Position{Offset: p.offset, CurrentEpoch: p.epoch, LastEpoch: p.last}, limit, f.isolation, f.bytes == had)
 		p.release()
 		p.read, p.tried = read, true
 		f.bytes += read.Len() - had
 		if err != nil {
 			p.code = codeOf(err)
 		}
-		if err != nil || f.cutShort(&read) {
+		if err != nil || read.Diverging != nil || f.cutShort(&read) {
 			f.urgent = true
 		}
 	}
@@ -386,7 +389,7 @@ func (f *fetchReply) respond() (resp *wire.FetchResponse, sent []int) {
 			continue
 		}
 		parts, sent = append(parts, out), append(sent, i)
-		if p.topic != last {
+		if last < 0 || f.topics[p.topic] != f.topics[last] { // a session may have a topic in two places
 			last = p.topic
 			resp.Topics = append(resp.Topics, wire.FetchTopic{Topic: f.topics[last].name, TopicID: f.topics[last].id})
 		}
@@ -464,6 +467,9 @@ func (f *fetchReply) partition(p *fetchedPartition, resp *wire.FetchResponse) wi
 	}
 	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = p.read.HW, p.read.LSO, p.read.LogStart
 	out.RecordsBytes = p.read.Len()
+	if d := p.read.Diverging; d != nil {
+		out.DivergingEpoch = &wire.EpochEndOffset{Epoch: d.Epoch, EndOffset: d.End}
+	}
 	if f.isolation == partition.ReadCommitted {
 		out.AbortedNull = p.read.Aborted == nil
 		for _, a := range p.read.Aborted {

@@ -43,6 +43,7 @@ type cachedPartition struct {
 	offset   int64 // as last asked for
 	bytesMax int64
 	epoch    int32
+	last     int32
 
 	hw, logStart int64 // as last answered; -1 = not yet, or an error
 }
@@ -51,7 +52,7 @@ func (c *cachedPartition) bytes() int64 { return cachedPartitionBytes + int64(le
 
 // ask takes over what a request wants.
 func (c *cachedPartition) ask(p *kmsg.FetchRequestTopicPartition) {
-	c.offset, c.bytesMax, c.epoch = p.FetchOffset, int64(max(p.PartitionMaxBytes, 0)), p.CurrentLeaderEpoch
+	c.offset, c.bytesMax, c.epoch, c.last = p.FetchOffset, int64(max(p.PartitionMaxBytes, 0)), p.CurrentLeaderEpoch, p.LastFetchedEpoch
 }
 
 // answer notes what is about to be answered; false = nothing has changed, and it can be left out.

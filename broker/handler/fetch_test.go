@@ -118,6 +118,22 @@ func TestFetchErrors(t *testing.T) {
 			t.Errorf("got %+v", p)
 		}
 	})
+	t.Run("last epoch", func(t *testing.T) { // where the logs part, when the client says what its last record is of
+		for name, tc := range map[string]struct {
+			offset int64
+			last   int32 // ahead of the leader's
+			code   int16
+			end    int64 // of the diverging epoch, -1 = none
+		}{"agrees": {1, 0, 0, -1}, "further": {2, 0, 0, 1}, "unknown": {1, 5, kerr.OffsetOutOfRange.Code, -1}, "before the start": {-1, 0, kerr.OffsetOutOfRange.Code, -1}} {
+			req := fetch(b, 12, "t", tc.offset)
+			epoch := leaderEpoch(t, b, "t")
+			req.Topics[0].Partitions[0].LastFetchedEpoch = epoch + tc.last
+			p := c.Do(req).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+			if p.ErrorCode != tc.code || p.DivergingEpoch.EndOffset != tc.end || tc.end >= 0 && (p.DivergingEpoch.Epoch != epoch || p.HighWatermark != 1) {
+				t.Errorf("%s: %+v", name, p)
+			}
+		}
+	})
 	t.Run("fenced after a restart", func(t *testing.T) {
 		b.Restart()
 		req := fetch(b, 16, "t", 0)
@@ -174,6 +190,28 @@ func TestFetchLimits(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAbortedOfWhatDoesNotFit: read_committed gets null for a batch that does not fit, and an empty list where nothing was left to fit in.
+func TestAbortedOfWhatDoesNotFit(t *testing.T) {
+	b := brokertest.Start(t)
+	one := batch(t, nil, string(make([]byte, 1000)))
+	for _, topic := range []string{"a", "b"} {
+		b.CreateTopic(topic, 1)
+		mustProduce(t, b, topic, bytes.Clone(one))
+	}
+	for _, tc := range []struct {
+		more int
+		null bool
+	}{{0, false}, {10, true}, {len(one), false}} {
+		req := fetch(b, 12, "a", 0)
+		req.IsolationLevel, req.MaxBytes = 1, int32(len(one)+tc.more)
+		req.Topics = append(req.Topics, fetchTopic(b, "b", 0, 0))
+		got := b.Dial().Do(req).(*kmsg.FetchResponse).Topics[1].Partitions[0]
+		if null := got.AbortedTransactions == nil; null != tc.null || (len(got.RecordBatches) > 0) != (tc.more == len(one)) {
+			t.Errorf("%d bytes left: %+v", tc.more, got)
+		}
 	}
 }
 

@@ -16,10 +16,7 @@ import (
 
 const (
 	findVersionBatch = 4
-
-	coordinatorGroup       = 0
-	coordinatorTransaction = 1
-	coordinatorShare       = 2
+	coordinatorGroup = 0
 )
 
 func (h *Handler) findCoordinator(_ context.Context, c call[*kmsg.FindCoordinatorRequest]) kmsg.Response {
@@ -46,18 +43,13 @@ var findMessages = map[int16]string{
 	codeCoordinatorNotAvailable: "The coordinator is not available.",
 	codeInvalidRequest: "This most likely occurs because of a request being malformed by the client library or the message was" +
 		" sent to an incompatible broker. See the broker logs for more details.",
-	codeUnknownServer: "The server experienced an unexpected error when processing the request.",
 }
 
 // coordinator is the broker that coordinates a group.
 func (h *Handler) coordinator(listener string, kind int8, key string) (code int16, at brokerEndpoint) {
 	nobody := brokerEndpoint{node: -1, port: -1}
-	switch kind {
-	case coordinatorGroup:
-	case coordinatorTransaction, coordinatorShare:
+	if kind != coordinatorGroup { // no type that Kafka has, or one of a coordinator that is not here
 		return h.fail("FindCoordinator", codeInvalidRequest), nobody
-	default:
-		return h.fail("FindCoordinator", codeUnknownServer), nobody
 	}
 	node, err := h.offsets.Locate(key)
 	if err != nil {

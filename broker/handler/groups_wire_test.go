@@ -171,8 +171,10 @@ func TestOffsetDelete(t *testing.T) {
 	unknown := kerr.UnknownTopicOrPartition.Code
 	check("a group that is not there", "nobody", "t", []int32{0}, kerr.GroupIDNotFound.Code)
 	check("no group", "", "t", []int32{0}, kerr.InvalidGroupID.Code)
-	check("partitions that are not there", "nobody", "t", []int32{7, -1}, 0, unknown, unknown)
-	check("a topic that is not there", "nobody", "nowhere", []int32{0}, 0, unknown)
+	check("a group that is not there, before partitions that are not", "nobody", "t", []int32{7, -1}, kerr.GroupIDNotFound.Code)
+	check("no group, before a topic that is not there", "", "nowhere", []int32{0}, kerr.InvalidGroupID.Code)
+	check("partitions that are not there", "g", "t", []int32{7, -1}, 0, unknown, unknown)
+	check("a topic that is not there", "g", "nowhere", []int32{0}, 0, unknown)
 	if p := offsetOf(c, "g", 0); p.Offset != 5 {
 		t.Fatalf("%+v", p)
 	}

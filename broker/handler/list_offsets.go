@@ -36,7 +36,7 @@ type topicPartition struct {
 func (h *Handler) listOffsets(_ context.Context, c call[*kmsg.ListOffsetsRequest]) kmsg.Response {
 	resp := kmsg.NewPtrListOffsetsResponse()
 	image := h.controller.Image()
-	named := map[topicPartition]int{}
+	named, answered := map[topicPartition]int{}, map[topicPartition]bool{}
 	for _, t := range c.req.Topics {
 		for _, p := range t.Partitions {
 			named[topicPartition{t.Topic, p.Partition}]++
@@ -46,10 +46,14 @@ func (h *Handler) listOffsets(_ context.Context, c call[*kmsg.ListOffsetsRequest
 		topic := kmsg.NewListOffsetsResponseTopic()
 		topic.Topic = t.Topic
 		for _, p := range t.Partitions {
+			key := topicPartition{t.Topic, p.Partition}
+			if answered[key] {
+				continue
+			}
 			out := kmsg.NewListOffsetsResponseTopicPartition()
 			out.Partition, out.Offset, out.Timestamp, out.LeaderEpoch = p.Partition, -1, -1, noEpoch
-			if named[topicPartition{t.Topic, p.Partition}] > 1 {
-				out.ErrorCode = codeInvalidRequest
+			if named[key] > 1 { // answered once, as in Kafka
+				out.ErrorCode, answered[key] = codeInvalidRequest, true
 			} else {
 				h.listOffset(image, c, t.Topic, &p, &out)
 			}

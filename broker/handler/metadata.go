@@ -24,6 +24,7 @@ import (
 
 const (
 	metadataVersionNull = 1  // null = all topics
+	metadataVersionAsks = 4  // says whether missing topics are created; before, they are
 	metadataVersionIDs  = 12 // topics may be asked for by id
 
 	// autoCreateWaitMax is how long an answer waits for topics that it has caused to be created.
@@ -55,10 +56,9 @@ func (h *Handler) metadata(ctx context.Context, c call[*kmsg.MetadataRequest]) k
 		return resp
 	}
 	if c.version < metadataVersionIDs && invalidMetadataTopics(c.req) {
-		h.refuseMetadata(c, resp)
-		return resp
+		return h.refuseMetadata(c)
 	}
-	if h.createMissing(ctx, image, c.req) {
+	if h.createMissing(ctx, image, c.req, c.version) {
 		image = h.controller.Image()
 	}
 	h.someTopics(image, c, resp)
@@ -67,8 +67,8 @@ func (h *Handler) metadata(ctx context.Context, c call[*kmsg.MetadataRequest]) k
 
 // createMissing begins to create the topics that the request names and nobody has, where that is wanted, and waits a moment
 // for them; false = there were none.
-func (h *Handler) createMissing(ctx context.Context, image *controller.Image, req *kmsg.MetadataRequest) bool {
-	if !h.config.AutoCreateTopics || !req.AllowAutoTopicCreation {
+func (h *Handler) createMissing(ctx context.Context, image *controller.Image, req *kmsg.MetadataRequest, version int16) bool {
+	if !h.config.AutoCreateTopics || version >= metadataVersionAsks && !req.AllowAutoTopicCreation {
 		return false
 	}
 	var underWay []<-chan struct{}
@@ -110,13 +110,16 @@ func invalidMetadataTopics(req *kmsg.MetadataRequest) bool {
 	return false
 }
 
-// refuseMetadata answers every topic with INVALID_REQUEST. Source: MetadataRequest.getErrorResponse.
-func (h *Handler) refuseMetadata(c call[*kmsg.MetadataRequest], resp *kmsg.MetadataResponse) {
+// refuseMetadata answers every topic with INVALID_REQUEST, and nothing else. Source: MetadataRequest.getErrorResponse.
+func (h *Handler) refuseMetadata(c call[*kmsg.MetadataRequest]) kmsg.Response {
+	resp := kmsg.NewPtrMetadataResponse()
+	resp.Brokers, resp.ControllerID = []kmsg.MetadataResponseBroker{}, -1
 	for _, t := range c.req.Topics {
-		out := missing(codeInvalidRequest, text(deref(t.Topic)), noTopicID)
+		out := missing(codeInvalidRequest, text(deref(t.Topic)), t.TopicID)
 		h.fail("Metadata", out.ErrorCode)
 		resp.Topics = append(resp.Topics, out)
 	}
+	return resp
 }
 
 // someTopics answers the topics that the request names, each once. As in Kafka, a request that has ids is answered for the ids.

@@ -35,9 +35,7 @@ func (h *Handler) offsetDelete(_ context.Context, r *server.Request) server.Repl
 		}
 		resp.Topics = append(resp.Topics, topic)
 	}
-	if len(list) == 0 { // the group is not asked, as in Kafka
-		return server.Respond(r.Header, resp)
-	}
+	// The group is asked even where nothing is left to delete: what is wrong with it goes before unknown topics, as in Kafka.
 	reply := meet(r, committed{err: group.ErrCoordinatorNotAvailable}, func(c committed) kmsg.Response {
 		if c.err != nil {
 			resp.ErrorCode, resp.Topics = h.fail("OffsetDelete", codeOf(c.err)), nil

@@ -101,7 +101,7 @@ func TestFindCoordinatorVersions(t *testing.T) {
 			{"a broker that is gone", 0, 8, nil, kerr.CoordinatorNotAvailable.Code, "The coordinator is not available."},
 			{"transactional id", 1, 7, nil, kerr.InvalidRequest.Code, findMessages[codeInvalidRequest]},
 			{"share group", 2, 7, nil, kerr.InvalidRequest.Code, findMessages[codeInvalidRequest]},
-			{"nothing known", 3, 7, nil, kerr.UnknownServerError.Code, findMessages[codeUnknownServer]},
+			{"nothing known", 3, 7, nil, kerr.InvalidRequest.Code, findMessages[codeInvalidRequest]},
 		} {
 			if version == 0 && c.kind != 0 {
 				continue // it has no types

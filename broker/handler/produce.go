@@ -67,6 +67,8 @@ type producedPartition struct {
 	bytes   int
 	code    int16
 	err     error // for its text; nil where the code says all
+	// reached: the request as such was in order, so that some errors come with the start of the log.
+	reached bool
 }
 
 func (h *Handler) produce(_ context.Context, r *server.Request) server.Reply {
@@ -77,6 +79,7 @@ func (h *Handler) produce(_ context.Context, r *server.Request) server.Reply {
 		topics:  make([]producedTopic, len(req.Topics)),
 	}
 	image := h.controller.Image()
+	refused := refusedAsAWhole(req)
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		reply.topics[i] = producedTopic{name: t.Topic, partitions: make([]producedPartition, len(t.Partitions))}
@@ -85,35 +88,64 @@ func (h *Handler) produce(_ context.Context, r *server.Request) server.Reply {
 			out := &reply.topics[i].partitions[j]
 			out.id = t.Partitions[j].Partition
 			switch {
-			case req.Acks < acksAll || req.Acks > acksOne:
-				out.code = codeInvalidRequiredAcks
-			case controller.IsInternal(t.Topic) && r.Header.ClientID != adminClientID:
-				out.code = codeInvalidTopic
+			case refused != codeNone:
+				out.code = refused
 			case !known:
 				out.code = codeUnknownTopicOrPartition
 			default:
-				h.append(out, topic, r, t.Partitions[j].Records)
+				h.append(out, topic, r, req.Acks, t.Partitions[j].Records)
 			}
 		}
 	}
 	return reply
 }
 
-// append checks the records of one partition and hands them in.
-func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *server.Request, records []byte) {
-	if out.p, out.code = h.locate(topic, out.id); out.code != codeNone {
+// refusedAsAWhole is the code that Kafka refuses a whole request with, before it looks at topics: where there is a batch whose first bytes
+// are none, or a transactional one and no transaction named. Source: KafkaApis.handleProduceRequest, RequestUtils.flag.
+func refusedAsAWhole(req *kmsg.ProduceRequest) int16 {
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			batch, _, err := record.Next(req.Topics[i].Partitions[j].Records)
+			switch {
+			case errors.Is(err, record.ErrCorrupt):
+				return codeCorruptMessage
+			case err == nil && batch.IsTransactional() && req.TransactionID == nil:
+				return codeTxnIDForbidden
+			case err == nil && batch.IsTransactional():
+				return codeNone // found what it looks for
+			}
+		}
+	}
+	return codeNone
+}
+
+// append checks the records of one partition and hands them in. The order of checks is Kafka's, so that what is wrong in two ways gets
+// its error. Source: KafkaApis.handleProduceRequest, ReplicaManager.appendRecords.
+func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *server.Request, acks int16, records []byte) {
+	if out.p, out.code = h.locate(topic, out.id); out.code == codeUnknownTopicOrPartition {
 		return
 	}
 	batch, err := record.Single(records, r.Header.Version)
-	if err == nil && batch.IsTransactional() && !batch.IsControl() {
+	if err != nil {
+		out.err, out.code = err, codeOf(err)
+		return
+	}
+	switch {
+	case acks < acksAll || acks > acksOne:
+		out.code = codeInvalidRequiredAcks
+		return
+	case out.code != codeNone: // being created
+		return
+	case controller.IsInternal(topic.Name) && r.Header.ClientID != adminClientID:
+		out.code = codeInvalidTopic
+		return
+	case batch.IsTransactional() && !batch.IsControl():
 		// No transaction can be under way: there is no coordinator yet. Kafka says so where it finds none (KIP-890).
 		out.code = codeInvalidTxnState
 		return
 	}
-	if err == nil {
-		err = batch.ValidateProduce(out.p.Limits())
-	}
-	if err != nil {
+	out.reached = true
+	if err := batch.ValidateProduce(out.p.Limits()); err != nil {
 		out.err, out.code = err, codeOf(err)
 		return
 	}
@@ -258,6 +290,9 @@ func (r *produceReply) partition(p *producedPartition, resp *kmsg.ProduceRespons
 	if p.code == codeNone {
 		return out
 	}
+	if p.reached && tellsLogStart(p.code) {
+		out.LogStartOffset, _, _, _ = p.p.Offsets()
+	}
 	if r.header.Version >= produceVersionMessage {
 		describeRecordError(p, &out)
 	}
@@ -265,6 +300,16 @@ func (r *produceReply) partition(p *producedPartition, resp *kmsg.ProduceRespons
 		r.hint(p.p, &out, resp)
 	}
 	return out
+}
+
+// tellsLogStart says whether an error comes with the start of the log, as in ReplicaManager.appendRecordsToLocalLog.
+func tellsLogStart(code int16) bool {
+	switch code {
+	case codeUnknownTopicOrPartition, codeNotLeaderOrFollower, codeMessageTooLarge, codeRecordListTooLarge, codeCorruptMessage, codeKafkaStorage,
+		codeRequestTimedOut:
+		return false
+	}
+	return true
 }
 
 // collect takes the outcome of an append. One that is still under way has run out of time: it may be written yet.
@@ -280,13 +325,15 @@ func (r *produceReply) collect(p *producedPartition, out *kmsg.ProduceResponseTo
 	out.BaseOffset, out.LogAppendTime, out.LogStartOffset = appended.BaseOffset, appended.LogAppendTimeMs, appended.LogStartOffset
 }
 
-// describeRecordError says which record was refused and why (KIP-467).
+// describeRecordError says which records were refused and why (KIP-467).
 func describeRecordError(p *producedPartition, out *kmsg.ProduceResponseTopicPartition) {
 	var bad *record.RecordError
 	if errors.As(p.err, &bad) {
-		e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
-		e.RelativeOffset, e.ErrorMessage = bad.Index, text(bad.Reason)
-		out.ErrorRecords = append(out.ErrorRecords, e)
+		for _, refused := range append([]record.RecordError{*bad}, bad.More...) {
+			e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+			e.RelativeOffset, e.ErrorMessage = refused.Index, text(refused.Reason)
+			out.ErrorRecords = append(out.ErrorRecords, e)
+		}
 		out.ErrorMessage = text("One or more records have been rejected")
 		return
 	}

@@ -88,6 +88,9 @@ func TestProduceErrors(t *testing.T) {
 	codec5[22] |= 5
 	lyingCount := slices.Clone([]byte(good))
 	lyingCount[60] = 200
+	transactional := batch(t, func(b *record.Builder) { b.Transactional = true; idempotent(7, 0, 0)(b) }, "x")
+	b.CreateTopic("full", 1, "max.message.bytes=0")
+	b.CreateTopic("__consumer_offsets", 1)
 	cases := []struct {
 		name    string
 		topic   string
@@ -113,7 +116,12 @@ func TestProduceErrors(t *testing.T) {
 		{"a minute ahead, where none is allowed", "punctual", 12, -1, soon, kerr.InvalidTimestamp},
 		{"zstd below version 7", "t", 6, -1, batch(t, func(b *record.Builder) { b.Codec = record.Zstd }, "x"), kerr.UnsupportedCompressionType},
 		{"control batch", "t", 12, -1, controlBatch(), kerr.InvalidRecord},
-		{"transactional", "t", 12, -1, batch(t, func(b *record.Builder) { b.Transactional = true; idempotent(7, 0, 0)(b) }, "x"), kerr.InvalidTxnState},
+		{"transactional, and no transaction named", "t", 12, -1, transactional, kerr.TransactionalIDAuthorizationFailed},
+		{"so, and bad acks", "t", 12, 7, transactional, kerr.TransactionalIDAuthorizationFailed},
+		{"unknown topic, and bad acks", "nope", 12, 7, good, kerr.UnknownTopicOrPartition},
+		{"two batches, and bad acks", "t", 12, 7, append(slices.Clone([]byte(good)), good...), kerr.InvalidRecord},
+		{"too large, and bad acks", "t", 12, 7, big, kerr.InvalidRequiredAcks},
+		{"where nothing may be produced", "full", 12, -1, good, kerr.MessageTooLarge},
 		{"no key on a compacted topic", "compacted", 12, -1, good, kerr.InvalidRecord},
 		{"internal topic", "__consumer_offsets", 12, -1, good, kerr.InvalidTopicException},
 	}
@@ -127,10 +135,38 @@ func TestProduceErrors(t *testing.T) {
 			}
 		})
 	}
+	t.Run("magic 3, which spoils the whole request", func(t *testing.T) {
+		req := produce(12, "t", -1, good)
+		magic3 := slices.Clone([]byte(good))
+		magic3[16] = 3
+		req.Topics = append(req.Topics, produce(12, "nope", -1, magic3).Topics...)
+		for _, topic := range c.Do(req).(*kmsg.ProduceResponse).Topics {
+			if topic.Partitions[0].ErrorCode != kerr.CorruptMessage.Code {
+				t.Errorf("%s: %+v", topic.Topic, topic.Partitions[0])
+			}
+		}
+	})
 	t.Run("record errors", func(t *testing.T) {
 		got := c.Do(produce(8, "compacted", -1, good)).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
-		if len(got.ErrorRecords) != 1 || got.ErrorRecords[0].RelativeOffset != 0 || got.ErrorMessage == nil {
+		if len(got.ErrorRecords) != 2 || got.ErrorRecords[0].RelativeOffset != 0 || got.ErrorRecords[1].RelativeOffset != 1 || got.ErrorMessage == nil {
 			t.Errorf("got %+v", got)
+		}
+	})
+	t.Run("a transaction named", func(t *testing.T) {
+		req := produce(12, "t", -1, transactional)
+		req.TransactionID = kmsg.StringPtr("tx")
+		if got := c.Do(req).(*kmsg.ProduceResponse).Topics[0].Partitions[0]; got.ErrorCode != kerr.InvalidTxnState.Code {
+			t.Errorf("got %+v", got)
+		}
+	})
+	t.Run("start of the log", func(t *testing.T) { // comes with some errors, as from Kafka
+		for topic, tc := range map[string]struct {
+			records []byte
+			want    int64
+		}{"compacted": {good, 0}, "t": {big, -1}, "punctual": {soon, 0}, "full": {append(slices.Clone([]byte(good)), good...), -1}} {
+			if got := c.Do(produce(12, topic, -1, tc.records)).(*kmsg.ProduceResponse).Topics[0].Partitions[0]; got.ErrorCode == 0 || got.LogStartOffset != tc.want {
+				t.Errorf("%s: %+v, want log start %d", topic, got, tc.want)
+			}
 		}
 	})
 	ok := c.Do(produce(12, "t", -1, good)).(*kmsg.ProduceResponse).Topics[0].Partitions[0]

@@ -12,7 +12,7 @@ import (
 // Appended is where a batch went.
 type Appended struct {
 	BaseOffset      int64
-	LogAppendTimeMs int64 // -1 on topics with CreateTime
+	LogAppendTimeMs int64 // -1 on topics with CreateTime; of a duplicate, the timestamp of the batch (UnifiedLog.append)
 	LogStartOffset  int64
 }
 
@@ -164,11 +164,8 @@ func (p *Partition) admit(a *Append) (*Append, error) {
 		return d.pending, nil
 	}
 	a.answer = Appended{
-		BaseOffset: d.committed.lastOffset - int64(d.committed.offsetDelta), LogAppendTimeMs: none,
-		LogStartOffset: p.logStart.Load(),
-	}
-	if a.appendTimeMs != none {
-		a.answer.LogAppendTimeMs = d.committed.timestamp
+		BaseOffset: d.committed.lastOffset - int64(d.committed.offsetDelta), LogStartOffset: p.logStart.Load(),
+		LogAppendTimeMs: d.committed.timestamp, // whatever the topic's type of timestamps, as in Kafka
 	}
 	return a, nil
 }

@@ -88,8 +88,8 @@ func class(c *Config) entry.Class {
 func (p *Partition) Limits() record.Limits {
 	c := p.config.Load()
 	l := record.DefaultLimits(p.manager.options.Now().UnixMilli())
-	l.BytesMax, l.BeforeMaxMs, l.AfterMaxMs = c.MessageBytesMax, c.TimestampBeforeMaxMs, c.TimestampAfterMaxMs // 0 means 0, as in Kafka
-	_, l.OpenCompressed = p.Compression()                                                                      // Kafka looks into what it packs anew
+	l.BytesMax, l.BeforeMaxMs, l.AfterMaxMs = max(c.MessageBytesMax, 1), c.TimestampBeforeMaxMs, c.TimestampAfterMaxMs // 0 takes nothing, as in Kafka
+	_, l.OpenCompressed = p.Compression()                                                                              // Kafka looks into what it packs anew
 	l.LogAppendTime, l.KeysRequired, l.DecompressMax = c.LogAppendTime, c.Compact, int64(c.DecompressedBytesMax)
 	return l
 }

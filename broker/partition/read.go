@@ -39,6 +39,20 @@ type Read struct {
 	HW, LSO, LogStart int64
 	Epoch             int32        // current leader epoch
 	Aborted           []AbortedTxn // of read_committed only, nil otherwise
+	Diverging         *EpochEnd    // where the client's log and this one part; nil = nowhere, or it did not ask
+}
+
+// EpochEnd is a leader epoch and the offset behind its last record.
+type EpochEnd struct {
+	Epoch int32
+	End   int64
+}
+
+// Position is where a client wants to go on.
+type Position struct {
+	Offset       int64
+	CurrentEpoch int32 // as for Read
+	LastEpoch    int32 // of the record before Offset, -1 = it does not say (KIP-595)
 }
 
 // Len is the size of the records in bytes.
@@ -47,6 +61,29 @@ func (r *Read) Len() int64 {
 		return 0
 	}
 	return r.Extent.Len()
+}
+
+// ReadAfter is Read for a client that may say which epoch its last record has: where that epoch ends here below the client's offset, or
+// is not there, the answer is Diverging and has no records. Errors: as Read. Source: Kafka Partition.readRecords.
+func (p *Partition) ReadAfter(at Position, bytesMax int64, isolation Isolation, atLeastOne bool) (Read, error) {
+	if at.LastEpoch < 0 {
+		return p.Read(at.Offset, bytesMax, isolation, at.CurrentEpoch, atLeastOne)
+	}
+	r := Read{HW: none, LSO: none, LogStart: none, Epoch: none}
+	epoch, end, err := p.EpochEnd(at.CurrentEpoch, at.LastEpoch)
+	if err != nil {
+		_, r.Epoch, _ = p.group.Serving()
+		return r, err
+	}
+	start, hw, lso, _ := p.Offsets()
+	if epoch < 0 || at.Offset < start {
+		return r, fmt.Errorf("%w: %d behind a record of epoch %d", ErrOffsetOutOfRange, at.Offset, at.LastEpoch)
+	}
+	if epoch < at.LastEpoch || end < at.Offset {
+		r.LogStart, r.HW, r.LSO, r.Diverging = start, hw, lso, &EpochEnd{epoch, end}
+		return r, nil
+	}
+	return p.Read(at.Offset, bytesMax, isolation, at.CurrentEpoch, atLeastOne)
 }
 
 // Read returns whole batches from the one that holds offset on, up to bytesMax bytes, below the high watermark, or the last
@@ -74,7 +111,6 @@ func (p *Partition) Read(offset, bytesMax int64, isolation Isolation, currentEpo
 		return r, nil
 	}
 	if bytesMax <= 0 && !atLeastOne {
-		r.Aborted = nil // nobody has looked
 		return r, nil
 	}
 	for {
@@ -82,8 +118,9 @@ func (p *Partition) Read(offset, bytesMax int64, isolation Isolation, currentEpo
 		if err != nil {
 			return r, p.readError(err)
 		}
-		if extent.Len() == 0 {
+		if extent.Len() == 0 { // too large a batch: null instead of none, as in Kafka (ReplicaManager.readFromLog, firstEntryIncomplete)
 			extent.Release()
+			r.Aborted = nil
 			return r, nil
 		}
 		if isolation == ReadCommitted {
