@@ -7,10 +7,12 @@
 //
 // The tree itself is not touched: the changed file is laid over it with go's -overlay flag. A seeded bug whose text is no
 // longer found in the source, or that does not compile, is an error too: then the table must follow the code. Before any bug is
-// seeded, all named tests must pass, within the time that a bug's test has: so a test that hangs with the bug has noticed it.
+// seeded, all named tests must pass, and the time that they take then is what limits them with the bug: a test that hangs has
+// noticed it.
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -19,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -41,8 +44,8 @@ type bug struct {
 func main() {
 	run := flag.String("run", "", "only the bugs whose name matches this regular expression")
 	list := flag.Bool("list", false, "print the bugs and stop")
-	limit := flag.Duration("limit", time.Minute, "time limit of one run of a test, without compiling")
-	jobs := flag.Int("j", 2, "how many bugs are tried at a time")
+	limit := flag.Duration("limit", time.Minute, "longest time limit of one run of a test, without compiling")
+	jobs := flag.Int("j", runtime.NumCPU()+1, "how many bugs are tried at a time")
 	flag.Parse()
 	only, err := regexp.Compile(*run)
 	if err != nil {
@@ -61,10 +64,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	r := runner{root: root, limit: *limit, jobs: max(*jobs, 1)}
+	r := runner{root: root, limit: *limit, jobs: max(*jobs, 1), took: map[suite]map[string]time.Duration{}}
 	if !r.baseline(chosen) {
 		os.Exit(1)
 	}
+	slices.SortStableFunc(chosen, func(a, b bug) int { return cmp.Compare(r.time(b), r.time(a)) }) // no long one at the end
 	caught, missed := r.tryAll(chosen)
 	fmt.Printf("%d passed, %d failed\n", caught, missed)
 	if missed > 0 || caught == 0 {
@@ -80,11 +84,26 @@ func moduleRoot() (string, error) {
 	return filepath.Dir(strings.TrimSpace(string(out))), nil
 }
 
+// suite is what one run of go test can hold.
+type suite struct {
+	pkg   string
+	short bool
+}
+
+func (b *bug) suite() suite { return suite{b.pkg, b.short} }
+
 type runner struct {
 	root  string
 	limit time.Duration
 	jobs  int
+	took  map[suite]map[string]time.Duration // by the tests without a bug; complete before the first bug is tried
 }
+
+// time is how long b's test takes without the bug.
+func (r *runner) time(b bug) time.Duration { return r.took[b.suite()][b.test] }
+
+// limitOf is how long b's test may take with the bug: far more than without it, on a machine that does other things too.
+func (r *runner) limitOf(b bug) time.Duration { return min(r.limit, 10*time.Second+20*r.time(b)) }
 
 // each runs f for the numbers below n, a few at a time.
 func (r *runner) each(n int, f func(i int)) {
@@ -104,16 +123,15 @@ func (r *runner) each(n int, f func(i int)) {
 	wg.Wait()
 }
 
+// passed is what go test -v says of a test and how long it took, and not of a part of one.
+var passed = regexp.MustCompile(`(?m)^--- PASS: (\w+) \(([0-9.]+s)\)$`)
+
 // baseline runs all tests that list names against the code as it is: they must exist and pass.
 func (r *runner) baseline(list []bug) bool {
-	type suite struct {
-		pkg   string
-		short bool
-	}
 	var suites []suite
 	tests := map[suite][]string{}
 	for _, b := range list {
-		s := suite{b.pkg, b.short}
+		s := b.suite()
 		if tests[s] == nil {
 			suites = append(suites, s)
 		}
@@ -122,17 +140,23 @@ func (r *runner) baseline(list []bug) bool {
 		}
 	}
 	ok := make([]bool, len(suites))
+	for _, s := range suites {
+		r.took[s] = map[string]time.Duration{}
+	}
 	r.each(len(suites), func(i int) {
 		s := suites[i]
 		began := time.Now()
-		out, err := r.goTest(s.pkg, strings.Join(tests[s], "|"), s.short, "-v")
+		out, err := r.goTest(s, strings.Join(tests[s], "|"), r.limit, "-v")
 		if err != nil {
 			fmt.Printf("UNCHANGED CODE FAILS  %s: %v\n%s", s.pkg, err, out)
 			return
 		}
 		ok[i] = true
+		for _, m := range passed.FindAllStringSubmatch(out, -1) {
+			r.took[s][m[1]], _ = time.ParseDuration(m[2])
+		}
 		for _, name := range tests[s] {
-			if !strings.Contains(out, "--- PASS: "+name+" ") {
+			if _, there := r.took[s][name]; !there {
 				fmt.Printf("NO SUCH TEST  %s: %s is missing, or skipped\n", s.pkg, name)
 				ok[i] = false
 			}
@@ -196,7 +220,7 @@ func (r *runner) try(b bug) error {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		return err
 	}
-	out, err := r.goTest(b.pkg, b.test, b.short, "-overlay="+overlayFile)
+	out, err := r.goTest(b.suite(), b.test, r.limitOf(b), "-overlay="+overlayFile)
 	var exit *exec.ExitError
 	switch {
 	case err == nil && strings.Contains(out, "no tests to run"):
@@ -213,14 +237,16 @@ func (r *runner) try(b bug) error {
 	return nil
 }
 
-// goTest runs the tests of pkg whose name is one of the alternatives in names.
-func (r *runner) goTest(pkg, names string, short bool, flags ...string) (out string, err error) {
-	args := append([]string{"test", "-count=1", "-vet=off", "-timeout", r.limit.String(), "-run", "^(?:" + names + ")$"}, flags...)
-	if short {
+// goTest runs the tests of s whose name is one of the alternatives in names. Without cgo, as the product is built: to compile
+// and link for it is a fifth of the time.
+func (r *runner) goTest(s suite, names string, limit time.Duration, flags ...string) (out string, err error) {
+	args := append([]string{"test", "-count=1", "-vet=off", "-timeout", limit.String(), "-run", "^(?:" + names + ")$"}, flags...)
+	if s.short {
 		args = append(args, "-short")
 	}
-	cmd := exec.Command("go", append(args, "./"+pkg)...)
+	cmd := exec.Command("go", append(args, "./"+s.pkg)...)
 	cmd.Dir = r.root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	b, err := cmd.CombinedOutput()
 	return string(b), err
 }
