@@ -12,6 +12,7 @@ import (
 
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/vfs"
 )
 
 var errStuck = errors.New("no snapshot")
@@ -254,6 +255,61 @@ func TestPowerLossWhileCarrying(t *testing.T) {
 			}
 			w = pw.capture()
 		}
+	}
+}
+
+// A carry is cut short by a kill, and the next one copies the records of the same idle Raft group again: the copies that never got
+// their end belong to neither. Power is lost at every call of the second one.
+func TestCarryBehindOneThatWasCutShort(t *testing.T) {
+	pw := newPowered(t)
+	empty := pw.capture()
+	empty.checkpointBytes = 16 << 10
+	pw.goOn(empty)
+	stuck, sp := pw.create(1, log.Options{})
+	mustAppend(t, stuck, sp, sp.noop(), sp.epochBase(), sp.data(100, entry.Synced), sp.data(300, entry.Synced))
+	g, p := pw.other(2)
+	before := contents(t, stuck)
+	checkpoint := func() error {
+		for pw.s.journal.Size() < 20<<10 {
+			mustAppend(t, g, p, p.data(500, entry.Synced))
+		}
+		return pw.s.Checkpoint(t.Context(), snapshotOthers(groupID(1)))
+	}
+	writes := &vfs.Fault{Ops: vfs.OpWrite, N: 1, Err: errors.New("killed"), Sticky: true} // the copies are written, their end is not
+	for pw.s.journal.Size() < 20<<10 {
+		mustAppend(t, g, p, p.data(500, entry.Synced))
+	}
+	next := pw.s.journal.NextSequence()
+	pw.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
+		if strings.Contains(c.Name, "journal/") {
+			return writes.Hook(c)
+		}
+		return vfs.Outcome{}
+	})
+	if err := checkpoint(); !writes.Hit() || pw.s.Failed() == nil {
+		t.Fatalf("the carry went on: %v", err)
+	}
+	killed := pw.capture()
+	killed.mem, killed.checkpointBytes = pw.w.mem, 16<<10
+	pw.goOn(killed)
+	if now := pw.s.journal.NextSequence(); now < next+4 {
+		t.Fatalf("the journal goes on at record %d, copies would be from %d on", now, next)
+	}
+	pw.want(1, before)
+	g, _ = pw.s.Group(groupID(2))
+	p.resume(g.LastIndex(), p.term, g.State())
+	stop := pw.gather(2, rand.New(rand.NewPCG(5, 6)))
+	if err := checkpoint(); !errors.Is(err, errStuck) || pw.s.Failed() != nil {
+		t.Fatal(err)
+	}
+	first := pw.s.meta.Journal().First
+	states := append(stop(), pw.capture())
+	if first < next {
+		t.Fatalf("the journal begins at %d, nothing was carried behind %d", first, next)
+	}
+	for _, w := range states {
+		pw.goOn(w)
+		pw.want(1, before)
 	}
 }
 

@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/journal"
@@ -118,6 +119,7 @@ func (r *replay) carried(rec *journal.Record) error {
 	if err != nil {
 		return err
 	}
+	r.copies = slices.DeleteFunc(r.copies, func(c journal.Record) bool { return !end.Counts(c.Sequence) })
 	first := rec.Sequence
 	if len(r.copies) > 0 {
 		first = r.copies[0].Sequence

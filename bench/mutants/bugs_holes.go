@@ -43,6 +43,16 @@ var holeBugs = []bug{
 		pkg: "storage/meta", test: "TestCommitOnAFullDiskIsTriedAgain",
 	},
 	{
+		name: "copies without their end counted at the next start", file: "storage/replay.go",
+		old: "return !end.Counts(c.Sequence)", new: "return !end.Counts(c.Sequence) && r.kept > rec.Sequence",
+		pkg: "storage", test: "TestCarryBehindOneThatWasCutShort",
+	},
+	{
+		name: "copies without their end carried", file: "storage/journal/carry.go",
+		old: "\t\t\tif e.Counts(c.sequence) {\n", new: "\t\t\tif e.Counts(c.sequence) || e.First > 0 {\n",
+		pkg: "storage/journal", test: "TestCarryPassesOverCopiesWithoutTheirEnd",
+	},
+	{
 		name: "mark not stored between checkpoints", file: "storage/mark.go",
 		old: "if mark <= jc.Mark || ", new: "if mark > 0 || ",
 		pkg: "storage", test: "TestMarkIsStoredBetweenCheckpoints",
@@ -69,8 +79,7 @@ var holeBugs = []bug{
 	},
 	{
 		name: "replacement of segments not registered", file: "storage/snapshot.go",
-		old: "\tif err := g.store.commits.commit(g.id, cp); err != nil {\n\t\tif err =", new: "\tif err := g.store.Failed(); err != nil {\n\t\tif err =",
-		old2: "\tcp.Replacing = &meta.Replacement{", new2: "\t_ = &meta.Replacement{",
+		old: "\tif err := g.store.commits.commit(g.id, cp); err != nil {\n\t\tif err =", new: "\tif err := g.store.Failed(); err != nil && cp != nil {\n\t\tif err =",
 		pkg: "storage", test: "TestPowerLossDuringReplacement",
 	},
 	{

@@ -65,6 +65,10 @@ func (r *Record) CarriedEnd() (CarriedEnd, error) {
 	return CarriedEnd{binary.BigEndian.Uint64(r.Body), binary.BigEndian.Uint64(r.Body[8:]), string(r.Body[18:])}, nil
 }
 
+// Counts says whether the copy with this sequence is one of those that the end speaks of: what lies below the first of them was left
+// by a carry that never came to its end.
+func (e *CarriedEnd) Counts(sequence uint64) bool { return e.First != 0 && sequence >= e.First }
+
 // Whole says whether found is all that there should be of the copies, for who begins to read at sequence from: what lies below is
 // not needed any more, copies or not.
 func (e *CarriedEnd) Whole(found int, from uint64) bool {
@@ -121,9 +125,15 @@ func (j *Journal) CarryAll(list []Live) ([]Carried, error) {
 type liveRecords struct {
 	from, snapshot uint64
 	records        []location
-	copies         []location // carried, without their end yet
-	last           uint64     // sequence of its newest record
+	copies         []copied // carried, without their end yet
+	last           uint64   // sequence of its newest record
 	broken         error
+}
+
+// copied is where a copy is.
+type copied struct {
+	sequence uint64
+	location
 }
 
 // gathered is the walkVisitor that finds the live records of some Raft groups.
@@ -176,20 +186,26 @@ func (g *gathered) record(r *found) error {
 	at := location{file: g.at, pos: int64(r.pos), size: r.length}
 	switch {
 	case r.kind == Carry:
-		if kind := Kind(r.raw[HeaderLen]); kind != Entry || r.index > l.snapshot {
-			l.copies = append(l.copies, at)
-		} else {
-			l.copies = append(l.copies, location{file: -1}) // counts, is not needed
+		if kind := Kind(r.raw[HeaderLen]); kind == Entry && r.index <= l.snapshot {
+			at.file = -1 // counts, is not needed
 		}
+		l.copies = append(l.copies, copied{r.sequence, at})
 	case r.kind == CarryEnd:
 		var rec Record
 		if err := rec.decode(&r.header, r.raw[HeaderLen:]); err != nil {
 			return err
 		}
-		if e, err := rec.CarriedEnd(); err != nil || !e.Whole(len(l.copies), l.from) {
-			l.broken = fmt.Errorf("%w: journal record %d ends %d copies, found were %d", ErrCorrupt, r.sequence, e.Count, len(l.copies))
+		e, err := rec.CarriedEnd()
+		l.records = nil
+		for _, c := range l.copies {
+			if e.Counts(c.sequence) {
+				l.records = append(l.records, c.location)
+			}
 		}
-		l.records, l.copies = append([]location(nil), l.copies...), nil
+		l.copies = nil
+		if err != nil || !e.Whole(len(l.records), l.from) {
+			l.broken = fmt.Errorf("%w: journal record %d ends %d copies, found were %d", ErrCorrupt, r.sequence, e.Count, len(l.records))
+		}
 	case r.kind != Entry || r.index > l.snapshot:
 		l.copies = nil // of a copy that a crash cut short
 		l.records = append(l.records, at)

@@ -63,6 +63,46 @@ func TestCarryCopiesRecords(t *testing.T) {
 	}
 }
 
+// Copies that never got their end are none of the next carry's, whose records they are not, nor of the one behind it.
+func TestCarryPassesOverCopiesWithoutTheirEnd(t *testing.T) {
+	dir := memDir(t)
+	j, _ := mustOpen(t, dir, Options{MarkInterval: time.Hour})
+	want := []Record{VoteRecord(group(1), 3, 3, "1@disk"), inlineEntry(1, 1, 300), inlineEntry(1, 2, 200)}
+	mustAppend(t, j, true, want...)
+	live := []Live{{Group: group(1), From: 1}}
+	g, err := j.gatherLive(live, j.NextSequence())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := carrier{journal: j, gathered: g, group: group(1)}
+	for _, at := range g.groups[group(1)].records[:2] {
+		h, body, err := g.read(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := Record{Kind: Carry, Class: h.class, LogType: h.logType, Group: h.group, Index: h.index, Term: h.term, Body: append([]byte{byte(h.kind), 0, 0, 0}, body...)}
+		if h.inline != 0 {
+			r.inline = h.inline + carriedPrefix
+		}
+		cut.chunk = append(cut.chunk, r)
+	}
+	if err := cut.flush(); err != nil {
+		t.Fatal(err)
+	}
+	g.close()
+	for round := range 3 {
+		done, err := j.CarryAll(live) // from the same place on: something else keeps the journal
+		if err != nil || done[0].Err != nil {
+			t.Fatalf("round %d: %v, %v", round, err, done[0].Err)
+		}
+		recs := recordsOf(t, j)
+		e, err := recs[len(recs)-1].CarriedEnd()
+		if err != nil || e.Count != uint64(len(want)) || e.First != done[0].First {
+			t.Fatalf("round %d: %+v, %v", round, e, err)
+		}
+	}
+}
+
 // What is left of a group with a lost record is not carried as if it were whole.
 func TestCarryRefusesAHole(t *testing.T) {
 	dir := memDir(t)
