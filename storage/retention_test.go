@@ -2,6 +2,8 @@ package storage
 
 import (
 	"math/rand/v2"
+	"path"
+	"strings"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -62,6 +64,70 @@ func TestPowerLossDuringRetention(t *testing.T) {
 				pw.lose()
 				g = pw.want(1, before)
 			}
+		}
+	}
+}
+
+// DeleteRecords moves the log start into a segment, behind the checkpoint: what the last checkpoint's log start does not cover stays,
+// so that no start misses it, and what it covers is all that may be missing.
+func TestLogStartMovedBehindTheCheckpoint(t *testing.T) {
+	pw := newPowered(t)
+	g, p := pw.create(1, log.Options{SegmentBytes: 5000})
+	mustAppend(t, g, p, p.noop(), p.epochBase())
+	for range 16 {
+		mustAppend(t, g, p, p.data(2000, entry.Synced))
+	}
+	segments := g.Log().Segments()
+	move := func(start int64, save bool) {
+		t.Helper()
+		if err := g.Log().SetLogStart(start); err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, g, p, p.command(entry.Header{Kind: entry.LogStart, Body: entry.LogStartBody(start)}, nil))
+		if save {
+			snap := snapshotAt(g, g.LastIndex())
+			snap.LogStart = start
+			if err := g.SaveSnapshot(snap); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	first, second := segments[3].Base+1, segments[6].Base+1
+	stop := pw.gather(3, rand.New(rand.NewPCG(2, 2)))
+	move(first, true)
+	move(second, false)
+	retain := func() {
+		t.Helper()
+		snap, _ := g.Snapshot()
+		if _, err := g.Log().DeleteBelow(min(snap.LogStart, g.RetainFrom())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	retain()
+	if err := g.SetVote(Vote{Term: 9, VotedTerm: 9, Candidate: "me"}); err != nil { // the row again, with the same snapshot
+		t.Fatal(err)
+	}
+	if err := g.saveRow(); err != nil {
+		t.Fatal(err)
+	}
+	retain()
+	states := append(stop(), pw.capture())
+	for _, w := range states {
+		pw.goOn(w)
+		payloads(t, pw.want(1, ""))
+	}
+	last := states[len(states)-1]
+	for i := 3; i < len(segments)-1; i++ { // the log start is in the first of them
+		w := *last
+		w.mem = last.mem.CrashClone(nil)
+		name := segmentFile(g, segments[i].Base, ".log")
+		if err := w.mem.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+		syncDir(t, w.mem, path.Dir(name))
+		pw.goOn(&w)
+		if hurt, _ := pw.s.Group(groupID(1)); hurt.Offline() == nil || !strings.Contains(hurt.Offline().Error(), path.Base(name)) {
+			t.Fatalf("segment %d is gone, the log starts at %d: %v", segments[i].Base, first, hurt.Offline())
 		}
 	}
 }

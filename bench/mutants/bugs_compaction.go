@@ -3,6 +3,16 @@ package main
 // compactionBugs break Kafka's rules of compaction, or what makes a crash in the middle of it harmless.
 var compactionBugs = []bug{
 	{
+		name: "compaction: a tombstone goes although an unread batch may hold its key", file: "storage/log/clean_rewrite.go",
+		old: "case k.Tombstone && expired && !c.hidden:", new: "case k.Tombstone && expired:",
+		pkg: "storage/log", test: "TestCleanKeepsTombstonesBehindAnUnreadableBatch",
+	},
+	{
+		name: "compaction: all segments held open", file: "storage/log/clean.go",
+		old: "\t\t_ = file.release() // thousands", new: "\t\tdefer file.release() // thousands",
+		pkg: "storage/log", test: "TestCleanOpensFewFiles",
+	},
+	{
 		name: "compaction: an older value stays", file: "storage/log/clean_rewrite.go",
 		old: "return k.Offset >= c.found[place]", new: "return k.Offset >= c.found[place]-1",
 		old2: "\t\treturn last\n", new2: "\t\treturn last || k.Offset >= c.o.Map.Get(k.Key)-1\n",
@@ -30,7 +40,7 @@ var compactionBugs = []bug{
 	},
 	{
 		name: "compaction: tombstones stay for ever", file: "storage/log/clean_rewrite.go",
-		old: "case k.Tombstone && expired:", new: "case k.Tombstone && expired && k.Offset < 0:",
+		old: "case k.Tombstone && expired && !c.hidden:", new: "case k.Tombstone && expired && k.Offset < 0:",
 		pkg: "broker/partition", test: "TestCompactionOfTombstones",
 	},
 	{

@@ -102,7 +102,6 @@ func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 	if o.MapLoad <= 0 {
 		o.MapLoad = 0.9
 	}
-	defer c.close()
 	l.mu.RLock()
 	if l.mu.noCleaning {
 		cancel()
@@ -135,21 +134,16 @@ type cleaner struct {
 	batches  batchReader
 	out      rewriter
 	done     Cleaned
+	hidden   bool // a batch that was kept unread may hold older records of any key
 }
 
 // source is a segment as it was when the round began. Sealed segments do not change; they go, when retention takes them.
 type source struct {
 	seg               *segment
-	file              *sharedFile
-	base, upper, last int64 // all offsets are below upper; last = base-1 when empty
+	file              *sharedFile // while it is read
+	base, upper, last int64       // all offsets are below upper; last = base-1 when empty
 	size, indexBytes  int64
 	timeIndexBytes    int64
-}
-
-func (c *cleaner) close() {
-	for i := range c.sources {
-		_ = c.sources[i].file.release()
-	}
 }
 
 // stopped says why the round must end, or nil.
@@ -183,7 +177,7 @@ func (c *cleaner) round() error {
 		return err
 	}
 	c.dirty, c.done.First, c.done.End = d, d.First, d.First
-	if err := c.hold(segments); err != nil {
+	if err := c.list(segments); err != nil {
 		return err
 	}
 	end, err := c.fillMap()
@@ -211,27 +205,39 @@ func (c *cleaner) round() error {
 	return c.l.saveCleaned(end)
 }
 
-// hold opens the segments and keeps their files. Errors: ErrCorrupt for a damaged one: what is behind the damage would be lost.
-func (c *cleaner) hold(segments []*segment) error {
+// list notes what the segments are, each opened once. Errors: ErrCorrupt for a damaged one: what is behind the damage would be lost.
+func (c *cleaner) list(segments []*segment) error {
 	for _, s := range segments {
 		file, err := c.l.acquire(s)
 		if err != nil {
 			return err
 		}
+		_ = file.release() // thousands of segments are more than a process may have open
 		c.l.mu.RLock()
 		gone, broken := s.gone, s.broken
 		if !gone && broken == nil {
 			upper, _ := c.l.upperLocked(s)
-			c.sources = append(c.sources, source{seg: s, file: file, base: s.base, upper: upper, last: s.lastOffset(),
+			c.sources = append(c.sources, source{seg: s, base: s.base, upper: upper, last: s.lastOffset(),
 				size: s.size, indexBytes: int64(len(s.index.offsets)) * offsetEntryLen, timeIndexBytes: int64(len(s.index.times)) * timeEntryLen})
 		}
 		c.l.mu.RUnlock()
 		if gone || broken != nil {
-			_ = file.release()
 			return cmp.Or(broken, errMoved)
 		}
 	}
 	return nil
+}
+
+// reading calls fn while the file of s is open. Errors: fn's, errMoved when retention took s, I/O.
+func (c *cleaner) reading(s *source, fn func() error) (err error) {
+	if s.file, err = c.l.acquire(s.seg); err != nil {
+		return err
+	}
+	defer func() {
+		_ = s.file.release()
+		s.file = nil
+	}()
+	return fn()
 }
 
 // horizon is when what only says that something is gone may go.

@@ -137,6 +137,10 @@ func unreadable(err error) bool {
 
 // walk hands every batch of s to fn, checked by all that can be checked.
 func (c *cleaner) walk(s *source, fn func(*header, record.Batch) error) error {
+	return c.reading(s, func() error { return c.walkOpen(s, fn) })
+}
+
+func (c *cleaner) walkOpen(s *source, fn func(*header, record.Batch) error) error {
 	c.l.mu.RLock()
 	epochs := c.l.mu.epochs
 	c.l.mu.RUnlock()
@@ -224,6 +228,7 @@ func (c *cleaner) rewriteBatch(h *header, b record.Batch) error {
 	left, err := c.out.filter.Apply(b, rule)
 	if err != nil && unreadable(err) {
 		c.done.Unreadable++
+		c.hidden = true
 		left, err = record.Filtered{Batch: b, Kept: b.RecordCount()}, nil
 	}
 	if err != nil {
@@ -254,8 +259,9 @@ func (c *cleaner) lookUp(b record.Batch) {
 	c.found = m.GetStaged(c.found)
 }
 
-// keeps is Kafka's Cleaner.shouldRetainRecord; expired: tombstones of the batch may go. It is asked for each record of a batch in
-// order.
+// keeps is Kafka's Cleaner.shouldRetainRecord; expired: tombstones of the batch may go. But behind a batch that could not be opened
+// they stay: a value in it, which readers may well be able to read, would be the key's last one again. It is asked for each record
+// of a batch in order.
 func (c *cleaner) keeps(k record.Keyed, expired bool) bool {
 	place := c.next
 	c.next++
@@ -265,7 +271,7 @@ func (c *cleaner) keeps(k record.Keyed, expired bool) bool {
 	case k.Key == nil:
 		c.done.NoKey++
 		return false
-	case k.Tombstone && expired:
+	case k.Tombstone && expired && !c.hidden:
 		return false
 	case place < len(c.found):
 		return k.Offset >= c.found[place]

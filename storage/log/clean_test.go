@@ -3,14 +3,18 @@ package log
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/storage/compact"
+	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
@@ -216,5 +220,106 @@ func TestCleanKeepsTheFilesOfWhatMayBeRegistered(t *testing.T) {
 		if got := contents(t, l); registered == (len(got) == len(before)) {
 			t.Fatalf("registered %v: %d batches, there were %d", registered, len(got), len(before))
 		}
+	}
+}
+
+// A batch that cannot be opened stays, and with it whatever it says of a key: so does the tombstone behind it, past its time, or the
+// deleted key would be back for readers that can open the batch.
+func TestCleanKeepsTombstonesBehindAnUnreadableBatch(t *testing.T) {
+	for _, unread := range []bool{true, false} {
+		w, o := compacted(t, 30)
+		before := w.l.LogEnd()
+		put := func(key string, value []byte, spoil bool) {
+			b := record.NewBuilder()
+			b.BaseOffset = w.l.LogEnd()
+			b.Append(w.now, []byte(key), value)
+			batch, err := b.Batch()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if spoil {
+				batch[record.HeaderLen] = 0x03 // the length of the record: below 0
+				binary.BigEndian.PutUint32(batch[17:], crc32.Checksum(batch[21:], entry.Castagnoli))
+			}
+			row := entry.Row{Length: uint32(len(batch)), BaseOffset: b.BaseOffset, LastOffset: b.BaseOffset, LeaderEpoch: batch.LeaderEpoch(), MaxTimestamp: w.now}
+			if _, err := w.l.Append(batch, []entry.Row{row}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put("deleted", []byte("value"), unread)
+		put("deleted", nil, false)
+		for range 60 {
+			put("a", make([]byte, 60), false)
+		}
+		w.checkpoint()
+		o.Bound.Below = w.cp.End.Segment
+		for range 3 {
+			if _, err := w.l.Clean(context.Background(), o); err != nil {
+				t.Fatal(err)
+			}
+			w.now += 10 // past delete.retention.ms
+			put("a", make([]byte, 60), false)
+			for range 40 {
+				put("b", make([]byte, 60), false)
+			}
+			w.checkpoint()
+			o.Bound.Below = w.cp.End.Segment
+		}
+		raw, err := readAll(w.l, before, 1<<20, before+2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var bases []int64
+		for len(raw) > 0 {
+			b, rest, err := record.Next(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bases, raw = append(bases, b.BaseOffset()), rest
+		}
+		if there := slices.Contains(bases, before+1); there != unread || slices.Contains(bases, before) != unread {
+			t.Fatalf("unreadable %v: batches %v, the tombstone is at %d", unread, bases, before+1)
+		}
+	}
+}
+
+// A round opens few files at a time, however many segments there are.
+func TestCleanOpensFewFiles(t *testing.T) {
+	w, o := compacted(t, 1)
+	cp := w.cp
+	if err := w.l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fsys := &scarce{FS: w.fsys}
+	fsys.most.Store(1 << 20)
+	w.opts.SegmentBytes, w.opts.Descriptors = 400, NewDescriptors(4)
+	w.l = openAt(t, fsys, cp, w.opts)
+	for i := range 80 {
+		b := record.NewBuilder()
+		b.BaseOffset = w.l.LogEnd()
+		b.Append(w.now, fmt.Appendf(nil, "key-%d", i%7), make([]byte, 200))
+		batch, err := b.Batch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.put(batch)
+	}
+	w.checkpoint()
+	if n := len(w.l.Segments()); n < 40 {
+		t.Fatalf("%d segments", n)
+	}
+	cp = w.cp
+	if err := w.l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.l = openAt(t, fsys, cp, w.opts)
+	o.Bound.Below = w.cp.End.Segment
+	fsys.peak.Store(fsys.open.Load())
+	done, err := w.l.Clean(context.Background(), o)
+	if err != nil || done.Replaced < 30 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if peak := fsys.peak.Load(); peak > 12 {
+		t.Fatalf("%d files were open at a time", peak)
 	}
 }

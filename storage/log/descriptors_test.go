@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tandembroker/tandem/storage/vfs"
 )
@@ -156,6 +157,38 @@ func TestNoDescriptorLeft(t *testing.T) {
 	}
 	for _, l := range logs {
 		if err := errors.Join(l.Err(), l.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Who needs a descriptor may hold any lock of a log that covers I/O, and others theirs: Reclaim waits for none of them.
+func TestReclaimWaitsForNoLog(t *testing.T) {
+	o := testOptions()
+	o.Descriptors = NewDescriptors(1 << 20)
+	logs, _ := scarceLogs(t, vfs.NewMem(), o, 3) // nothing is synced
+	for _, l := range logs {
+		l.cleaning.Lock()
+		l.write.Lock()
+		l.files.Lock()
+	}
+	logs[0].syncing.Lock() // it is the Sync that asks, or another one
+	done := make(chan bool)
+	go func() { done <- o.Descriptors.Reclaim() }()
+	select {
+	case closed := <-done:
+		if !closed {
+			t.Error("nothing was closed")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits")
+	}
+	logs[0].syncing.Unlock()
+	for _, l := range logs {
+		l.files.Unlock()
+		l.write.Unlock()
+		l.cleaning.Unlock()
+		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
 	}
