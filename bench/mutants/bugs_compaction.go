@@ -136,6 +136,21 @@ var compactionBugs = []bug{
 		pkg: "broker/partition", test: "TestReadsOverHoles",
 	},
 	{
+		name: "compaction: tombstones in a batch that stays as a whole get no time", file: "storage/log/clean_rewrite.go",
+		old: "odd = odd || k.Tombstone ||", new: "odd = odd ||",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: a batch that cannot be opened goes", file: "storage/log/clean_rewrite.go",
+		old: "if odd || err != nil {", new: "if odd {",
+		pkg: "storage/log", test: "TestCleanKeepsWhatItCannotOpen",
+	},
+	{
+		name: "compaction: a batch of which one record goes stays as a whole", file: "storage/log/clean_whole.go",
+		old: "known && n == int(b.RecordCount())", new: "known && n >= int(b.RecordCount()-1)",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
 		name: "compaction: the disk's reserve is used", file: "storage/log/clean_rewrite.go",
 		old: "free < uint64(size+c.o.ReserveBytes)", new: "free < uint64(size)",
 		pkg: "broker/partition", test: "TestCleanerRuns",

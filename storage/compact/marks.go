@@ -1,5 +1,7 @@
 package compact
 
+import "math/bits"
+
 // marks are a bit for each offset of a range. The zero marks are those of an empty range.
 type marks struct {
 	first int64
@@ -33,4 +35,21 @@ func (s *marks) set(offset int64) {
 func (s *marks) get(offset int64) bool {
 	i := uint64(offset - s.first)
 	return s.bits[i/wordBits]&(1<<(i%wordBits)) != 0
+}
+
+// count is how many of the offsets from first to last are set; both must be in the range.
+func (s *marks) count(first, last int64) (n int) {
+	from, to := uint64(first-s.first), uint64(last-s.first)
+	low, high := ^uint64(0)<<(from%wordBits), ^uint64(0)>>(wordBits-1-to%wordBits)
+	words := s.bits[from/wordBits : to/wordBits+1]
+	for i, w := range words {
+		if i == 0 {
+			w &= low
+		}
+		if i == len(words)-1 {
+			w &= high
+		}
+		n += bits.OnesCount64(w)
+	}
+	return n
 }

@@ -48,6 +48,7 @@ func TestMarkAgainstModel(t *testing.T) {
 		if first == base && len(keys) > 0 && bytes > 64*marksShare && noted == 0 {
 			t.Fatalf("seed %d: nothing is known", seed)
 		}
+		checkCounts(t, seed, rng, &m, first, at)
 		for _, offset := range []int64{first - 1, -1, m.Latest() + 64} {
 			if _, known := m.IsLast(offset); known {
 				t.Fatalf("seed %d: something is known of offset %d", seed, offset)
@@ -57,5 +58,28 @@ func TestMarkAgainstModel(t *testing.T) {
 		if _, known := m.IsLast(first); known {
 			t.Fatalf("seed %d: Reset left marks", seed)
 		}
+	}
+}
+
+// checkCounts compares CountLast with IsLast.
+func checkCounts(t *testing.T, seed uint64, rng *rand.Rand, m *Map, first, end int64) {
+	t.Helper()
+	for range 50 {
+		from := first + rng.Int64N(end-first+100)
+		to := from + rng.Int64N(200)
+		want, all := 0, to <= m.Latest()
+		for offset := from; offset <= to; offset++ {
+			last, known := m.IsLast(offset)
+			all = all && known
+			if last {
+				want++
+			}
+		}
+		if n, known := m.CountLast(from, to); known != all || known && n != want {
+			t.Fatalf("seed %d: %d, %v of the offsets from %d to %d, want %d, %v", seed, n, known, from, to, want, all)
+		}
+	}
+	if _, known := m.CountLast(first+1, first); known {
+		t.Fatal("an empty range")
 	}
 }

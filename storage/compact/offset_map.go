@@ -164,6 +164,14 @@ func (m *Map) IsLast(offset int64) (last, known bool) {
 	return m.marks.get(offset), true
 }
 
+// CountLast says how many of the offsets from first to last are the last ones of their keys, where Mark has noted all of them.
+func (m *Map) CountLast(first, last int64) (n int, known bool) {
+	if first > last || last > m.latest || !m.marks.has(first) || !m.marks.has(last) {
+		return 0, false
+	}
+	return m.marks.count(first, last), true
+}
+
 // Stage is a Put that is done by PutStaged, or a Get (offset is not used) that is done by GetStaged. It returns true when one of
 // them is due. key is borrowed until return.
 func (m *Map) Stage(key []byte, offset int64) (due bool) {

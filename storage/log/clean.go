@@ -129,6 +129,7 @@ type cleaner struct {
 	sources  []source
 	keepLast int64 // last offset of the batch that is never emptied; -1 = none
 	txns     *transactions
+	odd      oddBatches
 	found    []int64 // last offsets of the keys of the batch in hand, of which next comes next; empty = not looked up together
 	next     int
 	batches  batchReader

@@ -109,8 +109,9 @@ func (c *cleaner) mapBatch(txns *transactions, b record.Batch) error {
 	if b.IsControl() {
 		txns.marker(b)
 	} else if !txns.data(b) && b.LastOffset() >= c.dirty.First {
-		m := c.o.Map
+		m, odd := c.o.Map, false
 		err := b.EachKeyed(0, func(k record.Keyed) error {
+			odd = odd || k.Tombstone || k.Key == nil
 			if k.Key != nil && k.Offset >= c.dirty.First && m.Stage(k.Key, k.Offset) && !m.PutStaged() {
 				return errFull
 			}
@@ -121,6 +122,9 @@ func (c *cleaner) mapBatch(txns *transactions, b record.Batch) error {
 		}
 		if err != nil && !unreadable(err) {
 			return err
+		}
+		if odd || err != nil {
+			c.odd.note(b)
 		}
 	}
 	if last := b.LastOffset(); last >= c.dirty.First {
@@ -219,6 +223,13 @@ func (c *cleaner) rewriteBatch(h *header, b record.Batch) error {
 	case discard:
 		rule.Keep = func(record.Keyed) bool { return false }
 	case !b.IsControl():
+		switch all, none := c.whole(b); {
+		case none && !rule.KeepLast:
+			return c.out.drop()
+		case all:
+			c.done.RecordsKept += int64(b.RecordCount())
+			return c.out.write(b, b)
+		}
 		c.lookUp(b)
 		rule.Keep = func(k record.Keyed) bool { return c.keeps(k, expired) }
 	case !rule.Marker:

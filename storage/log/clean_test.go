@@ -86,6 +86,68 @@ func TestCleanOfDamage(t *testing.T) {
 	w.checkFolder(w.fsys)
 }
 
+// A batch whose records cannot be read stays, byte for byte, although other batches have all of its keys; those around it go.
+func TestCleanKeepsWhatItCannotOpen(t *testing.T) {
+	w := newCleanWorld(t, 5)
+	var broken record.Batch
+	for i := range 60 {
+		b := record.NewBuilder()
+		b.BaseOffset, b.Codec = w.l.LogEnd(), record.Zstd
+		for _, key := range []string{"a", "b"} {
+			b.Append(w.now, []byte(key), bytes.Repeat([]byte{byte(i)}, 50))
+		}
+		batch, err := b.Batch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 7 {
+			broken = bytes.Clone(batch)
+			copy(broken[record.HeaderLen:], "this is no frame of zstd")
+			broken.SetLogAppendTime(w.now) // for the CRC
+			batch = broken
+		}
+		row := entry.Row{Length: uint32(len(batch)), BaseOffset: batch.BaseOffset(), LastOffset: batch.LastOffset(), LeaderEpoch: batch.LeaderEpoch(),
+			MaxTimestamp: batch.MaxTimestamp(), LastOffsetDelta: batch.LastOffsetDelta()}
+		if _, err := w.l.Append(bytes.Clone(batch), []entry.Row{row}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.checkpoint()
+	o := CleanOptions{Bound: CleanBound{Below: w.cp.End.Segment}, Map: &compact.Map{}, MapBytes: 1 << 16, Replace: w.replace}
+	done, err := w.l.Clean(context.Background(), o)
+	if err != nil || done.Unreadable != 1 || done.RecordsKept != 4 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	raw, err := readAll(w.l, w.l.LogStart(), 900, w.cp.End.Segment)
+	if err != nil || !bytes.HasPrefix(raw, broken) {
+		t.Fatalf("the batch that cannot be opened is gone, or not the first one that is left: %v", err)
+	}
+}
+
+// Batches that have to be opened are known as such, in whatever number they come.
+func TestOddBatches(t *testing.T) {
+	b := record.ControlBatch(record.Control{})
+	at := func(base int64) record.Batch {
+		b.SetBaseOffset(base)
+		return b
+	}
+	var odd oddBatches
+	for i := range int64(oddMax + 10) {
+		odd.note(at(3 * i))
+	}
+	for i := range int64(oddMax + 20) {
+		for base := 3 * i; base < 3*i+3; base++ {
+			if want := base == 3*i || i >= oddMax-1 && base > 3*(oddMax-1); odd.has(at(base)) != want {
+				t.Fatalf("the batch at %d is odd: %v", base, !want)
+			}
+		}
+	}
+	var none oddBatches
+	if none.has(at(5)) {
+		t.Fatal("odd, although none was noted")
+	}
+}
+
 // Who reads a segment that is replaced reads on; who comes later reads the new one.
 func TestCleanUnderReaders(t *testing.T) {
 	w, o := compacted(t, 60)
