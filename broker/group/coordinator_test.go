@@ -225,13 +225,26 @@ func TestClock(t *testing.T) {
 	})
 }
 
-// TestOffsetsTopicIsDeleted: the groups are gone with it, and the next request makes a new one.
+// TestOffsetsTopicIsDeleted: the groups are gone with it, who waits is told, and the next request makes a new one.
 func TestOffsetsTopicIsDeleted(t *testing.T) {
 	s := newSite(t)
 	id := s.topic("t")
 	s.check(s.commit("g", "t", id, 7))
+	join := func() <-chan JoinResult {
+		joined := make(chan JoinResult, 1)
+		s.Members().Join(JoinRequest{
+			GroupID: "members", ProtocolType: consumerType, Protocols: []Protocol{{Name: "range"}}, SessionTimeout: time.Minute,
+			RebalanceTimeout: time.Minute,
+		}, func(r JoinResult) { joined <- r })
+		return joined
+	}
+	s.check(s.retried(func() error { return receive(t, join()).Err }))
+	waits := join() // for the first one
 	topic, _ := s.controller.Image().Topic(OffsetsTopic)
 	s.check(s.controller.DeleteTopics(s.ctx(), []uuid.UUID{topic.ID})[0])
+	if r := receive(t, waits); !errors.Is(r.Err, ErrNotCoordinator) {
+		t.Errorf("%+v", r)
+	}
 	eventually(t, func() bool {
 		s.kick()
 		got, err := s.Fetch("g", nil)
