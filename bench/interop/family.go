@@ -43,10 +43,14 @@ var families = []*family{
 
 // program runs a family's producers and consumers as processes.
 type program interface {
+	memberProgram
 	// versions are lines "NAME VERSION" of the libraries in it.
 	versions(context.Context) ([]string, error)
 	// producer is the command line that sends records, and its standard input.
 	producer(job producerJob) (args []string, input []byte)
+}
+
+type memberProgram interface {
 	// member is the command line of a member of a group. It prints what it reads until it is told to leave.
 	member(job memberJob) []string
 	// next takes a record from a member's output. Error: io.EOF at its end, with or without half a record before it.
@@ -81,7 +85,7 @@ type nameValue struct {
 
 // position is where a record lies.
 type position struct {
-	topic     string
+	topic     string // "" from a member that does not show it = the only one that it subscribes to
 	partition int32
 	offset    int64
 }
@@ -89,7 +93,7 @@ type position struct {
 // reading is a record as a consumer saw it.
 type reading struct {
 	position
-	timestamp int64 // ms
+	timestamp int64 // ms; -1 = not shown
 	hashes
 }
 

@@ -14,14 +14,21 @@ const groupsAtOnce = 4
 // cast is who plays in a group, in the order of the play.
 type cast struct {
 	name        string
-	initial     []client // at least two
-	joiner      client
-	replacement client
-	last        client
+	initial     []player // at least two
+	joiner      player
+	replacement player
+	last        player
 	rangeOnly   bool
+	liveOnly    bool // they subscribe to the live topic alone
 }
 
-// groupsStep plays one group for each family, and one in which all families are members together.
+// alone is a group of members of one kind.
+func alone(p player, liveOnly bool) cast {
+	return cast{name: p.name, initial: []player{p, p}, joiner: p, replacement: p, last: p, liveOnly: liveOnly}
+}
+
+// groupsStep plays one group for each family, one in which all families are members together, and one for each of Kafka's tools
+// that can be a member.
 func (s *suite) groupsStep(ctx context.Context) error {
 	if err := s.writeMatrix(ctx); err != nil {
 		return err
@@ -58,15 +65,21 @@ func (s *suite) casts(ctx context.Context) ([]cast, error) {
 	var all []cast
 	mixed := cast{name: "all clients with a range assignor", rangeOnly: true}
 	for _, c := range clients {
-		all = append(all, cast{c.name, []client{c, c}, c, c, c, false})
+		p := player{c.family, c.program}
+		all = append(all, alone(p, false))
 		if c.ranged {
-			mixed.initial = append(mixed.initial, c)
+			mixed.initial = append(mixed.initial, p)
 		}
 	}
 	if n := len(mixed.initial); n > 2 {
 		mixed.joiner, mixed.replacement, mixed.last = mixed.initial[n-1], mixed.initial[0], mixed.initial[1]
 		mixed.initial = mixed.initial[:n-1]
 		all = append(all, mixed)
+	}
+	if s.java != nil {
+		for _, p := range s.toolPlayers() {
+			all = append(all, alone(p, true))
+		}
 	}
 	return all, nil
 }

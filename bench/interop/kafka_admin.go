@@ -18,7 +18,8 @@ const (
 	clusterTool    = "org.apache.kafka.tools.ClusterTool"
 )
 
-// toolStep is one run of a tool and what is to be in its output, or not. Fails: it must end with an error whose text has want.
+// toolStep is one run of a tool and what is to be in its output, or not, where any white space is as good as one space. Fails: it
+// must end with an error whose text has want.
 type toolStep struct {
 	class string
 	args  string
@@ -43,12 +44,13 @@ func (s *suite) toolSteps(ctx context.Context, steps []toolStep) error {
 		case err != nil:
 			return fmt.Errorf("%s: %w", name, err)
 		}
+		flat := strings.Join(strings.Fields(out), " ")
 		for _, want := range step.want {
-			if !strings.Contains(out, want) {
+			if !strings.Contains(flat, want) {
 				return fmt.Errorf("%s: no %q in\n%s", name, want, out)
 			}
 		}
-		if step.not != "" && strings.Contains(out, step.not) {
+		if step.not != "" && strings.Contains(flat, step.not) {
 			return fmt.Errorf("%s: %q is in\n%s", name, step.not, out)
 		}
 	}

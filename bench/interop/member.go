@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,9 +16,18 @@ import (
 // leaveLimit is how long a member may take from being told to leave to its end.
 const leaveLimit = 20 * time.Second
 
+// javaTerminated is how a Java program ends that does its last work when SIGTERM comes.
+const javaTerminated = 128 + int(syscall.SIGTERM)
+
+// player is who can be a member of a group.
+type player struct {
+	*family
+	memberProgram
+}
+
 // member is a process that consumes in a group.
 type member struct {
-	client
+	player
 	id     string // client id
 	run    *exec.Cmd
 	input  io.Closer
@@ -28,9 +38,9 @@ type member struct {
 }
 
 // startMember runs a member; saw is called with each record that it prints, until ended is closed.
-func startMember(c client, job memberJob, saw func(*member, reading) error) (*member, error) {
+func startMember(c player, job memberJob, saw func(*member, reading) error) (*member, error) {
 	args := c.member(job)
-	m := &member{client: c, id: job.clientID, run: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
+	m := &member{player: c, id: job.clientID, run: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
 	input, err := m.run.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -49,6 +59,7 @@ func startMember(c client, job memberJob, saw func(*member, reading) error) (*me
 		lines := bufio.NewReaderSize(output, 1<<20)
 		for {
 			r, err := c.next(lines)
+			r.topic = cmp.Or(r.topic, job.topics[0])
 			if err == nil {
 				err = saw(m, r)
 			}
@@ -90,7 +101,11 @@ func (m *member) leave() error {
 	case <-time.After(leaveLimit):
 		return fmt.Errorf("member %s does not end\n%s", m.id, tail(m.errors.String()))
 	}
-	if err := errors.Join(m.outErr, m.endErr); err != nil {
+	err := errors.Join(m.outErr, m.endErr)
+	if exit := (*exec.ExitError)(nil); m.leavesBySignal() && m.outErr == nil && errors.As(m.endErr, &exit) && exit.ExitCode() == javaTerminated {
+		err = nil
+	}
+	if err != nil {
 		return fmt.Errorf("member %s: %w\n%s", m.id, err, tail(m.errors.String()))
 	}
 	return nil
