@@ -46,7 +46,7 @@ func (s *Store) recover() error {
 	j, found, err := journal.Open(path.Join(s.opts.MetaDir, journalDir), journal.Options{
 		SegmentBytes: s.opts.JournalSegmentBytes, FirstKept: jc.First, Mark: jc.Mark, MarkInterval: s.opts.MarkInterval,
 		Logger: s.opts.Logger, OnFatal: func(err error) { _ = s.fatal(err) }, Now: s.opts.Now,
-		FS: s.opts.journalFS, OpenLibrary: s.opts.journalLibrary, SyncWatch: s.syncWatch,
+		FS: s.opts.journalFS, OpenLibrary: s.opts.journalLibrary, SyncWatch: s.syncWatch, Reclaim: s.files.Reclaim,
 	})
 	if err != nil {
 		return err

@@ -132,6 +132,11 @@ var journalBugs = []bug{
 		pkg: "storage/journal", test: "TestPowerLossBehindARepair",
 	},
 	{
+		name: "roll without a descriptor not tried again", file: "storage/journal/owner.go",
+		old: "if !scarce || j.opts.Reclaim == nil", new: "if scarce || j.opts.Reclaim == nil",
+		pkg: "storage/journal", test: "TestRollWithoutADescriptor",
+	},
+	{
 		name: "last mark left unsynced below a new file", file: "storage/journal/repair.go",
 		old: "if j.owner.written <= s.mark {", new: "if s.newest <= s.mark {",
 		pkg: "storage/journal", test: "TestUnsyncedMarkIsSyncedBeforeAFileFollows",

@@ -40,6 +40,7 @@ type Options struct {
 	SyncWatch    *vfs.SyncWatch   // told of each sync; nil = none
 	OnFatal      func(error)      // called once, by the goroutine that met the first failure; must not wait for the Journal
 	Now          func() time.Time // nil = time.Now
+	Reclaim      func() bool      // closes files of others where the process has no descriptor left; false = there were none. nil = none
 
 	FS          vfs.FS                            // nil = the operating system's; tests
 	OpenLibrary func(dir string) (Library, error) // opens the folder, whose last file is empty; nil = tidwall/wal; tests

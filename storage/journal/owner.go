@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/tidwall/wal"
@@ -384,7 +385,7 @@ func (j *Journal) begin(first uint64) error {
 	if err := j.syncDir(); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	lib, err := j.opts.OpenLibrary(j.dir)
+	lib, err := j.openLibrary()
 	if err != nil {
 		return errors.Join(fmt.Errorf("open %s: %w", j.dir, err), f.Close())
 	}
@@ -393,6 +394,22 @@ func (j *Journal) begin(first uint64) error {
 	j.files.list = append(j.files.list, file{first: first})
 	j.files.Unlock()
 	return nil
+}
+
+// openTriesMax bounds how often the library is opened where there is no descriptor left: others take those that are closed too.
+const openTriesMax = 8
+
+// openLibrary opens the library on the last file. It parses nothing and writes nothing, as the file is empty: it may fail and be
+// tried again, once files of others were closed.
+func (j *Journal) openLibrary() (lib Library, err error) {
+	for range openTriesMax {
+		lib, err = j.opts.OpenLibrary(j.dir)
+		scarce := errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+		if !scarce || j.opts.Reclaim == nil || !j.opts.Reclaim() {
+			break
+		}
+	}
+	return lib, err
 }
 
 func (j *Journal) syncDir() error {
