@@ -81,6 +81,8 @@ var steps = []step{
 	{"kafka-console", false, (*suite).kafkaConsole},
 	{"kafka-perf", false, (*suite).kafkaPerf},
 	{"kafka-perf-group", false, (*suite).kafkaPerfGroup},
+	{"kafka-streams", false, (*suite).kafkaStreams},
+	{"kafka-connect", false, (*suite).kafkaConnect},
 	{"kafka-dump-log", true, (*suite).kafkaDumpLog},
 	{"compaction", true, (*suite).kafkaCompaction},
 	{"millions", true, (*suite).millions},

@@ -120,17 +120,27 @@ func (s *suite) nodeProgram(ctx context.Context) (program, error) {
 }
 
 func (s *suite) javaProgram(ctx context.Context) (program, error) {
+	dir, err := s.javaClasses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return contractProgram{append(s.javaCommand(dir, "Client"), "java")}, nil
+}
+
+// javaClasses is the folder of what clients/java compiles to.
+func (s *suite) javaClasses(ctx context.Context) (string, error) {
 	if _, err := exec.LookPath("javac"); err != nil {
-		return nil, notHere(err)
+		return "", notHere(err)
 	}
 	if err := s.resolveJava(ctx); err != nil {
-		return nil, notHere(err)
+		return "", notHere(err)
 	}
 	dir, err := installed("java", s.java.kafka+s.java.version, func(dir string) error {
-		_, err := command(ctx, nil, "javac", "-d", dir, "-cp", s.java.classPath, filepath.Join(dir, "Client.java"))
+		_, err := command(ctx, nil, "javac", "-d", dir, "-cp", s.java.classPath,
+			filepath.Join(dir, "Client.java"), filepath.Join(dir, "WordCount.java"), filepath.Join(dir, "Counting.java"))
 		return err
 	})
-	return contractProgram{append(s.javaCommand(dir, "Client"), "java")}, err
+	return dir, err
 }
 
 // installed returns the folder below the user's cache that holds the files of clients/NAME and what install has added to
