@@ -57,7 +57,6 @@ type Network struct {
 	FetchBytesMax        int   // fetch.max.bytes
 	PartitionsPerRequest int   // max.request.partition.size.limit
 	FetchSessions        int   // max.incremental.fetch.session.cache.slots; 0 = no sessions
-	QueuedRequestsMax    int   // queued.max.requests: requests in work, all connections together
 	QueuedBytesMax       int64 // queued.max.request.bytes; math.MaxInt64 when the file says -1
 	DecodeBytesMax       int64 // decode.memory.max.bytes
 	ConnectionsMax       int   // max.connections
@@ -217,7 +216,6 @@ func (l *loader) network() Network {
 		FetchBytesMax:        int(l.integer("fetch.max.bytes")),
 		PartitionsPerRequest: int(l.integer("max.request.partition.size.limit")),
 		FetchSessions:        int(l.integer("max.incremental.fetch.session.cache.slots")),
-		QueuedRequestsMax:    int(l.integer("queued.max.requests")),
 		QueuedBytesMax:       l.integer("queued.max.request.bytes"),
 		DecodeBytesMax:       l.integer("decode.memory.max.bytes"),
 		ConnectionsMax:       int(l.integer("max.connections")),

@@ -14,7 +14,7 @@ var honouredBrokerKeys = []string{
 	"log.message.timestamp.before.max.ms", "log.message.timestamp.type", "log.retention.bytes",
 	"log.retention.check.interval.ms", "log.retention.hours", "log.retention.minutes", "log.retention.ms",
 	"log.roll.hours", "log.roll.jitter.hours", "log.roll.jitter.ms", "log.roll.ms", "log.segment.bytes", "max.connections", "max.connections.per.ip",
-	"max.decompressed.message.bytes", "max.incremental.fetch.session.cache.slots", "message.max.bytes", "metadata.log.dir", "min.insync.replicas", "node.id",
+	"max.decompressed.message.bytes", "max.incremental.fetch.session.cache.slots", "max.request.partition.size.limit", "message.max.bytes", "metadata.log.dir", "min.insync.replicas", "node.id",
 	"num.partitions", "offset.metadata.max.bytes", "offsets.commit.timeout.ms", "offsets.retention.check.interval.ms",
 	"offsets.retention.minutes", "offsets.topic.num.partitions", "offsets.topic.replication.factor", "offsets.topic.segment.bytes",
 	"producer.id.expiration.ms", "queued.max.request.bytes", "security.inter.broker.protocol",
