@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +36,7 @@ type conn struct {
 	nc       net.Conn
 	listener string
 	ip       string
-	reader   *bufio.Reader
+	in       *input
 	out      *Writer // the reader's while the queue is idle, else the writer's
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -60,9 +59,9 @@ type conn struct {
 func newConn(s *Server, listener, ip string, nc net.Conn) *conn {
 	c := &conn{
 		server: s, nc: nc, listener: listener, ip: ip,
-		reader: bufio.NewReaderSize(nc, readBufferBytes),
-		out:    newWriter(nc, s.opts.Pool, s.opts.WriteTimeout, s.opts.Now),
+		out: newWriter(nc, s.opts.Pool, s.buffers, s.opts.WriteTimeout, s.opts.Now),
 	}
+	c.in = newInput(nc, s.readers, c.idle)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -71,6 +70,7 @@ func newConn(s *Server, listener, ip string, nc net.Conn) *conn {
 func (c *conn) run() {
 	defer c.server.unregister(c)
 	defer c.cancel()
+	defer c.in.release()
 	err := c.guard(c.serve)
 	if errors.Is(err, ErrClose) || errors.Is(err, errPanicked) {
 		c.setCause(err) // answers in front of it still go out
@@ -157,7 +157,7 @@ func (c *conn) releaseFrame() {
 
 // awaitFrame waits for the next frame's size.
 func (c *conn) awaitFrame() (int, error) {
-	if c.reader.Buffered() < peekedBytes { // else PeekFrame reads nothing
+	if c.in.buffered() < peekedBytes { // else PeekFrame reads nothing
 		if err := c.nc.SetReadDeadline(c.server.opts.Now().Add(c.server.opts.Limits.IdleMax)); err != nil {
 			return 0, err
 		}
@@ -165,7 +165,11 @@ func (c *conn) awaitFrame() (int, error) {
 	if c.server.draining.Load() && !c.frameBuffered() {
 		return 0, errDraining
 	}
-	size, err := wire.PeekFrame(c.reader, c.server.opts.Limits.RequestBytesMax)
+	reader, err := c.in.await()
+	var size int
+	if err == nil {
+		size, err = wire.PeekFrame(reader, c.server.opts.Limits.RequestBytesMax)
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		if c.server.draining.Load() {
 			return 0, errDraining
@@ -175,18 +179,25 @@ func (c *conn) awaitFrame() (int, error) {
 	return size, err
 }
 
+// idle lets go of what a client that sends nothing does not need.
+func (c *conn) idle() {
+	if c.queue == nil || c.queue.idle() {
+		c.out.idle()
+	}
+}
+
 // frameBuffered says whether the next frame has been read already, whole or in a part that will be refused.
 func (c *conn) frameBuffered() bool {
-	if c.reader.Buffered() < peekedBytes {
+	if c.in.buffered() < peekedBytes {
 		return false
 	}
-	size, err := wire.PeekFrame(c.reader, c.server.opts.Limits.RequestBytesMax)
-	return err != nil || c.reader.Buffered() >= prefixBytes+size
+	size, err := wire.PeekFrame(c.in.reader(), c.server.opts.Limits.RequestBytesMax)
+	return err != nil || c.in.buffered() >= prefixBytes+size
 }
 
 // readFrame reads the frame whose size awaitFrame told.
 func (c *conn) readFrame(size int) (*wire.Buffer, error) {
-	if c.reader.Buffered() < prefixBytes+size {
+	if c.in.buffered() < prefixBytes+size {
 		allowed := c.server.opts.FrameTimeout + time.Duration(size>>20)*time.Second
 		if err := c.nc.SetReadDeadline(c.server.opts.Now().Add(allowed)); err != nil {
 			return nil, err
@@ -195,7 +206,7 @@ func (c *conn) readFrame(size int) (*wire.Buffer, error) {
 			return nil, errDraining
 		}
 	}
-	frame, err := wire.ReadFrame(c.reader, c.server.opts.Limits.RequestBytesMax, c.server.opts.Pool)
+	frame, err := wire.ReadFrame(c.in.reader(), c.server.opts.Limits.RequestBytesMax, c.server.opts.Pool)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		if c.server.draining.Load() {
 			return nil, errDraining
@@ -260,7 +271,7 @@ var errFailed = errors.New("connection failed")
 // start handles a pipelined request and answers it, or leaves that to the writer, so that the next one can be read.
 func (c *conn) start(r *Request) error {
 	reply := c.server.handler.Handle(c.ctx, r)
-	c.several = c.several || c.reader.Buffered() > 0
+	c.several = c.several || c.in.buffered() > 0
 	if !c.several && (c.queue == nil || c.queue.idle()) {
 		c.releaseDecoded()
 		if done, err := c.finishSoon(r, reply); done {
@@ -369,14 +380,18 @@ func (c *conn) park(ctx context.Context, heavy bool) (context.Context, func()) {
 	// Behind bytes that have arrived nobody hears that the client has gone: the time that it may be idle bounds the wait.
 	watched, cancel := context.WithTimeout(ctx, c.server.opts.Limits.IdleMax)
 	unlink := context.AfterFunc(c.server.ctx, cancel) // a drain ends long polls
-	if c.reader.Buffered() > 0 {
+	if c.in.buffered() > 0 {
 		return watched, func() { unlink(); cancel() } // the client has sent its next request: it is there
 	}
 	_ = c.nc.SetReadDeadline(c.server.opts.Now().Add(c.server.opts.Limits.IdleMax))
 	watching := make(chan struct{})
 	go func() { // ended by stop, which interrupts the read and waits
 		defer close(watching)
-		if _, err := c.reader.Peek(1); err != nil {
+		reader, err := c.in.await()
+		if err == nil {
+			_, err = reader.Peek(1)
+		}
+		if err != nil {
 			cancel()
 		}
 	}()

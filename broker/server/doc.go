@@ -14,6 +14,9 @@
 //
 // Only one of the two touches the Writer at a time: the reader does so only while the queue is empty and the writer idle.
 //
+// While a client sends nothing, its connection holds no buffers, whether it waits for the next request or for the answer to a long
+// poll (input.go): of thousands of clients most are idle.
+//
 // Record batches leave by sendfile where the connection is plaintext TCP and the records lie in an operating-system file.
 //
 // What one client can take is bounded: connections (in all and per address), the size of a frame, the bytes of frames in

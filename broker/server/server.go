@@ -17,8 +17,10 @@ type Server struct {
 	handler  Handler
 	logger   *slog.Logger
 	limited  *limitedLog
-	frames   *budget // bytes of frames in flight
-	decoded  *budget // memory of decoded requests
+	frames   *budget    // bytes of frames in flight
+	decoded  *budget    // memory of decoded requests
+	readers  *sync.Pool // of *bufio.Reader, for input
+	buffers  *sync.Pool // of *[]byte, for output
 	draining atomic.Bool
 
 	listeners []*listener
@@ -52,6 +54,7 @@ func Listen(o Options) (*Server, error) {
 		opts: o, logger: o.Logger, limited: newLimitedLog(o.Logger, o.Now),
 		frames:  newBudget(o.Limits.QueuedBytesMax, largeFrame),
 		decoded: newBudget(o.Limits.DecodeBytesMax, largeDecode),
+		readers: newReaderPool(), buffers: newBufferPool(),
 	}
 	s.mu.conns = map[*conn]struct{}{}
 	s.mu.perIP = map[string]int{}

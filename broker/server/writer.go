@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/tandembroker/tandem/protocol/wire"
@@ -26,12 +27,33 @@ type Writer struct {
 	pool  *wire.Pool
 	stall time.Duration // how long a client may leave writeStepMax bytes unread
 	now   func() time.Time
+	bufs  *sync.Pool // of *[]byte
+	kept  *[]byte    // where buf came from and goes back to; nil while idle
 	buf   []byte
 	err   error
 }
 
-func newWriter(conn net.Conn, pool *wire.Pool, stall time.Duration, now func() time.Time) *Writer {
-	return &Writer{conn: conn, files: newFileSender(conn), pool: pool, stall: stall, now: now}
+func newWriter(conn net.Conn, pool *wire.Pool, bufs *sync.Pool, stall time.Duration, now func() time.Time) *Writer {
+	return &Writer{conn: conn, files: newFileSender(conn), pool: pool, bufs: bufs, stall: stall, now: now}
+}
+
+func newBufferPool() *sync.Pool { return &sync.Pool{New: func() any { return new([]byte) }} }
+
+// hold takes a buffer after idle.
+func (w *Writer) hold() {
+	if w.kept == nil {
+		w.kept = w.bufs.Get().(*[]byte)
+		w.buf = (*w.kept)[:0]
+	}
+}
+
+// idle lets go of the buffer, which is empty after a Flush. Twice is safe.
+func (w *Writer) idle() {
+	if w.kept != nil && len(w.buf) == 0 {
+		*w.kept = w.buf
+		w.bufs.Put(w.kept)
+		w.kept, w.buf = nil, nil
+	}
 }
 
 // Response sends resp in the given version.
@@ -39,6 +61,7 @@ func (w *Writer) Response(correlationID int32, version int16, resp kmsg.Response
 	if w.err != nil {
 		return w.err
 	}
+	w.hold()
 	w.buf = wire.AppendResponse(w.buf, correlationID, version, resp)
 	return w.bound()
 }
@@ -54,6 +77,7 @@ func (w *Writer) Bytes(b []byte) error {
 		}
 		return w.write(b, false)
 	}
+	w.hold()
 	w.buf = append(w.buf, b...)
 	return w.bound()
 }
@@ -91,6 +115,7 @@ func (w *Writer) Flush() error {
 
 // inline reads a small range behind what is buffered.
 func (w *Writer) inline(f vfs.File, pos int64, n int) error {
+	w.hold()
 	start := len(w.buf)
 	w.buf = append(w.buf, make([]byte, n)...) // the compiler extends in place
 	if got, err := f.ReadAt(w.buf[start:], pos); got < n {

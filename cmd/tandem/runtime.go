@@ -10,21 +10,15 @@ import (
 )
 
 const (
-	// gcPercent lets garbage grow to four times the live heap, which is small: the data path reuses its buffers. With Go's 100
-	// the collector took a tenth of the processors under many small produces (docs/performance.md).
-	gcPercent = 400
 	// spareProcs run goroutines while others sit in fdatasync: the runtime takes a processor back from a blocked system call
 	// only after a while, and on a small machine most of them would be blocked so (docs/performance.md).
 	spareProcs = 2
 )
 
-// tuneRuntime fits the Go runtime to a broker. GOGC, GOMAXPROCS and GOMEMLIMIT in the environment win. The soft memory limit
+// tuneRuntime fits the Go runtime to a broker. GOMAXPROCS and GOMEMLIMIT in the environment win. The soft memory limit
 // makes a burst work the collector harder instead of having the kernel kill the broker; memoryLimit is in bytes, -1 = three
 // quarters of what there is.
 func tuneRuntime(memoryLimit int64) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + spareProcs)
 	}

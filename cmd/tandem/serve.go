@@ -63,6 +63,7 @@ func serve(args []string, stderr io.Writer) int {
 		logger.Warn(w.Message, "settings", w.Keys)
 	}
 	tuneRuntime(cfg.MemoryLimit)
+	defer paceCollector()()
 	limitFiles(cfg, logger)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
