@@ -41,9 +41,12 @@ type options struct {
 	records   int
 	lines     int
 	kills     int
-	seed      uint64
-	keep      bool
-	dir       string
+
+	groupKillCount int
+
+	seed uint64
+	keep bool
+	dir  string
 }
 
 // suite is what the steps share.
@@ -87,6 +90,7 @@ var steps = []step{
 	{"compaction", true, (*suite).kafkaCompaction},
 	{"millions", true, (*suite).millions},
 	{"kills", true, (*suite).killLoop},
+	{"group-kills", true, (*suite).groupKills},
 }
 
 func (f *options) parse() {
@@ -99,10 +103,11 @@ func (f *options) parse() {
 	flag.IntVar(&f.records, "records", 5_000_000, "records of the millions step")
 	flag.IntVar(&f.lines, "lines", 20_000, "lines that each client writes with each codec")
 	flag.IntVar(&f.kills, "kills", 300, "how often the kills step kills the broker")
-	flag.Uint64Var(&f.seed, "seed", uint64(time.Now().UnixNano()), "seed of the kills step")
+	flag.IntVar(&f.groupKillCount, "group-kills", 30, "how often the group-kills step kills the broker")
+	flag.Uint64Var(&f.seed, "seed", uint64(time.Now().UnixNano()), "seed of the steps that kill")
 	flag.BoolVar(&f.keep, "keep", false, "keep the data directory")
 	flag.StringVar(&f.dir, "dir", "", "folder for data, a temporary one when empty")
-	flag.BoolVar(&short, "short", false, "small numbers, for CI: 1,000,000 records, 5,000 lines, 30 kills")
+	flag.BoolVar(&short, "short", false, "small numbers, for CI: 1,000,000 records, 5,000 lines, 30 kills, 6 group kills")
 	flag.Parse()
 	if short {
 		set := map[string]bool{}
@@ -110,7 +115,7 @@ func (f *options) parse() {
 		for name, small := range map[string]struct {
 			target *int
 			value  int
-		}{"records": {&f.records, 1_000_000}, "lines": {&f.lines, 5_000}, "kills": {&f.kills, 30}} {
+		}{"records": {&f.records, 1_000_000}, "lines": {&f.lines, 5_000}, "kills": {&f.kills, 30}, "group-kills": {&f.groupKillCount, 6}} {
 			if !set[name] {
 				*small.target = small.value
 			}
