@@ -53,6 +53,11 @@ func launch(o options, dir string) (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	return launchAt(o, dir, addr, admin)
+}
+
+// launchAt is launch on given addresses, so that clients find a broker again that was stopped.
+func launchAt(o options, dir, addr, admin string) (*broker, error) {
 	logPath := o.broker
 	if logPath == "" {
 		logPath = filepath.Join(o.dir, "broker.log")

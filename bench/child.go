@@ -21,7 +21,7 @@ type child struct {
 
 // children are the hidden subcommands.
 func children() map[string]func(args []string) {
-	return map[string]func([]string){"_receive": receive, "_sendfile": sendFile}
+	return map[string]func([]string){"_receive": receive, "_sendfile": sendFile, "_bystander": standBy}
 }
 
 func startChild(name string, args ...string) (*child, string, error) {

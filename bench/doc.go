@@ -8,6 +8,7 @@
 //	go run ./bench fetch      -bin /tmp/tandem -dir /data   cached data, against sendfile
 //	go run ./bench compaction -bin /tmp/tandem -dir /data   compaction, against a copy of the segments; a producer meanwhile
 //	go run ./bench allocs     -bin /tmp/tandem -dir /data   allocations a request, by payload size
+//	go run ./bench groups     -bin /tmp/tandem -dir /data   groups: rebalances (-kafka: against Apache Kafka), idle members
 //	go run ./bench start      -bin /tmp/tandem -dir /data   idle memory, start to first ack, 1,000 partitions
 //	go run ./bench all        -bin /tmp/tandem -dir /data
 //

@@ -24,6 +24,7 @@ type options struct {
 	broker  string // output of brokers: file
 	quick   bool
 	only    string // part of the name of the cases to measure
+	kafka   bool   // compare with Apache Kafka
 }
 
 // figure is one subcommand. A figure reports what it measured; an error is a measurement that could not be made.
@@ -41,6 +42,7 @@ func figures() []figure {
 		{"fetch", "fetch of cached data, against a bare sendfile loop (at least 0.70)", runFetch},
 		{"compaction", "a log of which half stays, against a sequential copy (at least 0.60); a producer's p99 meanwhile (below 2)", runCompaction},
 		{"allocs", "allocations a produce and a fetch, by payload size (must not grow)", runAllocs},
+		{"groups", "rebalances, against Apache Kafka (not slower); restarts, idle members (0.2 core, 200 MB), commits, floods", runGroups},
 		{"start", "idle memory (60 MB), start to first ack (150 ms), start with 1,000 partitions (3 s)", runStart},
 	}
 }
@@ -116,6 +118,7 @@ func parseFlags(name string, args []string) (options, error) {
 	flags.StringVar(&o.jsonOut, "json", "-", "file that gets the JSON lines; - = standard output")
 	flags.StringVar(&o.broker, "broker-log", "", "file that gets the brokers' output; empty = dropped unless a broker fails")
 	flags.BoolVar(&o.quick, "quick", false, "fewer cases: the first of each figure")
+	flags.BoolVar(&o.kafka, "kafka", false, "compare groups with Apache Kafka, which needs Java 17 and Maven")
 	flags.StringVar(&o.only, "case", "", "measure only the cases with this in their name (not allocs, start)")
 	flags.Func("set", "key=value for the broker, may be repeated", func(s string) error { o.sets = append(o.sets, s); return nil })
 	if err := flags.Parse(args); err != nil {
