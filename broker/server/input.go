@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"net"
+	"runtime"
 	"sync"
 )
 
@@ -15,7 +16,13 @@ type input struct {
 	r     *bufio.Reader // nil while idle
 	idle  func()        // called when there is nothing to read, before the wait
 	empty func()        // idle, and lets go of the buffer
+	turns int           // requests since the last wait
+	yield func()        // lets others run
 }
+
+// turnsMax is how many requests a client that never has us wait may have served before others get their turn. The scheduler would
+// let it go on for 10 ms, and with hundreds of such clients the rest would be served once in seconds.
+const turnsMax = 8
 
 // inputWaiter waits until there is something to read, be it the end or an error; idle is called first if there is nothing yet.
 // Error: the deadline of the connection has passed, or it was closed.
@@ -24,8 +31,9 @@ type inputWaiter interface {
 }
 
 func newInput(nc net.Conn, pool *sync.Pool, idle func()) *input {
-	in := &input{nc: nc, pool: pool, wait: newInputWaiter(nc), idle: idle}
+	in := &input{nc: nc, pool: pool, wait: newInputWaiter(nc), idle: idle, yield: runtime.Gosched}
 	in.empty = func() {
+		in.turns = 0
 		in.release()
 		in.idle()
 	}
@@ -46,6 +54,10 @@ func (in *input) buffered() int {
 
 // await returns a reader when it has or will have something to read.
 func (in *input) await() (*bufio.Reader, error) {
+	if in.turns++; in.turns > turnsMax {
+		in.turns = 1
+		in.yield()
+	}
 	if in.wait != nil && in.buffered() == 0 {
 		if err := in.wait.waitInput(in.empty); err != nil {
 			return nil, err

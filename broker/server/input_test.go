@@ -136,3 +136,30 @@ func TestWriterGivesItsBufferBack(t *testing.T) {
 		}
 	}
 }
+
+// TestInputLetsOthersRun: a client whose requests are there already has to let others have their turn now and then.
+func TestInputLetsOthersRun(t *testing.T) {
+	const requests = 3*turnsMax + 1
+	client, server := tcpPair(t)
+	in := newInput(server, newReaderPool(), func() {})
+	yields := 0
+	in.yield = func() { yields++ }
+	if _, err := client.Write(make([]byte, requests)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.reader().Peek(requests); err != nil {
+		t.Fatal(err)
+	}
+	for range requests {
+		r, err := in.await()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Discard(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if yields != 3 {
+		t.Errorf("%d yields in %d requests, want 3", yields, requests)
+	}
+}
