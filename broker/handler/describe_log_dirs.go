@@ -23,7 +23,11 @@ func (h *Handler) describeLogDirs(_ context.Context, c call[*kmsg.DescribeLogDir
 	resp := kmsg.NewPtrDescribeLogDirsResponse()
 	wanted := wantedPartitions(c.req)
 	byDir := map[string][]*partition.Partition{}
+	image := h.controller.Image()
 	for _, p := range h.partitions.All() {
+		if t, ok := image.Topic(p.Topic()); !ok || t.ID != p.TopicID() {
+			continue // of a topic that is being deleted
+		}
 		if wanted != nil {
 			if _, ok := wanted[topicPartition{p.Topic(), p.ID()}]; !ok {
 				continue
