@@ -5,12 +5,13 @@ GOLANGCI     := v2.15.0
 GOVULNCHECK  := v1.9.0
 FUZZTIME     ?= 30s
 INTEROP      ?=
+ORACLE       ?=
 TRACE        ?=
 VERSION      ?=
 
 export CGO_ENABLED = 0
 
-.PHONY: build test race fuzz lint vuln interop bench mutants trace keys
+.PHONY: build test race fuzz lint vuln interop oracle bench mutants trace keys
 
 build: ## one static binary in .bin/
 	go build -trimpath -ldflags "-s -w $(if $(VERSION),-X main.version=$(VERSION))" -o $(BIN)/tandem ./cmd/tandem
@@ -53,6 +54,10 @@ interop: build ## stock clients against the binary; INTEROP=-short for small num
 	.ci/need kcat java mvn
 	@for command in javac python3-venv node npm; do .ci/need $$command || true; done
 	go run ./bench/interop -tandem $(BIN)/tandem $(INTEROP)
+
+oracle: build ## answers against Apache Kafka's; ORACLE=-short for 40 sequences of requests
+	.ci/need java mvn
+	go run ./bench/oracle -tandem $(BIN)/tandem $(ORACLE)
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
