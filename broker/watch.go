@@ -2,6 +2,8 @@ package broker
 
 import (
 	"iter"
+	"sync"
+	"time"
 
 	"github.com/tandembroker/tandem/broker/group"
 	"github.com/tandembroker/tandem/broker/metrics"
@@ -56,19 +58,45 @@ func (b *Broker) watch() {
 
 // watchGroups connects the metrics of consumer groups.
 func (b *Broker) watchGroups(count func(name, help, what string, read func() float64)) {
+	counts := &groupCounts{read: b.groups.Counts, now: b.opts.Now}
 	for _, state := range group.States() {
 		b.metrics.Watch(metrics.Gauge, "tandem_groups", "Consumer groups that this broker coordinates, by state.", "state", state,
-			func() float64 { return float64(b.groups.Counts().Groups[state]) })
+			func() float64 { return float64(counts.get().Groups[state]) })
 	}
 	b.metrics.Watch(metrics.Gauge, "tandem_committed_offsets", "Committed offsets that have not expired.", "", "",
-		func() float64 { return float64(b.groups.Counts().Offsets) })
+		func() float64 { return float64(counts.get().Offsets) })
 	b.metrics.Watch(metrics.Gauge, "tandem_offsets_loading", "Partitions of __consumer_offsets that are being read.", "", "",
-		func() float64 { return float64(b.groups.Counts().Loading) })
-	count("tandem_offset_commits_total", "Offsets committed.", "", func() float64 { return float64(b.groups.Counts().Commits) })
-	count("tandem_offsets_expired_total", "Committed offsets that have expired.", "", func() float64 { return float64(b.groups.Counts().Expired) })
+		func() float64 { return float64(counts.get().Loading) })
+	count("tandem_offset_commits_total", "Offsets committed.", "", func() float64 { return float64(counts.get().Commits) })
+	count("tandem_offsets_expired_total", "Committed offsets that have expired.", "", func() float64 { return float64(counts.get().Expired) })
 	count("tandem_offsets_append_failures_total", "Appends to __consumer_offsets that failed.", "",
-		func() float64 { return float64(b.groups.Counts().Failed) })
-	count("tandem_offsets_load_seconds_total", "Time spent reading __consumer_offsets.", "", func() float64 { return b.groups.Counts().LoadSeconds })
+		func() float64 { return float64(counts.get().Failed) })
+	count("tandem_offsets_load_seconds_total", "Time spent reading __consumer_offsets.", "", func() float64 { return counts.get().LoadSeconds })
+}
+
+// countsAge is how old the figures of groups may be: each figure of a scrape is asked for by itself, and to count goes through all
+// groups.
+const countsAge = 100 * time.Millisecond
+
+// groupCounts are the figures of groups, counted once for each scrape. Safe for concurrent use.
+type groupCounts struct {
+	read func() group.Counts
+	now  func() time.Time
+	mu   struct {
+		sync.Mutex
+		last group.Counts
+		at   time.Time // zero = never
+	}
+}
+
+func (c *groupCounts) get() group.Counts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if age := c.now().Sub(c.mu.at); c.mu.at.IsZero() || age < 0 || age > countsAge {
+		c.mu.last = c.read()
+		c.mu.at = c.now() // to count may have taken long
+	}
+	return c.mu.last
 }
 
 func (b *Broker) listPartitions() iter.Seq[metrics.Partition] {
