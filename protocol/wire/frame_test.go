@@ -26,8 +26,10 @@ func TestReadFrame(t *testing.T) {
 	pool := NewPool(PoolOptions{})
 	sizes := []int{8, 9, 511, 512, 513, 4096, 70_000, firstReadMax, firstReadMax + 1, 3*firstReadMax + 17, 4 * firstReadMax, 20 << 20}
 	var stream []byte
+	var frames [][]byte
 	for _, n := range sizes {
-		stream = append(stream, frameOf(n)...)
+		frames = append(frames, frameOf(n))
+		stream = append(stream, frames[len(frames)-1]...)
 	}
 	for name, r := range map[string]io.Reader{
 		"whole":     bytes.NewReader(stream),
@@ -36,12 +38,12 @@ func TestReadFrame(t *testing.T) {
 		"odd bytes": &shortReader{stream},
 	} {
 		br := bufio.NewReader(r)
-		for _, n := range sizes {
+		for i, n := range sizes {
 			b, err := ReadFrame(br, 32<<20, pool)
 			if err != nil {
 				t.Fatalf("%s, %d bytes: %v", name, n, err)
 			}
-			if !bytes.Equal(b.Bytes(), frameOf(n)[framePrefix:]) {
+			if !bytes.Equal(b.Bytes(), frames[i][framePrefix:]) {
 				t.Fatalf("%s, %d bytes: other content", name, n)
 			}
 			b.Release()
