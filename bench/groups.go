@@ -18,7 +18,7 @@ func runGroups(ctx context.Context, o options, r *report) error {
 		{"idle", runIdle},
 		{"flood", runFlood},
 	} {
-		if !strings.Contains(c.name, o.only) {
+		if !strings.Contains(c.name, o.only) && !strings.HasPrefix(o.only, c.name) {
 			continue
 		}
 		if err := c.run(ctx, o, r); err != nil {

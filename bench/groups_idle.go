@@ -49,6 +49,9 @@ func idleCases() []idleCase {
 // own, so that each has its own limit of open files.
 func runIdle(ctx context.Context, o options, r *report) error {
 	for _, c := range idleCases() {
+		if !strings.Contains("idle, "+c.name, o.only) {
+			continue
+		}
 		if err := idleRound(ctx, o, r, c); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
