@@ -61,6 +61,8 @@ type suite struct {
 	ready  []client // made by clients
 	matrix *matrix  // what all families have written, made by writeMatrix
 	notRun []string // what cannot be had on this machine
+
+	unavailable map[string]error // why a folder of clients/ cannot be installed
 }
 
 // step is one named part; it fails by returning an error.

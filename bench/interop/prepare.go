@@ -91,12 +91,12 @@ func pythonProgram(name string) func(*suite, context.Context) (program, error) {
 		if err != nil {
 			return nil, err
 		}
-		dir, err := installed("python", version, func(dir string) error {
+		dir, err := s.installed("python", version, func(dir string) error {
 			if _, err := command(ctx, nil, python, "-m", "venv", dir); err != nil {
 				return err
 			}
 			_, err := command(ctx, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-deps",
-				"--only-binary", ":all:", "--requirement", filepath.Join(dir, "requirements.txt"))
+				"--timeout", "30", "--retries", "1", "--only-binary", ":all:", "--requirement", filepath.Join(dir, "requirements.txt"))
 			return notHere(err)
 		})
 		return contractProgram{[]string{filepath.Join(dir, "bin", "python"), filepath.Join(dir, "clients.py"), name}}, err
@@ -112,8 +112,9 @@ func (s *suite) nodeProgram(ctx context.Context) (program, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := installed("node", version, func(dir string) error {
-		_, err := command(ctx, nil, "npm", "ci", "--prefix", dir, "--ignore-scripts", "--no-audit", "--no-fund")
+	dir, err := s.installed("node", version, func(dir string) error {
+		_, err := command(ctx, nil, "npm", "ci", "--prefix", dir, "--ignore-scripts", "--no-audit", "--no-fund",
+			"--fetch-timeout=30000", "--fetch-retries=1")
 		return notHere(err)
 	})
 	return contractProgram{[]string{node, filepath.Join(dir, "client.js"), "kafkajs"}}, err
@@ -135,7 +136,7 @@ func (s *suite) javaClasses(ctx context.Context) (string, error) {
 	if err := s.resolveJava(ctx); err != nil {
 		return "", notHere(err)
 	}
-	dir, err := installed("java", s.java.kafka+s.java.version, func(dir string) error {
+	dir, err := s.installed("java", s.java.kafka+s.java.version, func(dir string) error {
 		_, err := command(ctx, nil, "javac", "-d", dir, "-cp", s.java.classPath,
 			filepath.Join(dir, "Client.java"), filepath.Join(dir, "WordCount.java"), filepath.Join(dir, "Counting.java"))
 		return err
@@ -143,9 +144,25 @@ func (s *suite) javaClasses(ctx context.Context) (string, error) {
 	return dir, err
 }
 
-// installed returns the folder below the user's cache that holds the files of clients/NAME and what install has added to
+// installed returns what install has made of clients/NAME, and remembers that it could not: a registry that is out of reach lets
+// one wait.
+func (s *suite) installed(name, version string, install func(dir string) error) (string, error) {
+	if err := s.unavailable[name]; err != nil {
+		return "", err
+	}
+	dir, err := installedOnce(name, version, install)
+	if err != nil {
+		if s.unavailable == nil {
+			s.unavailable = map[string]error{}
+		}
+		s.unavailable[name] = err
+	}
+	return dir, err
+}
+
+// installedOnce returns the folder below the user's cache that holds the files of clients/NAME and what install has added to
 // them. It is made once for each content of these files and each version of the language.
-func installed(name, version string, install func(dir string) error) (string, error) {
+func installedOnce(name, version string, install func(dir string) error) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
