@@ -53,6 +53,11 @@ var holeBugs = []bug{
 		pkg: "storage/journal", test: "TestCarryPassesOverCopiesWithoutTheirEnd",
 	},
 	{
+		name: "write given up where all descriptors are in use", file: "storage/log/descriptors.go",
+		old: "wait && try < waitsMax", new: "wait && try < 0",
+		pkg: "storage/log", test: "TestDescriptorsInUseAreWaitedFor",
+	},
+	{
 		name: "mark not stored between checkpoints", file: "storage/mark.go",
 		old: "if mark <= jc.Mark || ", new: "if mark > 0 || ",
 		pkg: "storage", test: "TestMarkIsStoredBetweenCheckpoints",
@@ -134,7 +139,8 @@ var holeBugs = []bug{
 	},
 	{
 		name: "no descriptor left ends the log", file: "storage/log/descriptors.go",
-		old: "if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !r.descriptors.Reclaim() {", new: "if !errors.Is(err, syscall.EMFILE) || err != nil {",
+		old: "try < reclaimsMax && isScarce(err) && r.descriptors.Reclaim(); try++", new: "try < 0 && isScarce(err); try++",
+		old2: "\t\tr.descriptors.Reclaim()\n", new2: "",
 		pkg: "storage/log", test: "TestNoDescriptorLeft",
 	},
 	{

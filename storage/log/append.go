@@ -30,7 +30,7 @@ func (l *Log) Append(payload []byte, rows []entry.Row) (Position, error) {
 		return Position{}, err
 	}
 	at := Position{s.base, s.size} // only changed under write, which we hold
-	file, err := l.acquire(s)
+	file, err := l.acquireToWrite(s)
 	if err != nil {
 		return Position{}, l.fail(fmt.Errorf("append to segment %d: %w", s.base, err))
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/tandembroker/tandem/storage/vfs"
 )
@@ -188,22 +189,47 @@ func Reclaiming(fsys vfs.FS, d *Descriptors) vfs.FS {
 	return reclaiming{fsys, d}
 }
 
-// reclaimsMax bounds how often a call is tried again: others take the descriptors too.
-const reclaimsMax = 8
+// A call is tried again at once where others have files to close. Who writes then waits in between: those in use, and those being
+// made by many at a time, are given back within some operations of the disk, and a write that fails ends the partition, or the
+// process. Who reads does not: it may hold the files of other partitions meanwhile, and gets an error that passes.
+const (
+	reclaimsMax = 8
+	waitsMax    = 64
+	reclaimWait = 20 * time.Millisecond
+)
 
-func (r reclaiming) again(call func() error) error {
+func isScarce(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+func (r reclaiming) again(wait bool, call func() error) error {
 	err := call()
-	for range reclaimsMax {
-		if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) || !r.descriptors.Reclaim() {
-			break
-		}
+	for try := 0; try < reclaimsMax && isScarce(err) && r.descriptors.Reclaim(); try++ {
+		err = call()
+	}
+	for try := 0; wait && try < waitsMax && isScarce(err); try++ {
+		time.Sleep(reclaimWait)
+		r.descriptors.Reclaim()
 		err = call()
 	}
 	return err
 }
 
+// acquireToWrite is acquire for who may wait for a descriptor.
+func (l *Log) acquireToWrite(s *segment) (f *sharedFile, err error) {
+	d := l.options().Descriptors
+	if d == nil {
+		return l.acquire(s)
+	}
+	err = reclaiming{l.fsys, d}.again(true, func() error {
+		f, err = l.acquire(s)
+		return err
+	})
+	return f, err
+}
+
 func (r reclaiming) OpenFile(name string, flag int, perm fs.FileMode) (f vfs.File, err error) {
-	err = r.again(func() error {
+	err = r.again(flag&os.O_CREATE != 0, func() error {
 		f, err = r.FS.OpenFile(name, flag, perm)
 		return err
 	})
@@ -211,7 +237,7 @@ func (r reclaiming) OpenFile(name string, flag int, perm fs.FileMode) (f vfs.Fil
 }
 
 func (r reclaiming) ReadDir(dir string) (list []fs.DirEntry, err error) {
-	err = r.again(func() error {
+	err = r.again(true, func() error {
 		list, err = r.FS.ReadDir(dir)
 		return err
 	})
@@ -219,9 +245,9 @@ func (r reclaiming) ReadDir(dir string) (list []fs.DirEntry, err error) {
 }
 
 func (r reclaiming) SyncDir(dir string) error {
-	return r.again(func() error { return r.FS.SyncDir(dir) })
+	return r.again(true, func() error { return r.FS.SyncDir(dir) })
 }
 
 func (r reclaiming) RemoveAll(name string) error {
-	return r.again(func() error { return r.FS.RemoveAll(name) })
+	return r.again(true, func() error { return r.FS.RemoveAll(name) })
 }

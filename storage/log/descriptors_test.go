@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tandembroker/tandem/storage/vfs"
@@ -160,6 +162,47 @@ func TestNoDescriptorLeft(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// All descriptors are in use, for a moment: who reads is told so, who writes waits for one.
+func TestDescriptorsInUseAreWaitedFor(t *testing.T) {
+	mem := vfs.NewMem()
+	synctest.Test(t, func(t *testing.T) {
+		fsys := &scarce{FS: mem}
+		fsys.most.Store(4)
+		o := testOptions()
+		o.Descriptors = NewDescriptors(4)
+		logs, truth := scarceLogs(t, fsys, o, 1)
+		var held []vfs.File
+		for {
+			f, err := fsys.OpenFile("data/others", os.O_CREATE|os.O_RDWR, 0o644)
+			if err != nil {
+				if !errors.Is(err, syscall.EMFILE) {
+					t.Fatal(err)
+				}
+				if !o.Descriptors.Reclaim() {
+					break
+				}
+				continue
+			}
+			held = append(held, f)
+		}
+		if _, err := logs[0].Read(0, 100, logs[0].LogEnd(), true); !errors.Is(err, syscall.EMFILE) {
+			t.Errorf("read: %v", err)
+		}
+		time.AfterFunc(300*time.Millisecond, func() {
+			for _, f := range held {
+				_ = f.Close()
+			}
+		})
+		truth[0] = append(truth[0], fill(t, logs[0], 3)...)
+		if err := check(logs[0], truth[0], 0); err != nil {
+			t.Error(err)
+		}
+		if err := logs[0].Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Who needs a descriptor may hold any lock of a log that covers I/O, and others theirs: Reclaim waits for none of them.

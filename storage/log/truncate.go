@@ -32,7 +32,7 @@ func (l *Log) Truncate(offset int64) error {
 	if err != nil {
 		return err
 	}
-	file, err := l.acquire(segments[i])
+	file, err := l.acquireToWrite(segments[i])
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (l *Log) Truncate(offset int64) error {
 
 // indexesUpTo finds where the first batch begins that ends at or above offset, and the indexes of what lies before.
 func (l *Log) indexesUpTo(s *segment, offset int64) (x indexes, pos int64, err error) {
-	file, err := l.acquire(s)
+	file, err := l.acquireToWrite(s)
 	if err != nil {
 		return x, 0, err
 	}
