@@ -34,12 +34,16 @@ func (h *Handler) describeConfigs(_ context.Context, c call[*kmsg.DescribeConfig
 		out := kmsg.NewDescribeConfigsResponseResource()
 		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
 		out.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
-		described, code, message := h.describeResource(r.ResourceType, r.ResourceName)
-		if bytes > describeBytesMax {
-			described, code, message = nil, codePolicyViolation, "The answer is too large. Ask for fewer resources at a time."
-		}
-		if unexpected { // Kafka refuses the whole request then
-			described, code, message = nil, codeInvalidRequest, "Unexpected resource type"
+		var described []config.Described
+		var code int16
+		var message string
+		switch { // what is not answered is not looked up either: that is most of the work
+		case unexpected: // Kafka refuses the whole request then
+			code, message = codeInvalidRequest, "Unexpected resource type"
+		case bytes > describeBytesMax:
+			code, message = codePolicyViolation, "The answer is too large. Ask for fewer resources at a time."
+		default:
+			described, code, message = h.describeResource(r.ResourceType, r.ResourceName)
 		}
 		out.ErrorCode, out.ErrorMessage = h.fail("DescribeConfigs", code), text(message) // never null, as in Kafka
 		wanted := make(map[string]struct{}, len(r.ConfigNames))
