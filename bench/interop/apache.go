@@ -83,7 +83,7 @@ func (s *suite) awaitApache(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			text, _ := os.ReadFile(filepath.Join(s.dir, "kafka.log"))
-			return fmt.Errorf("Kafka does not start: %w\n%s", ctx.Err(), tail(string(text)))
+			return fmt.Errorf("start of Apache Kafka: %w\n%s", ctx.Err(), tail(string(text)))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -78,7 +78,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: goclients NAME version|produce|consume ...")
+		return errors.New("usage: goclients NAME version|produce|consume ARGUMENTS")
 	}
 	name, verb, args := args[0], args[1], args[2:]
 	c, ok := clients[name]
