@@ -29,6 +29,7 @@ func deleteRecords(c *brokertest.Conn, version int16, timeout int32, topic strin
 func TestDeleteRecords(t *testing.T) {
 	b := brokertest.Start(t)
 	b.CreateTopic("compacted", 1, "cleanup.policy=compact")
+	b.CreateTopic("kept", 1, "cleanup.policy=")
 	b.CreateTopic("t", 1)
 	b.CreateTopic("__consumer_offsets", 1)
 	for range 5 {
@@ -49,6 +50,7 @@ func TestDeleteRecords(t *testing.T) {
 		{"t", 1, 0, -1, kerr.UnknownTopicOrPartition.Code},
 		{"missing", 0, 0, -1, kerr.UnknownTopicOrPartition.Code},
 		{"compacted", 0, 0, -1, kerr.PolicyViolation.Code},
+		{"kept", 0, 0, 0, 0},
 		{"__consumer_offsets", 1, 0, -1, kerr.UnknownTopicOrPartition.Code},
 		{"__consumer_offsets", 0, 0, -1, kerr.InvalidTopicException.Code},
 	} {

@@ -221,7 +221,7 @@ func (p *Partition) DeleteRecords(ctx context.Context, offset int64) (int64, err
 	if _, err := p.checkEpoch(none); err != nil {
 		return none, err
 	}
-	if !p.config.Load().Delete {
+	if c := p.config.Load(); c.Compact && !c.Delete { // a topic without any policy lets it
 		return none, ErrPolicy
 	}
 	hw := p.hw.Load()
