@@ -101,7 +101,7 @@ var adminBugs = []bug{
 	},
 	{
 		name: "records deleted from a compacted topic", file: "broker/partition/read.go",
-		old: "if !p.config.Load().Delete {", new: "if !p.config.Load().Delete && offset < 0 {",
+		old: "c.Compact && !c.Delete {", new: "c.Compact && !c.Delete && offset < 0 {",
 		pkg: "broker/handler", test: "TestDeleteRecords",
 	},
 	{

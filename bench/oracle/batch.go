@@ -42,7 +42,9 @@ func plainBatch(records int) batchSpec {
 }
 
 // compressors are indexed by the number of the codec: none, gzip, snappy, lz4, zstd.
-var compressors = []kgo.CompressionCodec{kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()}
+var compressors = []kgo.CompressionCodec{
+	kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression(),
+}
 
 var codecNames = []string{"none", "gzip", "snappy", "lz4", "zstd", "codec5", "codec6", "codec7"}
 

@@ -9,18 +9,18 @@ import (
 
 // wanted is a partition of a fetch.
 type wanted struct {
-	topic          string
-	partition      int32
-	offset         int64
-	current, last  int32 // epochs, ahead of the leader's; -2 = none
-	logStart       int64
-	bytesMax       int32
-	unknownTopicID bool
+	topic         string
+	partition     int32
+	offset        int64
+	current, last int32 // epochs, ahead of the leader's; -2 = none
+	logStart      int64
+	bytesMax      int32
 }
 
 func (g *generator) wanted() wanted {
 	topic := g.topic()
-	w := wanted{topic: topic, partition: g.partition(topic), current: -2, last: -2, logStart: -1, bytesMax: pick[int32](g, 1<<20, 1<<20, 1<<20, 0, 1, 200)}
+	w := wanted{topic: topic, partition: g.partition(topic), current: -2, last: -2, logStart: -1}
+	w.bytesMax = pick[int32](g, 1<<20, 1<<20, 1<<20, 0, 1, 200)
 	w.offset = g.offset(topic, w.partition)
 	if g.chance(20) {
 		w.current = pick[int32](g, 0, 0, 1)

@@ -110,10 +110,10 @@ func (g *generator) collect(m *member) {
 }
 
 // sync adds a SyncGroup: of the leader with what each member gets.
-func (g *generator) sync(m *member, later bool, assigned []*member, delta int32) {
+func (g *generator) sync(m *member, later bool, assigned []*member) {
 	wrong := g.chance(8) && !later && len(assigned) < 2 // nobody waits for it
 	st := request(g, m.conn, 14, func(s *side, r *kmsg.SyncGroupRequest, _ int16) {
-		r.Group, r.MemberID, r.Generation, r.InstanceID = m.group, m.id(s), m.generation(s, delta), m.instance
+		r.Group, r.MemberID, r.Generation, r.InstanceID = m.group, m.id(s), m.generation(s, 0), m.instance
 		r.ProtocolType, r.Protocol = kmsg.StringPtr(m.kind), kmsg.StringPtr(m.protocol(s))
 		if wrong {
 			r.Protocol = kmsg.StringPtr("other")
@@ -175,12 +175,12 @@ func (g *generator) life(static bool) {
 	g.enter(first, true)
 	g.disturb(first)
 	if g.chance(85) {
-		g.sync(first, false, []*member{first}, 0)
+		g.sync(first, false, []*member{first})
 	}
 	g.disturb(first)
 	if g.chance(30) { // the leader joins again, which makes a generation
 		g.joinVersion(first, false, pick[int16](g, 5, 7, 9))
-		g.sync(first, false, []*member{first}, 0)
+		g.sync(first, false, []*member{first})
 	}
 	if g.chance(80) {
 		g.second(first, second)
@@ -212,9 +212,9 @@ func (g *generator) second(first, second *member) {
 	if g.chance(50) {
 		g.describeGroup(first.group)
 	}
-	g.sync(second, true, nil, 0)
+	g.sync(second, true, nil)
 	g.disturb(first)
-	g.sync(first, false, []*member{first, second}, 0)
+	g.sync(first, false, []*member{first, second})
 	g.collect(second)
 	g.disturb(second)
 	if g.chance(40) {
@@ -227,7 +227,7 @@ func (g *generator) second(first, second *member) {
 		g.leave(second)
 		g.heartbeat(first, 0)
 		g.joinVersion(first, false, pick[int16](g, 5, 7, 9))
-		g.sync(first, false, []*member{first}, 0)
+		g.sync(first, false, []*member{first})
 		g.heartbeat(first, 0)
 	}
 }
@@ -238,7 +238,7 @@ func (g *generator) restarted(first, _ *member) {
 	again.instance, again.protocols = first.instance, first.protocols
 	g.joinVersion(again, false, pick[int16](g, 5, 6, 7, 8, 9))
 	g.heartbeat(first, 0)
-	g.sync(first, false, nil, 0)
+	g.sync(first, false, nil)
 	g.commitOf(first, 0)
 	g.joinVersion(first, false, pick[int16](g, 5, 7, 9))
 	g.heartbeat(again, 0)

@@ -77,7 +77,8 @@ func (g *generator) produce() {
 			continue
 		}
 		targets = append(targets, t)
-		note += fmt.Sprintf("%s/%d: %d records, %s, %d bytes each, attributes %#x; ", topic, t.partition, spec.records, codecNames[spec.codec], spec.size, spec.attributes)
+		note += fmt.Sprintf("%s/%d: %d records, %s, %d bytes each, attributes %#x; ", topic, t.partition, spec.records, codecNames[spec.codec],
+			spec.size, spec.attributes)
 		if acks >= -1 && acks <= 1 {
 			g.grow(topic, t.partition, spec.records)
 			appends[epochKey(topic, t.partition)] = int64(spec.records)
@@ -246,7 +247,8 @@ func (g *generator) listOffsets() {
 			continue
 		}
 		asks = append(asks, ask{topic, partition,
-			pick[int64](g, -1, -1, -2, -2, -3, -4, -5, -6, -7, 0, baseTime, baseTime+5_000, baseTime+50_000, baseTime+1_000_000), pick[int32](g, -2, -2, -2, 0, 1)})
+			pick[int64](g, -1, -1, -2, -2, -3, -4, -5, -6, -7, 0, baseTime, baseTime+5_000, baseTime+50_000, baseTime+1_000_000),
+			pick[int32](g, -2, -2, -2, 0, 1)})
 	}
 	request(g, controlConn, 2, func(s *side, r *kmsg.ListOffsetsRequest, _ int16) {
 		r.ReplicaID, r.IsolationLevel, r.TimeoutMillis = -1, isolation, produceTimeout

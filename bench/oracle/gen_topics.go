@@ -49,7 +49,8 @@ func (g *generator) createTopics() {
 			t.Configs = g.topicConfigsFor(g.chance(60))
 		}
 		topics = append(topics, t)
-		if good := t.NumPartitions > 0 && t.ReplicationFactor == 1 && len(t.Configs) == 0; good && !validate && strings.HasPrefix(t.Topic, g.prefix) {
+		good := t.NumPartitions > 0 && t.ReplicationFactor == 1 && len(t.Configs) == 0
+		if good && !validate && strings.HasPrefix(t.Topic, g.prefix) {
 			g.believe(t.Topic, t.NumPartitions)
 		}
 	}

@@ -65,22 +65,26 @@ func generate(seed uint64, salt string) *sequence {
 	return &g.sequence
 }
 
+// themes are what the requests of a sequence are mostly about.
 var themes = [][]func(*generator){
-	{(*generator).createTopics, (*generator).deleteTopics, (*generator).createPartitions, (*generator).metadata, (*generator).describeTopicPartitions,
-		(*generator).produce, (*generator).listOffsets},
-	{(*generator).produce, (*generator).produce, (*generator).fetch, (*generator).fetch, (*generator).listOffsets, (*generator).deleteRecords,
-		(*generator).offsetForLeaderEpoch, (*generator).describeLogDirs},
+	{(*generator).createTopics, (*generator).deleteTopics, (*generator).createPartitions, (*generator).metadata,
+		(*generator).describeTopicPartitions, (*generator).produce, (*generator).listOffsets},
+	{(*generator).produce, (*generator).produce, (*generator).fetch, (*generator).fetch, (*generator).listOffsets,
+		(*generator).deleteRecords, (*generator).offsetForLeaderEpoch, (*generator).describeLogDirs},
 	{(*generator).produce, (*generator).badBatch, (*generator).badBatch, (*generator).listOffsets, (*generator).fetch},
 	{(*generator).idempotent, (*generator).idempotent, (*generator).initProducerID, (*generator).fetch, (*generator).listOffsets},
 	{(*generator).fetchSession, (*generator).fetchSession, (*generator).produce, (*generator).deleteRecords},
-	{(*generator).topicConfigs, (*generator).topicConfigs, (*generator).describeConfigs, (*generator).produce, (*generator).fetch, (*generator).alterConfigs},
-	{(*generator).brokerConfigChange, (*generator).describeConfigs, (*generator).createTopics, (*generator).produce, (*generator).describeCluster},
-	{(*generator).groupLife, (*generator).groupStray, (*generator).commit, (*generator).fetchOffsets, (*generator).describeGroups, (*generator).listGroups},
-	{(*generator).commit, (*generator).commit, (*generator).fetchOffsets, (*generator).fetchOffsets, (*generator).deleteOffsets, (*generator).deleteGroups,
-		(*generator).describeGroups, (*generator).findCoordinator},
+	{(*generator).topicConfigs, (*generator).topicConfigs, (*generator).describeConfigs, (*generator).produce, (*generator).fetch,
+		(*generator).alterConfigs},
+	{(*generator).brokerConfigChange, (*generator).describeConfigs, (*generator).createTopics, (*generator).produce,
+		(*generator).describeCluster},
+	{(*generator).groupLife, (*generator).groupStray, (*generator).commit, (*generator).fetchOffsets, (*generator).describeGroups,
+		(*generator).listGroups},
+	{(*generator).commit, (*generator).commit, (*generator).fetchOffsets, (*generator).fetchOffsets, (*generator).deleteOffsets,
+		(*generator).deleteGroups, (*generator).describeGroups, (*generator).findCoordinator},
 	{(*generator).staticGroup, (*generator).groupLife, (*generator).groupStray, (*generator).describeGroups},
-	{(*generator).apiVersions, (*generator).rawBytes, (*generator).acls, (*generator).describeCluster, (*generator).metadata, (*generator).findCoordinator,
-		(*generator).initProducerID},
+	{(*generator).apiVersions, (*generator).rawBytes, (*generator).acls, (*generator).describeCluster, (*generator).metadata,
+		(*generator).findCoordinator, (*generator).initProducerID},
 }
 
 // within returns the sequence without requests of APIs that a broker does not serve, and how many those are.
@@ -105,8 +109,9 @@ func (g *generator) version(key int16) int16 {
 	return v.min + int16(g.IntN(int(v.max-v.min)+1))
 }
 
-// request adds a step of a connection. make fills in the request of the version that was picked.
-func request[R kmsg.Request](g *generator, conn int, key int16, fill func(s *side, r R, version int16), after func(s *side, resp kmsg.Response)) *step {
+// request adds a step of a connection. fill fills in the request of the version that was picked.
+func request[R kmsg.Request](g *generator, conn int, key int16, fill func(s *side, r R, version int16),
+	after func(s *side, resp kmsg.Response)) *step {
 	version := g.version(key)
 	g.steps = append(g.steps, step{conn: conn, key: key, after: after, build: func(s *side) kmsg.Request {
 		r := kmsg.RequestForKey(key).(R)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,6 +14,9 @@ import (
 // recordFile holds Kafka's answers: a line "# release", for each sequence a line "= seed", for each request a line "> request" and a line
 // "< field" for each field of the answer.
 const recordFile = "bench/oracle/testdata/kafka.txt.gz"
+
+// telling are seeds of sequences beyond the first that have shown something that those do not.
+var telling = []uint64{5068, 5139}
 
 // record plays the sequences on Kafka and writes what it answered.
 func record(ctx context.Context, o options, kafka *side) error {
@@ -32,11 +36,15 @@ func record(ctx context.Context, o options, kafka *side) error {
 	w := bufio.NewWriter(z)
 	fmt.Fprintf(w, "# %s\n", kafkaRelease(pom))
 	requests := 0
+	seeds := slices.Clone(telling)
 	for i := range o.sequences {
+		seeds = append(seeds, o.seed+uint64(i))
+	}
+	for _, seed := range seeds {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		q := generate(o.seed+uint64(i), "")
+		q := generate(seed, "")
 		all, err := kafka.play(q)
 		if err != nil {
 			return err
@@ -56,7 +64,7 @@ func record(ctx context.Context, o options, kafka *side) error {
 	if err := z.Close(); err != nil {
 		return err
 	}
-	fmt.Printf("oracle: recorded %d sequences, %d requests\n", o.sequences, requests)
+	fmt.Printf("oracle: recorded %d sequences, %d requests\n", len(seeds), requests)
 	return file.Close()
 }
 

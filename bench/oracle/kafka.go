@@ -36,12 +36,13 @@ func startKafka(ctx context.Context, pomFile, dir string) (*process, *side, erro
 		return nil, nil, err
 	}
 	// With eligible leader replicas, min.insync.replicas is a setting of the cluster from the start.
-	format := exec.CommandContext(ctx, "java", "-cp", classPath, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", properties,
-		"--feature", "eligible.leader.replicas.version=0")
+	format := exec.CommandContext(ctx, "java", "-cp", classPath, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ",
+		"-c", properties, "--feature", "eligible.leader.replicas.version=0")
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, nil, fmt.Errorf("format Kafka's folder: %w\n%s", err, out)
 	}
-	p, err := startProcess(filepath.Join(dir, "kafka.log"), "java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", classPath, "kafka.Kafka", properties)
+	p, err := startProcess(filepath.Join(dir, "kafka.log"), "java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", classPath, "kafka.Kafka",
+		properties)
 	if err != nil {
 		return nil, nil, err
 	}

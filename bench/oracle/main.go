@@ -130,14 +130,17 @@ func compareLive(ctx context.Context, o options, kafka, tandem *side) error {
 
 // report prints the sum, and fails when there was a difference that is not known.
 func (c *comparison) report(began time.Time, skipped int) error {
-	fmt.Fprintf(c.out, "oracle: %d sequences, %d requests compared in %.0f s; %d sequences differ, %d requests were left out for an API that is not served\n",
+	fmt.Fprintf(c.out, "oracle: %d sequences, %d requests compared in %.0f s; %d sequences differ; %d requests were left out: not served\n",
 		c.sequences, c.requests, time.Since(began).Seconds(), c.differing, skipped)
 	for _, d := range differences {
 		fmt.Fprintf(c.out, "    known, seen %d times: %s\n", c.seen[d.what], d.what)
 	}
-	kinds := slices.SortedFunc(maps.Values(c.kinds), func(a, b *kind) int { return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.text, b.text)) })
+	kinds := slices.SortedFunc(maps.Values(c.kinds), func(a, b *kind) int {
+		return cmp.Or(cmp.Compare(b.count, a.count), cmp.Compare(a.text, b.text))
+	})
 	for _, k := range kinds {
-		fmt.Fprintf(c.out, "    %d times, as with seed %d: %s\n        %s\n", k.count, k.example.sequence.seed, k.text, k.example.request)
+		fmt.Fprintf(c.out, "    %d times, as with seed %d: %s\n        %s\n", k.count, k.example.sequence.seed, k.text,
+			k.example.request)
 	}
 	if c.differing > 0 {
 		return fmt.Errorf("%d of %d sequences differ", c.differing, c.sequences)

@@ -363,7 +363,7 @@ func (s *side) cleanGroups() error {
 	return err
 }
 
-// answered sorts transcripts by their answers' lines for comparison by path.
+// byPath takes the lines of an answer apart: the paths, sorted, and what is at each.
 func (x exchange) byPath() (paths []string, values map[string]string) {
 	values = map[string]string{}
 	for _, line := range x.answer {

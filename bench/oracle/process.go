@@ -94,7 +94,8 @@ func startTandem(ctx context.Context, binary, dir string) (*process, *side, erro
 		return nil, nil, err
 	}
 	args := []string{"serve"}
-	for _, s := range append([]string{"log.dirs=" + filepath.Join(dir, "tandem"), "listeners=PLAINTEXT://" + addresses[0], "admin.listener="}, aligned...) {
+	own := []string{"log.dirs=" + filepath.Join(dir, "tandem"), "listeners=PLAINTEXT://" + addresses[0], "admin.listener="}
+	for _, s := range append(own, aligned...) {
 		args = append(args, "--set", s)
 	}
 	p, err := startProcess(filepath.Join(dir, "tandem.log"), binary, args...)

@@ -224,7 +224,9 @@ func (r *renderer) list(path string, v reflect.Value) {
 		}
 		return
 	}
-	slices.SortStableFunc(elements, func(a, b element) int { return cmp.Or(cmp.Compare(a.label, b.label), cmp.Compare(a.text, b.text)) })
+	slices.SortStableFunc(elements, func(a, b element) int {
+		return cmp.Or(cmp.Compare(a.label, b.label), cmp.Compare(a.text, b.text))
+	})
 	seen := map[string]int{}
 	for _, e := range elements {
 		label := r.label(e.value)
@@ -265,7 +267,9 @@ func stringOf(f reflect.Value) string {
 }
 
 // labels are the fields that say what an element is about.
-var labels = []string{"Topic", "TopicID", "Name", "ResourceType", "ResourceName", "Group", "Key", "Partition", "NodeID", "MemberID", "InstanceID", "ApiKey"}
+var labels = []string{
+	"Topic", "TopicID", "Name", "ResourceType", "ResourceName", "Group", "Key", "Partition", "NodeID", "MemberID", "InstanceID", "ApiKey",
+}
 
 func (r *renderer) label(e reflect.Value) string {
 	var parts []string

@@ -88,14 +88,7 @@ func (s *side) ask(req kmsg.Request, version int16) (kmsg.Response, error) {
 	return resp, nil
 }
 
-// str and num are variables that answers have set; without such an answer they are what no broker gives away.
-func (s *side) str(name string) string {
-	if v, ok := s.vars[name].(string); ok {
-		return v
-	}
-	return "no-" + name
-}
-
+// num is a variable that an answer has set; without such an answer it is what no broker gives away.
 func (s *side) num(name string) int64 {
 	if v, ok := s.vars[name].(int64); ok {
 		return v
