@@ -48,7 +48,7 @@ func churn(t *testing.T, s *Store, g *Group, p *producer, stuck GroupID) (most i
 }
 
 func carryOptions(t *testing.T) Options {
-	o := testOptions(t.TempDir())
+	o := testOptions(scratchDir(t)) // thousands of syncs, and no question to the disk
 	o.JournalSegmentBytes, o.CheckpointBytes = 32<<10, 256<<10
 	return o
 }
