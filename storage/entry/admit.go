@@ -27,6 +27,7 @@ type State struct {
 	AppendSequence uint64 // of the last command entry in LastTerm
 	LastEpoch      int32  // leader epoch of the last data entry, -1 = none
 	NextOffset     int64  // the log end offset; the next write is at or above it
+	Sites
 }
 
 // NewState is the state of an empty log whose first offset is start.
@@ -45,10 +46,12 @@ const (
 	VoidFenced     VoidReason = 4 // the log is fenced
 	VoidBand       VoidReason = 5 // its offsets would pass the site epoch's band
 	VoidEpochBound VoidReason = 6 // the leader epoch of this site epoch is exhausted
+	VoidRole       VoidReason = 7 // the log does not take such an entry in its role
+	VoidLink       VoidReason = 8 // shipped data that does not continue the log
 )
 
 func (r VoidReason) String() string {
-	names := [...]string{"admitted", "term", "sequence", "site epoch", "fenced", "offset band", "leader epochs exhausted"}
+	names := [...]string{"admitted", "term", "sequence", "site epoch", "fenced", "offset band", "leader epochs exhausted", "role", "link"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -82,10 +85,15 @@ func (s *State) Admit(h *Header, raftTerm uint64) VoidReason {
 	case h.SiteEpoch < s.SiteEpoch:
 		return VoidSiteEpoch
 	}
+	if s.Level >= LevelSites {
+		if reason := s.admitSites(h); reason != Admitted || h.Linked() {
+			return reason
+		}
+	}
 	if h.Kind != Data {
 		return Admitted
 	}
-	end := s.NextOffset
+	end := s.NextWrite()
 	for i := range h.Rows {
 		end += int64(h.Rows[i].LastOffsetDelta) + 1
 	}
@@ -93,7 +101,7 @@ func (s *State) Admit(h *Header, raftTerm uint64) VoidReason {
 	switch {
 	case s.FenceTarget != NoFence:
 		return VoidFenced
-	case end > (int64(s.SiteEpoch)+1)<<OffsetBandBits:
+	case end > BandEnd(s.SiteEpoch):
 		return VoidBand
 	case !ok:
 		return VoidEpochBound
@@ -101,10 +109,19 @@ func (s *State) Admit(h *Header, raftTerm uint64) VoidReason {
 	return Admitted
 }
 
-// Stamp gives an admitted proposal its offsets and leader epoch. The batches of the payload are stamped by the caller.
+// Stamp gives an admitted proposal its offsets and leader epoch, and a fence its next offset. The batches of the payload are stamped
+// by the caller. Data of a link comes stamped and stays as it is.
 func (s *State) Stamp(h *Header, raftTerm uint64) {
+	if s.Level >= LevelSites {
+		if h.Kind == Fence {
+			s.stampFence(h)
+		}
+		if h.Linked() {
+			return
+		}
+	}
 	epoch, _ := s.Epoch(raftTerm)
-	next := s.NextOffset
+	next := s.NextWrite()
 	for i := range h.Rows {
 		r := &h.Rows[i]
 		r.BaseOffset = next
@@ -141,7 +158,11 @@ func (s *State) Advance(h *Header) error {
 		}
 	case LogStart, Metadata:
 	default:
-		if h.Kind&MaySkip == 0 {
+		if s.Level >= LevelSites && h.Kind&MaySkip == 0 {
+			if err := s.advanceSites(h); err != nil {
+				return err
+			}
+		} else if h.Kind&MaySkip == 0 {
 			return fmt.Errorf("%w %d at format level 1", ErrKind, h.Kind)
 		}
 	}
