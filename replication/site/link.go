@@ -1,0 +1,182 @@
+package site
+
+import (
+	"time"
+
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// LogView is what a step may know of the partition's log. All of it is borrowed until Step returns.
+type LogView struct {
+	Term    uint64         // the Raft term in which this broker leads the partition
+	Tip     entry.State    // behind the last stored entry
+	Durable entry.State    // behind the last entry that a quorum has synced
+	Lineage *entry.Lineage // as of Durable
+}
+
+// end is where a log of state s ends.
+func end(s *entry.State) Position { return Position{s.NextOffset, s.LastEpoch} }
+
+// LinkOptions of a Link; the zero value works.
+type LinkOptions struct {
+	Window int           // Appends on their way at most; 0 = 8
+	Resend time.Duration // after so long without progress what was sent is sent again; 0 = 1 s
+}
+
+// HaltReason says why a link has stopped for good.
+type HaltReason uint8
+
+const (
+	Running       HaltReason = 0
+	HaltDivergent HaltReason = 1 // the standby's log is not a prefix of the active's; way out: copy the partition anew
+	HaltRecreated HaltReason = 2 // the topic has another id at the other site; way out: delete the one that is not wanted
+	HaltGap       HaltReason = 3 // retention has removed what the standby needs; way out: copy the partition anew
+)
+
+func (r HaltReason) String() string {
+	names := [...]string{"running", "divergent logs", "topic created anew", "gap by retention"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return "unknown"
+}
+
+// Link is one site's half of the shipping of one partition, for one leadership of it; a new leader has a new Link, and finds in
+// the log all that it must know. Not safe for concurrent use.
+type Link struct {
+	id      PartitionID
+	options LinkOptions
+	halted  HaltReason
+	epoch   uint32 // of the View that all below belongs to
+	role    Role
+
+	control bool // a control entry is proposed and not settled
+	voided  bool // the last one became a void: the next waits for a tick, so that a lasting reason does not fill the log
+	out     sender
+	in      receiver
+}
+
+// NewLink is a link that knows nothing yet.
+func NewLink(id PartitionID, options LinkOptions) *Link {
+	if options.Window == 0 {
+		options.Window = 8
+	}
+	if options.Resend == 0 {
+		options.Resend = time.Second
+	}
+	return &Link{id: id, options: options}
+}
+
+// Halted says why the link has stopped; Running if it has not.
+func (l *Link) Halted() HaltReason { return l.halted }
+
+// Step takes one input at the time now. It answers with what is to be done.
+func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effect {
+	if l.halted != Running {
+		return nil
+	}
+	if v.Epoch != l.epoch || v.Role != l.role {
+		out := sender{}
+		switch {
+		case v.Role != Active:
+		case l.role == Active && l.out.known:
+			out.shared = l.out.acked.Next
+		case l.role == Standby && l.in.drained.Target == v.Epoch:
+			fence := l.in.drained
+			out.planned = &fence
+		}
+		l.out = out
+		l.in, l.epoch, l.role = receiver{pending: l.in.pending}, v.Epoch, v.Role
+	}
+	var effects []Effect
+	tick := false
+	switch in := in.(type) {
+	case Tick:
+		tick, l.voided = true, false
+	case Received:
+		effects = l.receive(now, v, &log, in.Message)
+	case Settled:
+		l.settled(in)
+	case Shipped:
+		l.shipped(in)
+	case Archived:
+		effects = l.archived(v, &log, in)
+	case Sealed:
+		effects = l.sealed(v, &log)
+	}
+	if l.halted != Running {
+		return effects
+	}
+	if v.Role == Active {
+		return append(effects, l.lead(now, v, &log, tick)...)
+	}
+	return append(effects, l.follow(v, &log, tick)...)
+}
+
+func (l *Link) receive(now time.Duration, v View, log *LogView, m Message) []Effect {
+	switch m := m.(type) {
+	case Append:
+		if !l.mine(m.Partition) {
+			return l.halt(HaltRecreated)
+		}
+		return l.append(v, log, m)
+	case Ack:
+		if l.mine(m.Partition) {
+			return l.acked(now, v, log, m)
+		}
+	case Probe:
+		if !l.mine(m.Partition) {
+			return l.halt(HaltRecreated)
+		}
+		if l.linked(v, &log.Durable) && m.Epoch == v.Epoch {
+			l.in.ackDue = true
+		}
+	case Drain:
+		if l.mine(m.Partition) {
+			return l.drain(v, log, m)
+		}
+	case Compare:
+		if l.mine(m.Partition) && l.writes(v, &log.Durable) && m.Epoch == v.Epoch {
+			// Of the durable log: what is not could still be lost, and would then be cut at the other site for nothing.
+			return []Effect{Send{Compared{Partition: l.id, Epoch: v.Epoch, Lineage: log.Lineage.Clone()}}}
+		}
+	case Compared:
+		if l.mine(m.Partition) {
+			return l.compared(v, log, m)
+		}
+	}
+	return nil
+}
+
+// mine says that a message is about the very topic of this link, not one of the same name.
+func (l *Link) mine(id PartitionID) bool { return id == l.id }
+
+func (l *Link) halt(reason HaltReason) []Effect {
+	l.halted = reason
+	return []Effect{Halt{reason}}
+}
+
+// propose asks for a control entry. There is one at a time, so that each step decides from a log that holds the one before.
+func (l *Link) propose(kind entry.Kind, siteEpoch uint32, body []byte) []Effect {
+	l.control = true
+	return []Effect{Propose{Header: entry.Header{Kind: kind, SiteEpoch: siteEpoch, Body: body}}}
+}
+
+func (l *Link) settled(in Settled) {
+	if in.Kind != entry.Data {
+		l.control, l.voided = false, in.Reason != entry.Admitted
+		return
+	}
+	l.in.pending--
+	l.in.broken = l.in.broken || in.Reason != entry.Admitted
+}
+
+// writes says that the log takes produces under the epoch of v.
+func (l *Link) writes(v View, s *entry.State) bool {
+	return v.Role == Active && v.Serving && s.SiteEpoch == v.Epoch && s.Role != entry.Following && s.HasEpochBase
+}
+
+// linked says that the log follows the epoch of v and has been compared with the active's: links may append, and acknowledge.
+func (l *Link) linked(v View, s *entry.State) bool {
+	return v.Role == Standby && s.SiteEpoch == v.Epoch && s.Role == entry.Following && s.Shared != entry.UnknownOffset
+}

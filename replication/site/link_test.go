@@ -1,0 +1,258 @@
+package site
+
+import (
+	"testing"
+
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// linkLog is a log for tests of single steps: what is stored is durable.
+type linkLog struct {
+	t       *testing.T
+	state   entry.State
+	lineage entry.Lineage
+}
+
+func newLinkLog(t *testing.T) *linkLog { return &linkLog{t: t, state: entry.NewSitesState(0)} }
+
+func (l *linkLog) view() LogView {
+	return LogView{Term: 1, Tip: l.state, Durable: l.state, Lineage: &l.lineage}
+}
+
+func (l *linkLog) store(h entry.Header) {
+	l.t.Helper()
+	h.ValidatedTerm, h.AppendSequence = 1, l.state.AppendSequence+1
+	if r := l.state.Admit(&h, 1); r != entry.Admitted {
+		l.t.Fatalf("kind %d: %v", h.Kind, r)
+	}
+	l.state.Stamp(&h, 1)
+	if err := l.state.Advance(&h); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := l.lineage.Advance(&h); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *linkLog) produce(n int) {
+	l.t.Helper()
+	for range n {
+		l.store(entry.Header{Kind: entry.Data, SiteEpoch: l.state.SiteEpoch, Rows: []entry.Row{{BaseOffset: -1}}})
+	}
+}
+
+// active is the log of the founding site with n records, and its view.
+func active(t *testing.T, n int) (*linkLog, View) {
+	l := newLinkLog(t)
+	l.store(entry.Header{Kind: entry.EpochBase, Body: entry.EpochBaseBody(1, 0)})
+	l.produce(n)
+	return l, View{Role: Active, Serving: true, Boot: 1, PeerBoot: 2}
+}
+
+// standby is a log that follows epoch 0, and its view.
+func standby(t *testing.T) (*linkLog, View) {
+	l := newLinkLog(t)
+	for _, shared := range []int64{entry.UnknownOffset, 0} {
+		l.store(entry.Header{Kind: entry.Follow, Body: entry.Followed{Shared: shared}.Append(nil)})
+	}
+	return l, View{Role: Standby, Boot: 2}
+}
+
+var linkID = partitionID(0)
+
+func only[T Effect](t *testing.T, effects []Effect) T {
+	t.Helper()
+	if len(effects) == 1 {
+		if e, ok := effects[0].(T); ok {
+			return e
+		}
+	}
+	t.Fatalf("effects %+v", effects)
+	panic("not reached")
+}
+
+func batch(offset int64) []entry.Row {
+	return []entry.Row{{BaseOffset: offset, LastOffset: offset}}
+}
+
+func TestTopicCreatedAnewIsNotAppendedTo(t *testing.T) {
+	log, v := standby(t)
+	other := PartitionID{Topic: linkID.Topic, Partition: linkID.Partition}
+	other.Topic[0] = 7
+	for _, m := range []Message{Append{Partition: other, Prev: Position{0, -1}, Rows: batch(0)}, Probe{Partition: other}} {
+		l := NewLink(linkID, LinkOptions{})
+		if h := only[Halt](t, l.Step(0, v, log.view(), Received{m})); h.Reason != HaltRecreated {
+			t.Fatalf("%T: %v", m, h.Reason)
+		}
+		if effects := l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: Position{0, -1}, Rows: batch(0)}}); effects != nil {
+			t.Fatalf("a halted link goes on: %v", effects)
+		}
+	}
+}
+
+func TestAppendMustContinueTheLog(t *testing.T) {
+	log, v := standby(t)
+	l := NewLink(linkID, LinkOptions{})
+	l.Step(0, v, log.view(), LogMoved{}) // the first acknowledgement
+	propose := only[Propose](t, l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: Position{0, -1}, Rows: batch(0)}}))
+	if !propose.Header.Linked() {
+		t.Fatalf("%+v", propose.Header)
+	}
+	only[Propose](t, l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: Position{1, 0}, Rows: batch(1)}}))
+	for _, prev := range []Position{{3, 0}, {2, 1}, {1, 0}} {
+		effects := l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: prev, Rows: batch(9)}})
+		ack := only[Send](t, effects).Message.(Ack)
+		if ack.End != (Position{0, -1}) || ack.Rejected != (prev.Next > 2) {
+			t.Fatalf("behind %v: %+v", prev, ack)
+		}
+	}
+	// One of them becomes a void: what was proposed behind it will too, and nothing more is until both are settled.
+	l.Step(0, v, log.view(), Settled{entry.Data, entry.VoidTerm})
+	if effects := l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: Position{2, 0}, Rows: batch(2)}}); effects != nil {
+		t.Fatalf("%v", effects)
+	}
+	l.Step(0, v, log.view(), Settled{entry.Data, entry.VoidSequence})
+	only[Propose](t, l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: Position{0, -1}, Rows: batch(0)}}))
+}
+
+func TestLagIsUnknownUntilTheStandbySays(t *testing.T) {
+	log, v := active(t, 3)
+	l := NewLink(linkID, LinkOptions{})
+	only[Send](t, l.Step(0, v, log.view(), Tick{}))
+	if lag, known := l.Lag(log.view()); known {
+		t.Fatalf("lag %d", lag)
+	}
+	only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{1, 0}}}))
+	if lag, known := l.Lag(log.view()); !known || lag != 2 {
+		t.Fatalf("lag %d, known %v", lag, known)
+	}
+	v.Epoch, v.Planned = 4, false
+	l.Step(0, v, log.view(), LogMoved{})
+	if lag, known := l.Lag(log.view()); known {
+		t.Fatalf("lag %d in a new epoch", lag)
+	}
+}
+
+func TestSenderHalts(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		end      Position
+		logStart int64
+		want     HaltReason
+	}{
+		{"more than the active has", Position{4, 0}, 0, HaltDivergent},
+		{"an epoch that the active never had", Position{2, 1 << entry.LeaderEpochBits}, 0, HaltDivergent},
+		{"what retention has removed is missing", Position{1, 0}, 2, HaltGap},
+		{"all that is left is there", Position{2, 0}, 2, Running},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			log, v := active(t, 3)
+			log.lineage.LogStart = c.logStart
+			l := NewLink(linkID, LinkOptions{})
+			l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: c.end}})
+			if l.Halted() != c.want {
+				t.Fatalf("%v", l.Halted())
+			}
+		})
+	}
+}
+
+// A lost tail below which retention has already deleted cannot be cut record by record.
+func TestReturnHaltsAtAGap(t *testing.T) {
+	log, _ := active(t, 3)
+	log.store(entry.Header{Kind: entry.Follow, SiteEpoch: 1, Body: entry.Followed{SiteEpoch: 1, Shared: entry.UnknownOffset}.Append(nil)})
+	log.lineage.LogStart = 2
+	other, _ := active(t, 1)
+	l := NewLink(linkID, LinkOptions{})
+	v := View{Role: Standby, Epoch: 1, Boot: 1}
+	l.Step(0, v, log.view(), Tick{})
+	l.Step(0, v, log.view(), Received{Compared{Partition: linkID, Epoch: 1, Lineage: other.lineage}})
+	if l.Halted() != HaltGap {
+		t.Fatalf("%v", l.Halted())
+	}
+}
+
+func TestFenceIsNotTakenAwayByAnOlderView(t *testing.T) {
+	log, v := active(t, 1)
+	log.store(entry.Header{Kind: entry.Fence, Body: entry.Fencing{Target: 5, Next: -1}.Append(nil)})
+	l := NewLink(linkID, LinkOptions{})
+	v.LastTarget = 1 // before the switchover to 5 began
+	if effects := l.Step(0, v, log.view(), LogMoved{}); effects != nil {
+		t.Fatalf("%+v", effects)
+	}
+	v.LastTarget = 5 // it began, and was refused
+	if h := only[Propose](t, l.Step(0, v, log.view(), LogMoved{})).Header; h.Kind != entry.Unfence {
+		t.Fatalf("kind %d", h.Kind)
+	}
+}
+
+func TestDrainIsForThisRunAndThisEnd(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		m    Drain
+		want bool
+	}{
+		{"all is here", Drain{Partition: linkID, Target: 1, End: Position{0, -1}, Boot: 2}, true},
+		{"said to an earlier run", Drain{Partition: linkID, Target: 1, End: Position{0, -1}, Boot: 1}, false},
+		{"a record is missing", Drain{Partition: linkID, Target: 1, End: Position{1, 0}, Boot: 2}, false},
+		{"of another epoch", Drain{Partition: linkID, Epoch: 4, Target: 5, End: Position{0, -1}, Boot: 2}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			log, v := standby(t)
+			l := NewLink(linkID, LinkOptions{})
+			l.Step(0, v, log.view(), LogMoved{})
+			if effects := l.Step(0, v, log.view(), Received{c.m}); (len(effects) == 1) != c.want {
+				t.Fatalf("%+v", effects)
+			}
+		})
+	}
+}
+
+// The offset of the fence is known to the link that saw it drained. Another leader begins in the new band: a gap, and never a record
+// at an offset that was used.
+func TestPlannedPromotionBeginsAtTheFence(t *testing.T) {
+	log, v := standby(t)
+	l := NewLink(linkID, LinkOptions{})
+	l.Step(0, v, log.view(), Received{Drain{Partition: linkID, Target: 1, End: Position{0, -1}, Next: 7, Boot: 2}})
+	v = View{Role: Active, Epoch: 1, Planned: true, Serving: true, Boot: 2}
+	for _, c := range []struct {
+		link *Link
+		want int64
+	}{{l, 7}, {NewLink(linkID, LinkOptions{}), entry.BandStart(1)}} {
+		h := only[Propose](t, c.link.Step(0, v, log.view(), LogMoved{})).Header
+		if p, err := entry.ParsePromotion(h.Body); err != nil || p.Base != c.want || !p.Planned {
+			t.Fatalf("%+v, %v", p, err)
+		}
+	}
+}
+
+// Before the promote is in the log, records of the older epoch may still come into it: its lineage would name too early an end.
+func TestLineageIsToldOnlyOfAPromotedLog(t *testing.T) {
+	log, _ := standby(t)
+	v := View{Role: Active, Epoch: 1, Serving: true, Boot: 2}
+	l := NewLink(linkID, LinkOptions{})
+	compare := Received{Compare{Partition: linkID, Epoch: 1}}
+	if h := only[Propose](t, l.Step(0, v, log.view(), compare)).Header; h.Kind != entry.Promote {
+		t.Fatalf("kind %d", h.Kind)
+	} else {
+		log.store(h)
+	}
+	if h := only[Propose](t, l.Step(0, v, log.view(), Settled{Kind: entry.Promote})).Header; h.Kind != entry.EpochBase {
+		t.Fatalf("kind %d", h.Kind)
+	} else {
+		log.store(h)
+	}
+	only[Send](t, l.Step(0, v, log.view(), compare))
+}
+
+// A control entry that is void for a lasting reason is not proposed again and again.
+func TestVoidControlEntryWaitsForATick(t *testing.T) {
+	log, _ := standby(t)
+	v := View{Role: Active, Epoch: 1, Serving: true, Boot: 2}
+	l := NewLink(linkID, LinkOptions{})
+	only[Propose](t, l.Step(0, v, log.view(), LogMoved{}))
+	if effects := l.Step(0, v, log.view(), Settled{entry.Promote, entry.VoidBand}); effects != nil {
+		t.Fatalf("%+v", effects)
+	}
+	only[Propose](t, l.Step(0, v, log.view(), Tick{}))
+}

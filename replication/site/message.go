@@ -1,0 +1,93 @@
+package site
+
+import (
+	"time"
+
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// Message is what one site sends to the other. Messages may be lost, doubled, late and out of order.
+type Message interface{ message() }
+
+// Hello is sent by each Site once a tick.
+type Hello struct {
+	Role  Role
+	Epoch uint32
+	Boot  Boot          // of the sender
+	Sent  time.Duration // clock of the sender; comes back with the answer, and means nothing to anybody else
+}
+
+// Greeting answers a Hello.
+type Greeting struct {
+	Role    Role
+	Epoch   uint32
+	Boot    Boot // of the sender
+	Nonce   Boot // Boot of the Hello
+	Sent    time.Duration
+	Failing bool // the sender is taking over: this is no confirmation of anybody's role
+	Renews  bool // the lease of the site that said hello is renewed
+	Leased  bool // the sender is an active that acknowledges only under a lease
+}
+
+// Refuse asks the standby to give its word that it will not promote itself to Target by switchover.
+type Refuse struct{ Target uint32 }
+
+// Refused gives that word. It is durable.
+type Refused struct{ Target uint32 }
+
+// Append ships batches that continue a log which ends at Prev. Rows and Payload as in a stored entry, stamped by the active.
+type Append struct {
+	Partition PartitionID
+	Epoch     uint32
+	Prev      Position
+	Rows      []entry.Row
+	Payload   []byte // owned by the message
+}
+
+// Probe asks the standby where its log ends.
+type Probe struct {
+	Partition PartitionID
+	Epoch     uint32
+}
+
+// Ack says where the durable log of the standby ends.
+type Ack struct {
+	Partition PartitionID
+	Epoch     uint32
+	End       Position
+	Rejected  bool // an Append did not continue the log: ship again from End
+}
+
+// Drain says that all in front of the partition's fence is at the standby, if that ends at End.
+type Drain struct {
+	Partition PartitionID
+	Epoch     uint32
+	Target    uint32
+	End       Position
+	Next      int64 // where a planned promotion goes on
+	Boot      Boot  // the run of the standby that this is said to
+}
+
+// Compare asks the active for the lineage of a partition, by a log that has stopped taking anything else.
+type Compare struct {
+	Partition PartitionID
+	Epoch     uint32
+}
+
+// Compared is the answer, of the durable log that includes the promote of Epoch.
+type Compared struct {
+	Partition PartitionID
+	Epoch     uint32
+	Lineage   entry.Lineage
+}
+
+func (Hello) message()    {}
+func (Greeting) message() {}
+func (Refuse) message()   {}
+func (Refused) message()  {}
+func (Append) message()   {}
+func (Probe) message()    {}
+func (Ack) message()      {}
+func (Drain) message()    {}
+func (Compare) message()  {}
+func (Compared) message() {}

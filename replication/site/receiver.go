@@ -1,0 +1,146 @@
+package site
+
+import (
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// receiver is the standby's half of a link.
+type receiver struct {
+	pending  int      // Appends that are proposed and not settled
+	proposed Position // where the log ends when they are stored
+	broken   bool     // one of them became a void: no more are proposed until all are settled
+	ackDue   bool
+	rejected bool
+	ackedEnd Position
+	drained  Drain // newest; Target 0 = none
+	step     stage
+	cut      entry.Cut // archiving: the truncate-to that will follow
+}
+
+// stage of a return, volatile: a new link begins again.
+type stage uint8
+
+const (
+	asking    stage = iota // for the active's lineage
+	archiving              // the tail is being copied
+	sealing                // the archive is being settled
+	done                   // a control entry is on its way
+)
+
+// follow does what is due at the standby site: the log stops taking what it took before, is compared, and then linked.
+func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
+	tip, durable := &log.Tip, &log.Durable
+	if l.in.pending == 0 {
+		l.in.broken = false
+	}
+	switch {
+	case tip.SiteEpoch > v.Epoch || tip.SiteEpoch == v.Epoch && tip.Role == entry.Promoted:
+		return nil // the view is old
+	case l.control || l.voided:
+		return nil
+	case tip.SiteEpoch < v.Epoch || tip.Role != entry.Following:
+		l.in.step = asking
+		return l.propose(entry.Follow, v.Epoch, entry.Followed{SiteEpoch: v.Epoch, Shared: entry.UnknownOffset}.Append(nil))
+	case l.linked(v, durable):
+		return l.acknowledge(v, durable)
+	case tip.Shared != entry.UnknownOffset || *durable != *tip:
+		return nil // what decides is not durable yet
+	}
+	if l.in.step == done {
+		l.in.step = asking // cut: compare what is left
+	}
+	if l.in.step == asking && tick {
+		return []Effect{Send{Compare{Partition: l.id, Epoch: v.Epoch}}}
+	}
+	return nil
+}
+
+// acknowledge tells the active how far this log is durable, when that has changed or was asked for.
+func (l *Link) acknowledge(v View, durable *entry.State) []Effect {
+	in := &l.in
+	if e := end(durable); e != in.ackedEnd {
+		in.ackedEnd, in.ackDue = e, true
+	}
+	if !in.ackDue {
+		return nil
+	}
+	ack := Ack{Partition: l.id, Epoch: v.Epoch, End: end(durable), Rejected: in.rejected}
+	in.ackDue, in.rejected = false, false
+	return []Effect{Send{ack}}
+}
+
+// append proposes what was shipped, if it continues the log exactly. The append sequence of the leadership sees to it that it is stored
+// right behind what it was compared with, or not at all.
+func (l *Link) append(v View, log *LogView, m Append) []Effect {
+	in := &l.in
+	if m.Epoch != v.Epoch || !l.linked(v, &log.Tip) || !l.linked(v, &log.Durable) || l.control || in.broken || len(m.Rows) == 0 {
+		return nil
+	}
+	at := in.proposed
+	if in.pending == 0 {
+		at = end(&log.Tip)
+	}
+	if m.Prev != at {
+		in.ackDue, in.rejected = true, m.Prev.Next > at.Next
+		return nil
+	}
+	last := &m.Rows[len(m.Rows)-1]
+	in.pending++
+	in.proposed = Position{last.LastOffset + 1, last.LeaderEpoch}
+	return []Effect{Propose{
+		Header:  entry.Header{Kind: entry.Data, SiteEpoch: v.Epoch, Rows: m.Rows, PayloadLength: uint32(len(m.Payload))},
+		Payload: m.Payload,
+	}}
+}
+
+// drain marks the partition as drained, if its durable log ends where the active's fence stands.
+func (l *Link) drain(v View, log *LogView, m Drain) []Effect {
+	if m.Epoch != v.Epoch || m.Boot != v.Boot || !l.linked(v, &log.Durable) || end(&log.Durable) != m.End {
+		return nil
+	}
+	l.in.drained = m
+	return []Effect{MarkDrained{Drained{Partition: l.id, Target: m.Target, Boot: m.Boot}}}
+}
+
+// compared begins the cut of what the active does not have, or ends the return.
+func (l *Link) compared(v View, log *LogView, m Compared) []Effect {
+	if l.in.step != asking || l.control || m.Epoch != v.Epoch || !l.returning(v, log) {
+		return nil
+	}
+	d := &log.Durable
+	from, divergent := log.Lineage.Divergence(&m.Lineage, v.Epoch)
+	if !divergent {
+		l.in.step = sealing
+		return []Effect{SealArchive{d.Cut}}
+	}
+	if from < log.Lineage.LogStart || from < m.Lineage.LogStart {
+		return l.halt(HaltGap)
+	}
+	l.in.step = archiving
+	l.in.cut = entry.Cut{SiteEpoch: v.Epoch, Offset: from}
+	return []Effect{ArchiveTail{Cut: l.in.cut, LogCut: d.Cut}}
+}
+
+// returning says that the log has stopped, durably, and is not yet compared under the epoch of v.
+func (l *Link) returning(v View, log *LogView) bool {
+	d := &log.Durable
+	return v.Role == Standby && log.Tip == *d && d.SiteEpoch == v.Epoch && d.Role == entry.Following && d.Shared == entry.UnknownOffset
+}
+
+// archived cuts the tail, which is safe now.
+func (l *Link) archived(v View, log *LogView, in Archived) []Effect {
+	if l.in.step != archiving || in.Cut != l.in.cut || l.control || !l.returning(v, log) {
+		return nil
+	}
+	l.in.step = done
+	return l.propose(entry.TruncateTo, v.Epoch, entry.Truncation{Offset: in.Cut.Offset, LeaderEpoch: in.Epoch}.Append(nil))
+}
+
+// sealed ends the return: from here on the log is a prefix of the active's.
+func (l *Link) sealed(v View, log *LogView) []Effect {
+	if l.in.step != sealing || l.control || !l.returning(v, log) {
+		return nil
+	}
+	l.in.step = done
+	return l.propose(entry.Follow, v.Epoch, entry.Followed{SiteEpoch: v.Epoch, Shared: log.Durable.NextOffset}.Append(nil))
+}

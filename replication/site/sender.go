@@ -1,0 +1,138 @@
+package site
+
+import (
+	"time"
+
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// sender is the active's half of a link.
+type sender struct {
+	planned *Drain // the fence of the switchover that led to this epoch; nil = not known here
+	shared  int64  // acknowledged under the epoch before, when that was written here too
+
+	known    bool     // the standby has said, under this epoch, where its log ends
+	acked    Position // durable at the standby
+	sent     Position // shipped up to here, acknowledged or not
+	flying   int      // Appends since the last progress
+	shipping bool     // a Ship is being carried out
+	progress time.Duration
+}
+
+// lead does what is due at the active site: first the log goes over to the epoch, then fences, then shipping.
+func (l *Link) lead(now time.Duration, v View, log *LogView, tick bool) []Effect {
+	tip := &log.Tip
+	if !v.Serving || tip.SiteEpoch > v.Epoch {
+		return nil // the view is old, or nobody has confirmed it
+	}
+	var effects []Effect
+	switch {
+	case l.control || l.voided:
+	case tip.SiteEpoch < v.Epoch || tip.Role == entry.Following:
+		effects = l.promote(v, log)
+	case !tip.HasEpochBase:
+		effects = l.propose(entry.EpochBase, v.Epoch, entry.EpochBaseBody(log.Term, 0))
+	case tip.FenceTarget != entry.NoFence && tip.FenceTarget != v.Fencing && tip.FenceTarget <= v.LastTarget:
+		// The site knew of the target and it is in force no more: the standby has refused it. A view that is older than the target
+		// must not take this away.
+		effects = l.propose(entry.Unfence, v.Epoch, entry.UnfenceBody(tip.FenceTarget))
+	case v.Fencing > v.Epoch && tip.FenceTarget == entry.NoFence:
+		effects = l.propose(entry.Fence, v.Epoch, entry.Fencing{Target: v.Fencing, Next: entry.UnknownOffset}.Append(nil))
+	}
+	if l.writes(v, &log.Durable) {
+		effects = append(effects, l.ship(now, v, log, tick)...)
+	}
+	return effects
+}
+
+// promote proposes the promote entry, which carries the base and what is surely shared with the other site.
+func (l *Link) promote(v View, log *LogView) []Effect {
+	base := entry.BandStart(v.Epoch)
+	if v.Planned && l.out.planned != nil {
+		// Without a gap. A leader that does not know the fence's offset begins in the new band, which is always right.
+		base = l.out.planned.Next
+	}
+	d := &log.Durable
+	shared := min(max(log.Lineage.LastShared(), l.out.shared), d.NextOffset)
+	if d.Role == entry.Following && d.Shared != entry.UnknownOffset {
+		shared = d.NextOffset // all of it came from there
+	}
+	return l.propose(entry.Promote, v.Epoch, entry.Promotion{SiteEpoch: v.Epoch, Planned: v.Planned, Base: base, Shared: shared}.Append(nil))
+}
+
+// ship sends what the standby lacks, and says when it lacks nothing in front of a fence.
+func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect {
+	o := &l.out
+	switch {
+	case !o.known:
+		if tick {
+			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
+		}
+		return nil
+	case o.acked.Next < log.Lineage.LogStart:
+		return l.halt(HaltGap)
+	case o.acked.Next == log.Durable.NextOffset:
+		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && v.PeerBoot != 0 {
+			return []Effect{Send{Drain{Partition: l.id, Epoch: v.Epoch, Target: f, End: end(&log.Durable),
+				Next: log.Durable.NextWrite(), Boot: v.PeerBoot}}}
+		}
+		return nil
+	}
+	if tick && o.sent != o.acked && now-o.progress >= l.options.Resend {
+		o.sent, o.flying = o.acked, 0
+	}
+	if o.shipping || o.flying >= l.options.Window || o.sent.Next >= log.Durable.NextOffset {
+		return nil
+	}
+	if o.flying == 0 {
+		o.progress = now
+	}
+	o.shipping = true
+	return []Effect{Ship{Epoch: v.Epoch, From: o.sent}}
+}
+
+func (l *Link) shipped(in Shipped) {
+	o := &l.out
+	if in.Epoch != l.epoch || !o.shipping {
+		return
+	}
+	o.shipping = false
+	if in.End.Next > o.sent.Next {
+		o.sent = in.End
+		o.flying++
+	}
+}
+
+// acked takes note of the standby's durable end. What it has must be a prefix of what is here.
+func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
+	if !l.writes(v, &log.Durable) || m.Epoch != v.Epoch {
+		return nil
+	}
+	if !log.Lineage.Holds(m.End.Next, m.End.Epoch) {
+		return l.halt(HaltDivergent)
+	}
+	o := &l.out
+	if !o.known {
+		o.known, o.acked, o.sent, o.progress = true, m.End, m.End, now
+		return nil
+	}
+	if m.End.Next > o.acked.Next {
+		o.acked, o.flying, o.progress = m.End, max(0, o.flying-1), now
+		if o.sent.Next <= o.acked.Next {
+			o.sent, o.flying = o.acked, 0
+		}
+	}
+	if m.Rejected && !o.shipping {
+		o.sent, o.flying = o.acked, 0
+	}
+	return nil
+}
+
+// Lag is how many offsets the standby is behind, gaps included. known is false where the standby has not said it under this epoch: then
+// nothing may be concluded.
+func (l *Link) Lag(log LogView) (offsets int64, known bool) {
+	if l.role != Active || !l.out.known {
+		return 0, false
+	}
+	return log.Durable.NextOffset - l.out.acked.Next, true
+}

@@ -1,0 +1,264 @@
+package site
+
+import (
+	"errors"
+	"time"
+)
+
+// Role of a site.
+type Role uint8
+
+const (
+	Standby Role = 0
+	Active  Role = 1
+)
+
+func (r Role) String() string {
+	if r == Active {
+		return "active"
+	}
+	return "standby"
+}
+
+// Record is the durable state of a site's role.
+type Record struct {
+	Role       Role
+	Epoch      uint32 // the site epoch that it writes, or follows
+	Planned    bool   // Active: it took over by switchover
+	Seen       uint32 // highest site epoch heard of
+	Refused    uint32 // highest target of a switchover that it will never promote itself to
+	LastTarget uint32 // highest target that it handed out: a target is used once
+	Fencing    uint32 // Active: the target of the switchover that is going on; 0 = none
+	StopRenew  bool   // Standby: taking over by waiting, so it renews the active's lease no more
+}
+
+// Options of a Site.
+type Options struct {
+	Index, PeerIndex uint32        // 0 to Sites-1, different
+	Lease            time.Duration // how long the active may acknowledge after it was last confirmed; 0 = no lease
+	Drift            time.Duration // what the standby waits on top: two clocks may differ by this within one lease
+}
+
+// Errors of operator orders.
+var (
+	ErrBusy       = errors.New("site: another change of the role is being stored")
+	ErrNotActive  = errors.New("site: not an active site that serves")
+	ErrServes     = errors.New("site: this site is active and serves")
+	ErrNotLeased  = errors.New("site: the active is not known to be under a lease: say that it is down")
+	ErrSwitching  = errors.New("site: a switchover is going on")
+	ErrNoFailover = errors.New("site: no failover is going on")
+	ErrExhausted  = errors.New("site: no site epoch is left")
+)
+
+// View is what links and partitions of this site know of its role. It may be older than the Site.
+type View struct {
+	Role       Role
+	Epoch      uint32
+	Planned    bool
+	Fencing    uint32
+	LastTarget uint32
+	Serving    bool // Active, confirmed in this run
+	Boot       Boot
+	PeerBoot   Boot // newest run of the other site that is known; 0 = none
+}
+
+// Site is one site's role. Not safe for concurrent use.
+type Site struct {
+	options Options
+	boot    Boot
+	rec     Record  // durable
+	next    *Record // being stored
+	reply   Message // sent once next is durable
+
+	confirmed  bool   // Active: may serve in this run
+	above      uint32 // highest epoch of another active that was heard of in this run
+	peerBoot   Boot
+	partitions []PartitionID
+	drained    map[PartitionID]uint32
+
+	leased     bool          // Active: acknowledges only below leaseUntil
+	leaseUntil time.Duration // own clock
+	keepLease  bool          // what is being stored is a self-promotion
+	giver      bool          // Standby: the active of this epoch is known, in this run, to be leased
+	waiting    bool          // Standby: takes over once the lease that it gave last has ended
+	waitFrom   time.Duration
+}
+
+// Found is the site that is made active when two sites are joined; it has nobody to ask.
+func Found(options Options, boot Boot) *Site {
+	s := Restart(options, boot, Record{Role: Active})
+	s.confirmed = true
+	return s
+}
+
+// Restart is a site that begins a new run with what it had made durable. An active does not serve before it is confirmed. A standby
+// that was waiting for the end of a lease renews no more, but does not wait on: meanwhile the active may have been failed over to, and
+// write without a lease.
+func Restart(options Options, boot Boot, rec Record) *Site {
+	s := &Site{options: options, boot: boot, rec: rec, drained: map[PartitionID]uint32{}}
+	s.leased = rec.Role == Active && options.Lease > 0
+	return s
+}
+
+// Record is the durable state.
+func (s *Site) Record() Record { return s.rec }
+
+// View is what links are told.
+func (s *Site) View() View {
+	return View{Role: s.rec.Role, Epoch: s.rec.Epoch, Planned: s.rec.Planned, Fencing: s.rec.Fencing, LastTarget: s.rec.LastTarget,
+		Serving: s.Serving(), Boot: s.boot, PeerBoot: s.peerBoot}
+}
+
+// Serving says that clients are served here.
+func (s *Site) Serving() bool { return s.rec.Role == Active && s.confirmed }
+
+// MayAcknowledge says whether a write may be acknowledged now. It is asked when the answer leaves, not when the write comes.
+func (s *Site) MayAcknowledge(now time.Duration) bool {
+	return s.Serving() && (!s.leased || now < s.leaseUntil)
+}
+
+// Step takes one input at the time now of this site's monotonic clock. Errors: those of operator orders; nothing has happened then.
+func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
+	switch in := in.(type) {
+	case Tick:
+		return s.tick(now), nil
+	case Received:
+		return s.receive(now, in.Message), nil
+	case Stored:
+		return s.stored(now), nil
+	case Partitions:
+		s.partitions = in.IDs
+	case Drained:
+		if in.Boot == s.boot && s.rec.Role == Standby {
+			s.drained[in.Partition] = in.Target
+		}
+		return s.promotePlanned(), nil
+	case Failover:
+		return s.failover(now, in.ActiveIsDown)
+	case AbortFailover:
+		return s.abortFailover()
+	case Switchover:
+		return s.switchover()
+	case AbortSwitchover:
+		return s.abortSwitchover()
+	case SelfPromote:
+		return s.selfPromote()
+	}
+	return nil, nil
+}
+
+func (s *Site) tick(now time.Duration) []Effect {
+	effects := []Effect{Send{Hello{Role: s.rec.Role, Epoch: s.rec.Epoch, Boot: s.boot, Sent: now}}}
+	if s.next == nil && s.waitOver(now) && s.nextOwned() < epochsMax {
+		return append(effects, s.promote(s.nextOwned(), false)...)
+	}
+	return append(effects, s.promotePlanned()...)
+}
+
+func (s *Site) receive(now time.Duration, m Message) []Effect {
+	switch m := m.(type) {
+	case Hello:
+		return s.hello(m)
+	case Greeting:
+		return s.greeting(now, m)
+	case Refuse:
+		return s.refuse(m)
+	case Refused:
+		if s.rec.Role == Active && s.rec.Fencing == m.Target && s.next == nil {
+			rec := s.rec
+			rec.Fencing = 0
+			return s.store(rec)
+		}
+	}
+	return nil
+}
+
+// store asks for rec to be made durable.
+func (s *Site) store(rec Record) []Effect {
+	s.next = &rec
+	return []Effect{Store{rec}}
+}
+
+// stored takes over what has become durable.
+func (s *Site) stored(now time.Duration) []Effect {
+	if s.next == nil {
+		return nil
+	}
+	old, reply := s.rec, s.reply
+	s.rec, s.next, s.reply = *s.next, nil, nil
+	switch {
+	case s.rec.Epoch != old.Epoch || s.rec.Role != old.Role:
+		s.enter()
+		s.keepLease = false
+	case s.rec.StopRenew && !old.StopRenew:
+		s.waiting, s.waitFrom = true, now
+	case !s.rec.StopRenew && old.StopRenew:
+		s.waiting = false
+	}
+	if reply != nil {
+		return []Effect{Send{reply}}
+	}
+	return nil
+}
+
+// enter begins a new epoch, in either role.
+func (s *Site) enter() {
+	clear(s.drained)
+	s.giver, s.waiting = false, false
+	s.confirmed = s.rec.Role == Active && s.above <= s.rec.Epoch
+	if s.keepLease {
+		return
+	}
+	// After a failover the site has no lease until its first renewal: the other one may be gone for good. After a switchover the
+	// other one is there, and is asked first.
+	s.leased, s.leaseUntil = s.options.Lease > 0 && s.rec.Role == Active && s.rec.Planned, 0
+}
+
+// hello answers, and follows a site that was promoted above this one.
+func (s *Site) hello(m Hello) []Effect {
+	effects := s.heard(m.Role, m.Epoch, m.Boot)
+	same := m.Epoch == s.rec.Epoch && m.Role == Active && s.rec.Role == Standby
+	failing := s.failing()
+	return append(effects, Send{Greeting{Role: s.rec.Role, Epoch: s.rec.Epoch, Boot: s.boot, Nonce: m.Boot, Sent: m.Sent,
+		Failing: failing, Renews: same && !failing, Leased: s.Serving() && s.leased && !failing}})
+}
+
+// failing says that this site is taking over, as far as anybody may rely on.
+func (s *Site) failing() bool {
+	return s.rec.StopRenew || s.next != nil && (s.next.StopRenew || s.next.Role == Active && s.next.Epoch != s.rec.Epoch)
+}
+
+func (s *Site) greeting(now time.Duration, m Greeting) []Effect {
+	if m.Nonce != s.boot {
+		return nil // to an earlier run: what it says may have changed since
+	}
+	effects := s.heard(m.Role, m.Epoch, m.Boot)
+	if s.rec.Role == Active && s.next == nil && s.above <= s.rec.Epoch && m.Role == Standby && m.Epoch <= s.rec.Epoch && !m.Failing {
+		// Nobody was promoted above this site: it goes on in its epoch. An active of a lower epoch has to step down first.
+		s.confirmed = true
+	}
+	switch {
+	case m.Epoch != s.rec.Epoch:
+	case s.rec.Role == Active && m.Role == Standby && m.Renews && s.confirmed && s.options.Lease > 0:
+		s.leased, s.leaseUntil = true, max(s.leaseUntil, m.Sent+s.options.Lease)
+	case s.rec.Role == Standby && m.Role == Active && m.Leased:
+		s.giver = true
+	}
+	return effects
+}
+
+// heard takes note of the other site's role. A site that was promoted above this one is followed.
+func (s *Site) heard(role Role, epoch uint32, boot Boot) []Effect {
+	s.peerBoot = boot
+	if epoch <= s.rec.Epoch || role != Active || epoch >= epochsMax {
+		return nil
+	}
+	s.confirmed, s.above = false, max(s.above, epoch) // at once; whoever asks for the role must not wait for a disk
+	if s.next != nil {
+		return nil // the other site says it again
+	}
+	rec := s.rec
+	rec.Role, rec.Epoch, rec.Seen = Standby, epoch, max(rec.Seen, epoch)
+	rec.Planned, rec.Fencing, rec.StopRenew = false, 0, false
+	return s.store(rec)
+}

@@ -1,0 +1,241 @@
+package site
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+)
+
+// These are the rules whose breach needs more luck than a thousand seeds have.
+
+func steps(t *testing.T, s *Site, inputs ...Input) (effects []Effect) {
+	t.Helper()
+	for _, in := range inputs {
+		more, err := s.Step(0, in)
+		if err != nil {
+			t.Fatalf("%T: %v", in, err)
+		}
+		effects = append(effects, more...)
+	}
+	return effects
+}
+
+func sends(effects []Effect, m Message) bool { return slices.Contains(effects, Effect(Send{m})) }
+
+func TestNextOwned(t *testing.T) {
+	for _, c := range []struct{ index, above, want uint32 }{
+		{0, 0, 4}, {1, 0, 1}, {1, 1, 5}, {0, 3, 4}, {0, 4, 8}, {3, 0, 3}, {3, 3, 7}, {2, 7, 10},
+	} {
+		if got := NextOwned(c.index, c.above); got != c.want {
+			t.Errorf("site %d above %d: %d, want %d", c.index, c.above, got, c.want)
+		}
+	}
+}
+
+// Otherwise the standby, drained for 5, promotes itself to 5, above the 4 that this site went on to write.
+func TestFailoverGoesAboveEveryTarget(t *testing.T) {
+	a := Found(Options{Index: 0, PeerIndex: 1}, 1)
+	steps(t, a, Switchover{}, Stored{})
+	if got := a.Record().Fencing; got != 1 {
+		t.Fatalf("fences for %d", got)
+	}
+	a = Restart(Options{Index: 0, PeerIndex: 1}, 2, Record{Role: Active, Fencing: 5, LastTarget: 5})
+	steps(t, a, Failover{ActiveIsDown: true}, Stored{})
+	if got := a.Record(); got.Epoch != 8 || got.Fencing != 0 {
+		t.Fatalf("failed over to %+v", got)
+	}
+}
+
+func TestTargetsAreUsedOnce(t *testing.T) {
+	a := Found(Options{Index: 0, PeerIndex: 1}, 1)
+	steps(t, a, Switchover{}, Stored{}, Received{Refused{1}}, Stored{}, Switchover{}, Stored{})
+	if got := a.Record(); got.Fencing != 5 || got.LastTarget != 5 {
+		t.Fatalf("%+v", got)
+	}
+	if _, err := a.Step(0, Switchover{}); !errors.Is(err, ErrSwitching) {
+		t.Fatalf("a second switchover: %v", err)
+	}
+}
+
+func TestFenceOutlivesARestart(t *testing.T) {
+	rec := Record{Role: Active, Fencing: 1, LastTarget: 1}
+	if got := Restart(Options{PeerIndex: 1}, 2, rec).View(); got.Fencing != 1 || got.Serving {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestRefusalIsDurableBeforeItIsSaid(t *testing.T) {
+	b := Restart(Options{Index: 1}, 1, Record{})
+	if sends(steps(t, b, Received{Refuse{1}}), Refused{1}) {
+		t.Fatal("said before it is durable")
+	}
+	if !sends(steps(t, b, Stored{}), Refused{1}) || b.Record().Refused != 1 {
+		t.Fatal("not said once it is")
+	}
+	if !sends(steps(t, b, Received{Refuse{1}}), Refused{1}) {
+		t.Fatal("not said again")
+	}
+	steps(t, b, Partitions{[]PartitionID{{}}})
+	if got := steps(t, b, Drained{Target: 1, Boot: 1}); len(got) != 0 {
+		t.Fatalf("promotes itself to what it refused: %v", got)
+	}
+	if got := steps(t, b, Drained{Target: 5, Boot: 1}); len(got) != 1 {
+		t.Fatalf("the next target: %v", got)
+	}
+}
+
+// Its word would come too late: the promotion may already be durable.
+func TestNoRefusalWhilePromoting(t *testing.T) {
+	b := Restart(Options{Index: 1}, 1, Record{})
+	steps(t, b, Partitions{[]PartitionID{{}}}, Drained{Target: 1, Boot: 1})
+	if got := steps(t, b, Received{Refuse{1}}, Stored{}, Received{Refuse{1}}); len(got) != 0 {
+		t.Fatalf("%v", got)
+	}
+	if got := b.Record(); got.Role != Active || got.Epoch != 1 || !got.Planned {
+		t.Fatalf("%+v", got)
+	}
+}
+
+func TestDrainedMarksAreOfThisRunAndTarget(t *testing.T) {
+	p, q := PartitionID{Partition: 0}, PartitionID{Partition: 1}
+	for _, c := range []struct {
+		name   string
+		second Drained
+		want   int
+	}{
+		{"of this run", Drained{q, 1, 7}, 1},
+		{"of an earlier run", Drained{q, 1, 6}, 0},
+		{"for another target", Drained{q, 5, 7}, 0},
+		{"for an epoch of the other site", Drained{q, 4, 7}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := Restart(Options{Index: 1}, 7, Record{})
+			if got := steps(t, b, Partitions{[]PartitionID{p, q}}, Drained{p, 1, 7}, c.second); len(got) != c.want {
+				t.Fatalf("%v", got)
+			}
+		})
+	}
+}
+
+// What the site is about to be has no lease: whoever waits for one would wait for nothing.
+func TestNoLeaseIsPromisedWhileFailingOver(t *testing.T) {
+	a := Found(Options{PeerIndex: 1, Lease: time.Second}, 1)
+	hello := Received{Hello{Boot: 9}}
+	leased := func(effects []Effect) bool {
+		return effects[len(effects)-1].(Send).Message.(Greeting).Leased
+	}
+	steps(t, a, Received{Greeting{Nonce: 1, Boot: 9, Renews: true, Sent: -time.Second}})
+	if !leased(steps(t, a, hello)) {
+		t.Fatal("an active under a lease does not say so")
+	}
+	if a.MayAcknowledge(0) {
+		t.Fatal("acknowledges when the lease has ended")
+	}
+	steps(t, a, Failover{ActiveIsDown: true})
+	if leased(steps(t, a, hello)) {
+		t.Fatal("says that it is under a lease")
+	}
+}
+
+func TestOrdersAreRefused(t *testing.T) {
+	standby := Record{Epoch: 4}
+	waiting := Record{Epoch: 4, StopRenew: true}
+	for _, c := range []struct {
+		name string
+		rec  Record
+		in   Input
+		want error
+	}{
+		{"failover by waiting, no lease known", standby, Failover{}, ErrNotLeased},
+		{"failover by waiting, after a restart", waiting, Failover{}, ErrNotLeased},
+		{"failover abort without failover", standby, AbortFailover{}, ErrNoFailover},
+		{"switchover by a standby", standby, Switchover{}, ErrNotActive},
+		{"switchover abort by a standby", standby, AbortSwitchover{}, ErrNotActive},
+		{"switchover by an active that nobody confirmed", Record{Role: Active}, Switchover{}, ErrNotActive},
+		{"self-promotion by an active that nobody confirmed", Record{Role: Active}, SelfPromote{}, ErrNotActive},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := Restart(Options{Index: 1, Lease: time.Second}, 1, c.rec)
+			if effects, err := s.Step(0, c.in); !errors.Is(err, c.want) || effects != nil || s.Record() != c.rec {
+				t.Fatalf("%v, %v", effects, err)
+			}
+		})
+	}
+	a := Found(Options{PeerIndex: 1}, 1)
+	if _, err := a.Step(0, Failover{ActiveIsDown: true}); !errors.Is(err, ErrServes) {
+		t.Fatalf("failover at the site that serves: %v", err)
+	}
+	steps(t, a, Switchover{})
+	if _, err := a.Step(0, SelfPromote{}); !errors.Is(err, ErrBusy) {
+		t.Fatalf("two changes at once: %v", err)
+	}
+}
+
+// The lease ends as long after the question was sent as the standby waits after it has stopped answering, less the drift of two clocks.
+func TestLeaseEndsBeforeTheStandbyTakesOver(t *testing.T) {
+	const lease, drift = 10 * time.Second, time.Second
+	a := Found(Options{Index: 0, PeerIndex: 1, Lease: lease}, 1)
+	if _, err := a.Step(7*time.Second, Received{Greeting{Nonce: 1, Boot: 2, Renews: true, Sent: 3 * time.Second}}); err != nil {
+		t.Fatal(err)
+	}
+	if !a.MayAcknowledge(13*time.Second-1) || a.MayAcknowledge(13*time.Second) {
+		t.Fatal("the lease does not end 10 s after the question was sent")
+	}
+	b := Restart(Options{Index: 1, Lease: lease, Drift: drift}, 2, Record{})
+	steps(t, b, Received{Greeting{Role: Active, Nonce: 2, Boot: 1, Leased: true}}, Failover{})
+	for _, s := range []struct {
+		at       time.Duration
+		in       Input
+		takeover bool
+	}{
+		{4 * time.Second, Tick{}, false}, {5 * time.Second, Stored{}, false}, {16*time.Second - 1, Tick{}, false}, {16 * time.Second, Tick{}, true},
+	} {
+		effects, err := b.Step(s.at, s.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stores := slices.ContainsFunc(effects, func(e Effect) bool { _, ok := e.(Store); return ok })
+		if stores != s.takeover {
+			t.Fatalf("at %v: %v", s.at, effects)
+		}
+	}
+}
+
+func TestSwitchoverIsGivenUpWithTheStandbysWordOnly(t *testing.T) {
+	a := Found(Options{Index: 0, PeerIndex: 1}, 1)
+	steps(t, a, Switchover{}, Stored{})
+	if !sends(steps(t, a, AbortSwitchover{}), Refuse{1}) {
+		t.Fatal("the standby is not asked")
+	}
+	steps(t, a, Stored{}, Received{Refused{5}}, Stored{})
+	if a.Record().Fencing != 1 {
+		t.Fatal("given up without its word")
+	}
+	steps(t, a, Received{Refused{1}}, Stored{})
+	if a.Record().Fencing != 0 {
+		t.Fatal("not given up with it")
+	}
+}
+
+func TestSiteEpochsEnd(t *testing.T) {
+	last := uint32(epochsMax - Sites) // of site 0
+	s := Restart(Options{Index: 0, PeerIndex: 1}, 1, Record{Epoch: last - 1})
+	steps(t, s, Failover{ActiveIsDown: true}, Stored{}, Received{Refuse{epochsMax + 1}}, Received{Hello{Role: Active, Epoch: epochsMax + 1}})
+	if rec := s.Record(); rec.Epoch != last || !s.Serving() || rec.Refused != 0 {
+		t.Fatalf("%+v", rec)
+	}
+	if _, err := s.Step(0, SelfPromote{}); !errors.Is(err, ErrExhausted) {
+		t.Fatalf("past the last epoch: %v", err)
+	}
+	steps(t, s, Switchover{}, Stored{}, Received{Refused{last + 1}}, Stored{})
+	if _, err := s.Step(0, Switchover{}); !errors.Is(err, ErrExhausted) {
+		t.Fatalf("past the other site's last epoch: %v", err)
+	}
+}
+
+func TestNumbersOfTwoSitesDiffer(t *testing.T) {
+	if ProducerID(0, 7) != 7 || ProducerID(4, 7) != 4<<40|7 || Generation(0, 7) != 7 || Generation(1, 7) != 1<<18|7 {
+		t.Fatal("docs/formats.md section 1 says otherwise")
+	}
+}
