@@ -1,0 +1,106 @@
+package main
+
+// siteBugs break the protocol between two sites.
+var siteBugs = []bug{
+	promise("site epoch that the other site owns", "epoch.go",
+		"return e + (index+Sites-e%Sites)%Sites", "return e"),
+	siteRule("switchover given up without the standby's word", "promote.go", "TestSwitchoverIsGivenUpWithTheStandbysWordOnly",
+		"return []Effect{Send{Refuse{s.rec.Fencing}}}, nil", "rec := s.rec\n\trec.Fencing = 0\n\treturn s.store(rec), nil"),
+	promise("promotion before all partitions are drained", "promote.go",
+		"if s.drained[p] != target {", "if s.drained[p] != target && s.drained[p] != 0 {"),
+	siteRule("promotion by switchover after the refusal", "promote.go", "TestRefusalIsDurableBeforeItIsSaid",
+		"if target <= max(s.rec.Epoch, s.rec.Seen, s.rec.Refused) ||", "if target <= max(s.rec.Epoch, s.rec.Seen) ||"),
+	promise("promotion goes on at the log end offset", "sender.go",
+		"base := entry.BandStart(v.Epoch)", "base := log.Tip.NextOffset"),
+	promise("switchover goes on at the log end offset, not at the base", "sender.go",
+		"Next: log.Durable.NextWrite(),", "Next: log.Durable.NextOffset,"),
+	promise("acknowledged before the standby's sync", "receiver.go",
+		"return l.acknowledge(v, durable)", "return l.acknowledge(v, tip)"),
+	promise("shipped before the active's sync", "sender.go",
+		"if l.writes(v, &log.Durable) {\n\t\teffects", "if log.Durable = *tip; l.writes(v, tip) {\n\t\teffects"),
+	promise("link append that does not continue the log", "receiver.go",
+		"if m.Prev != at {", "if m.Prev.Next < at.Next {"),
+	promise("tail cut before it is archived", "receiver.go",
+		"return []Effect{ArchiveTail{Cut: l.in.cut, LogCut: d.Cut}}",
+		"return l.propose(entry.TruncateTo, v.Epoch, entry.Truncation{Offset: from, LeaderEpoch: d.LastEpoch}.Append(nil))"),
+	promise("archive never sealed", "receiver.go",
+		"return []Effect{SealArchive{d.Cut}}", "return []Effect{SealArchive{entry.Cut{}}}"),
+	promise("earlier archive thrown away", "receiver.go",
+		"Cut: l.in.cut, LogCut: d.Cut}}", "Cut: l.in.cut}}"),
+	promise("no lag when it is not known", "sender.go", "\t\treturn 0, false", "\t\treturn 0, true"),
+	promise("restarted active serves at once", "site.go",
+		"s.leased = rec.Role == Active && options.Lease > 0\n", "s.leased = rec.Role == Active && options.Lease > 0\n\ts.confirmed = rec.Role == Active\n"),
+	promise("confirmed by an answer to an earlier run", "site.go", "if m.Nonce != s.boot {", "if m.Nonce == 0 {"),
+	promise("confirmed by a site that is taking over", "site.go", "m.Epoch <= s.rec.Epoch && !m.Failing {", "m.Epoch <= s.rec.Epoch {"),
+	siteRule("lease counted from the answer", "site.go", "TestLeaseEndsBeforeTheStandbyTakesOver", "m.Sent+s.options.Lease)", "now+s.options.Lease)"),
+	promise("lease not looked at", "site.go", "return s.Serving() && (!s.leased || now < s.leaseUntil)", "return s.Serving()"),
+	promise("lease renewed while the standby waits", "site.go", "return s.rec.StopRenew || s.next != nil", "return s.next != nil"),
+	siteRule("no time for drifting clocks", "promote.go", "TestLeaseEndsBeforeTheStandbyTakesOver",
+		"now >= s.waitFrom+s.options.Lease+s.options.Drift", "now >= s.waitFrom+s.options.Lease"),
+	promise("wait for a lease that nobody has", "promote.go", "s.rec.Role != Standby || !s.giver:", "s.rec.Role != Standby:"),
+	promise("wait that goes on after a restart", "site.go",
+		"s.leased = rec.Role == Active && options.Lease > 0\n", "s.leased = rec.Role == Active && options.Lease > 0\n\ts.waiting = rec.StopRenew\n"),
+	promise("step-down before it is durable", "site.go",
+		"rec.Planned, rec.Fencing, rec.StopRenew = false, 0, false\n", "rec.Planned, rec.Fencing, rec.StopRenew = false, 0, false\n\ts.rec = rec\n"),
+	siteRule("compared with a log that lacks the promote", "link.go", "TestLineageIsToldOnlyOfAPromotedLog",
+		"l.writes(v, &log.Durable) && m.Epoch == v.Epoch {", "v.Role == Active && m.Epoch == v.Epoch {"),
+	promise("follows without an entry in the log", "link.go",
+		"s.SiteEpoch == v.Epoch && s.Role == entry.Following && s.Shared != entry.UnknownOffset", "s.Role == entry.Following"),
+	promise("producer id given out twice", "epoch.go", "return int64(siteEpoch)<<entry.ProducerIDBits | n", "return n"),
+	siteRule("generation given out twice", "epoch.go", "TestNumbersOfTwoSitesDiffer", "return int32(siteEpoch<<entry.LeaderEpochBits | n)", "return int32(n)"),
+	logRule("own base kept when the log follows", "sites.go", "TestPromotionBeginsAtItsBase", "f.SiteEpoch, Following, 0, NoFence", "f.SiteEpoch, Following, s.Base, NoFence"),
+	logPromise("cut one record late", "lineage.go", "return end, true", "return end + 1, true"),
+	logRule("position of a foreign epoch believed", "lineage.go", "TestResume", "\t\t\treturn min(offset, s.Shared)", "\t\t\treturn offset"),
+	logPromise("fence not looked at when an entry is stored", "admit.go", "case s.FenceTarget != NoFence:", "case s.FenceTarget == 0:"),
+	siteRule("fence forgotten at a restart", "site.go", "TestFenceOutlivesARestart",
+		"s := &Site{options: options, boot: boot, rec: rec,", "rec.Fencing = 0\n\ts := &Site{options: options, boot: boot, rec: rec,"),
+	siteRule("word of refusal given before it is durable", "promote.go", "TestRefusalIsDurableBeforeItIsSaid",
+		"effects := s.store(rec)\n\ts.reply = Refused{m.Target}\n\treturn effects", "return append(s.store(rec), Send{Refused{m.Target}})"),
+	siteRule("word of refusal while the promotion is being stored", "promote.go", "TestNoRefusalWhilePromoting",
+		"s.rec.Epoch >= m.Target && s.rec.Role == Active || s.next != nil:", "s.rec.Epoch >= m.Target && s.rec.Role == Active:"),
+	siteRule("failover below a target that was handed out", "promote.go", "TestFailoverGoesAboveEveryTarget",
+		"max(s.rec.Epoch, s.rec.Seen, s.rec.Refused, s.rec.LastTarget))", "max(s.rec.Epoch, s.rec.Seen, s.rec.Refused))"),
+	siteRule("target of a switchover used twice", "promote.go", "TestTargetsAreUsedOnce",
+		"max(rec.Epoch, rec.Seen, rec.LastTarget))", "max(rec.Epoch, rec.Seen))"),
+	siteRule("lease promised by a site that is about to have none", "site.go", "TestNoLeaseIsPromisedWhileFailingOver",
+		"s.Serving() && s.leased && !failing}", "s.Serving() && s.leased}"),
+	siteRule("drained mark of an earlier run, at the site", "site.go", "TestDrainedMarksAreOfThisRunAndTarget",
+		"if in.Boot == s.boot && s.rec.Role == Standby {", "if s.rec.Role == Standby {"),
+	siteRule("drained mark of an earlier run, at the link", "receiver.go", "TestDrainIsForThisRunAndThisEnd",
+		"m.Boot != v.Boot || ", ""),
+	siteRule("fence taken away by an older view", "sender.go", "TestFenceIsNotTakenAwayByAnOlderView",
+		" && tip.FenceTarget <= v.LastTarget:", ":"),
+	siteRule("topic created anew is appended to", "link.go", "TestTopicCreatedAnewIsNotAppendedTo",
+		"return id == l.id }", "return id.Partition == l.id.Partition }"),
+	logRule("link append that comes after the promotion", "admit.go", "TestSiteRulesRefuse",
+		"case h.SiteEpoch < s.SiteEpoch:", "case h.SiteEpoch < s.SiteEpoch && !h.Linked():"),
+	logRule("link append at a log that writes", "sites.go", "TestSiteRulesRefuse",
+		"if s.Role != Following || s.Shared == UnknownOffset {", "if s.Shared == UnknownOffset && s.Role == Following {"),
+	logRule("followed epoch's records cut", "sites.go", "TestTruncateSparesTheFollowedEpoch",
+		"case SiteEpochOf(s.LastEpoch) >= s.SiteEpoch && s.LastEpoch >= 0:", "case s.LastEpoch < -1:"),
+	logRule("position behind the shipped end believed", "lineage.go", "TestResume", "return min(offset, end)", "return offset"),
+	siteRule("void proposed again without end", "link.go", "TestVoidControlEntryWaitsForATick",
+		"l.control, l.voided = false, in.Reason != entry.Admitted", "l.control = false"),
+	logRule("kinds of two sites at level 1", "admit.go", "TestLevelOneRefusesSites",
+		"if s.Level >= LevelSites && h.Kind&MaySkip == 0 {", "if h.Kind&MaySkip == 0 {"),
+}
+
+// promise is a bug of replication/site that some seed of the two-site model meets.
+func promise(name, file, old, new string) bug {
+	return bug{name: "two sites: " + name, file: "replication/site/" + file, old: old, new: new, pkg: "replication/site", test: "TestSitesKeepTheirPromises"}
+}
+
+// logPromise is a bug of the log's own rules that the two-site model meets.
+func logPromise(name, file, old, new string) bug {
+	return bug{name: "two sites: " + name, file: "storage/entry/" + file, old: old, new: new, pkg: "replication/site", test: "TestSitesKeepTheirPromises"}
+}
+
+// siteRule is a bug of replication/site that takes more luck to meet; a test of the one rule is there for it.
+func siteRule(name, file, test, old, new string) bug {
+	return bug{name: "two sites: " + name, file: "replication/site/" + file, old: old, new: new, pkg: "replication/site", test: test}
+}
+
+// logRule is the same for the log's own rules.
+func logRule(name, file, test, old, new string) bug {
+	return bug{name: "two sites: " + name, file: "storage/entry/" + file, old: old, new: new, pkg: "storage/entry", test: test}
+}
