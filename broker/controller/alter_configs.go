@@ -139,9 +139,6 @@ func checkAlteration(a Alteration) error {
 
 func (c *Controller) alterTopic(a Alteration) (setConfigs, error) {
 	name := a.Resource.Name
-	if name == "" {
-		return setConfigs{}, refuse(ErrInvalidRequest, "Default topic resources are not allowed.")
-	}
 	t, known := c.Image().Topic(name)
 	var old map[string]string
 	if known {
@@ -150,6 +147,9 @@ func (c *Controller) alterTopic(a Alteration) (setConfigs, error) {
 	configs, changes, err := change(a, old, config.LookupTopic)
 	if err != nil {
 		return setConfigs{}, err
+	}
+	if name == "" {
+		return setConfigs{}, refuse(ErrInvalidRequest, "Default topic resources are not allowed.")
 	}
 	if err := CheckName(name); err != nil {
 		return setConfigs{}, err
