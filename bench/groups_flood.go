@@ -81,7 +81,7 @@ func standBy(args []string) {
 }
 
 func askInTurns(addr string) error {
-	m, err := newMember(addr, "bystander", groupTopic, idlePartitions)
+	m, err := newMember(addr, "bystander", idlePartitions)
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func floodRound(ctx context.Context, o options, r *report, name string, run func
 // coordinators waits until groups can be asked for: their partitions of __consumer_offsets are created one after the other.
 func (b *broker) coordinators(ctx context.Context, groups ...string) error {
 	for _, group := range groups {
-		m, err := newMember(b.addr, group, groupTopic, idlePartitions)
+		m, err := newMember(b.addr, group, idlePartitions)
 		if err != nil {
 			return err
 		}
@@ -209,7 +209,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func floodJoin(ctx context.Context, b *broker, r *report) error {
 	members := make([]*member, floodJoins)
 	for i := range members {
-		m, err := newMember(b.addr, "flood", groupTopic, idlePartitions)
+		m, err := newMember(b.addr, "flood", idlePartitions)
 		if err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ func floodJoin(ctx context.Context, b *broker, r *report) error {
 
 // floodNoReading has connections ask for what is committed, and not read the answers, until the broker takes no more.
 func floodNoReading(ctx context.Context, b *broker, _ *report) error {
-	owner, err := newMember(b.addr, "unread", groupTopic, idlePartitions)
+	owner, err := newMember(b.addr, "unread", idlePartitions)
 	if err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func floodNoReading(ctx context.Context, b *broker, _ *report) error {
 func floodSilent(ctx context.Context, b *broker, r *report) error {
 	members := make([]*member, groupMembers)
 	for i := range members {
-		m, err := newMember(b.addr, "silent", groupTopic, idlePartitions)
+		m, err := newMember(b.addr, "silent", idlePartitions)
 		if err != nil {
 			return err
 		}
@@ -292,7 +292,7 @@ func floodSilent(ctx context.Context, b *broker, r *report) error {
 		return err
 	}
 	start := time.Now()
-	asking, err := newMember(b.addr, "silent", groupTopic, idlePartitions)
+	asking, err := newMember(b.addr, "silent", idlePartitions)
 	if err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ type herd struct {
 func (h *herd) join(count int) error {
 	size := count / h.groups
 	for i := range count {
-		m, err := newMember(h.addr, fmt.Sprintf("idle-%d", i/size), groupTopic, idlePartitions)
+		m, err := newMember(h.addr, fmt.Sprintf("idle-%d", i/size), idlePartitions)
 		if err != nil {
 			return err
 		}

@@ -40,12 +40,12 @@ type member struct {
 	session    time.Duration
 }
 
-func newMember(addr, group, topic string, partitions int32) (*member, error) {
+func newMember(addr, group string, partitions int32) (*member, error) {
 	c, err := dialConn(addr)
 	if err != nil {
 		return nil, err
 	}
-	return &member{c: c, group: group, topic: topic, partitions: partitions, session: sessionTimeout}, nil
+	return &member{c: c, group: group, topic: groupTopic, partitions: partitions, session: sessionTimeout}, nil
 }
 
 // call sends a request and reads its answer, in bounded time.

@@ -122,7 +122,7 @@ func commitsMeasured(ctx context.Context, b *broker, r *report, compacted bool) 
 }
 
 func committer(addr string, i int) (*member, error) {
-	return newMember(addr, fmt.Sprintf("commits-%d", i), groupTopic, offsetsPartitions)
+	return newMember(addr, fmt.Sprintf("commits-%d", i), offsetsPartitions)
 }
 
 // commitMany has each group commit rising offsets.

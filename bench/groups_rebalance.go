@@ -61,7 +61,7 @@ func (r rival) prepare(ctx context.Context, partitions int32) error {
 	if err := c.create(ctx, groupTopic, partitions, nil); err != nil {
 		return err
 	}
-	m, err := newMember(r.b.addr, "first", groupTopic, partitions)
+	m, err := newMember(r.b.addr, "first", partitions)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func compareRounds(ctx context.Context, o options, r *report, all []rival, warmu
 func bareRound(_ context.Context, addr, group string) ([]time.Duration, error) {
 	all := make([]*member, groupMembers)
 	for i := range all {
-		m, err := newMember(addr, group, groupTopic, groupPartitions)
+		m, err := newMember(addr, group, groupPartitions)
 		if err != nil {
 			return nil, err
 		}
