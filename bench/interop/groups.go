@@ -109,7 +109,7 @@ func (s *suite) play(ctx context.Context, c cast) (string, error) {
 		{"a member leaves", []doing{func(ctx context.Context) error { return g.leave(ctx, 1) }, g.settle}},
 		{"a member dies", []doing{func(context.Context) error { return g.kill(len(g.active) - 1) }, g.settle}},
 		{"another takes its place", []doing{func(context.Context) error { return g.join(c.replacement) }, g.settle}},
-		{"all is read", []doing{func(context.Context) error { return stopFeed() }, g.readAll}},
+		{"all is read", []doing{func(context.Context) error { return stopFeed() }, g.readAll, g.catchUp}},
 		{"the others leave", []doing{g.leaveAll, g.ended}},
 		{"a later member goes on", []doing{func(ctx context.Context) error { return g.goesOn(ctx, c.last) }, g.leaveAll, g.ended}},
 	} {
