@@ -108,12 +108,12 @@ func (s *Site) refuse(m Refuse) []Effect {
 	case m.Target >= epochsMax:
 		return nil
 	case s.rec.Refused >= m.Target:
-		return []Effect{Send{Refused{m.Target}}}
+		return []Effect{Send{Refused(m)}}
 	}
 	rec := s.rec
 	rec.Refused = m.Target
 	effects := s.store(rec)
-	s.reply = Refused{m.Target}
+	s.reply = Refused(m)
 	return effects
 }
 

@@ -160,7 +160,7 @@ func (s *Site) receive(now time.Duration, m Message) []Effect {
 	case Hello:
 		return s.hello(m)
 	case Greeting:
-		return s.greeting(now, m)
+		return s.greeting(m)
 	case Refuse:
 		return s.refuse(m)
 	case Refused:
@@ -228,7 +228,7 @@ func (s *Site) failing() bool {
 	return s.rec.StopRenew || s.next != nil && (s.next.StopRenew || s.next.Role == Active && s.next.Epoch != s.rec.Epoch)
 }
 
-func (s *Site) greeting(now time.Duration, m Greeting) []Effect {
+func (s *Site) greeting(m Greeting) []Effect {
 	if m.Nonce != s.boot {
 		return nil // to an earlier run: what it says may have changed since
 	}
