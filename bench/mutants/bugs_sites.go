@@ -55,7 +55,7 @@ var siteBugs = []bug{
 	siteRule("fence forgotten at a restart", "site.go", "TestFenceOutlivesARestart",
 		"s := &Site{options: options, boot: boot, rec: rec,", "rec.Fencing = 0\n\ts := &Site{options: options, boot: boot, rec: rec,"),
 	siteRule("word of refusal given before it is durable", "promote.go", "TestRefusalIsDurableBeforeItIsSaid",
-		"effects := s.store(rec)\n\ts.reply = Refused{m.Target}\n\treturn effects", "return append(s.store(rec), Send{Refused{m.Target}})"),
+		"effects := s.store(rec)\n\ts.reply = Refused(m)\n\treturn effects", "return append(s.store(rec), Send{Refused(m)})"),
 	siteRule("word of refusal while the promotion is being stored", "promote.go", "TestNoRefusalWhilePromoting",
 		"s.rec.Epoch >= m.Target && s.rec.Role == Active || s.next != nil:", "s.rec.Epoch >= m.Target && s.rec.Role == Active:"),
 	siteRule("failover below a target that was handed out", "promote.go", "TestFailoverGoesAboveEveryTarget",

@@ -123,7 +123,7 @@ func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
 	case Tick:
 		return s.tick(now), nil
 	case Received:
-		return s.receive(now, in.Message), nil
+		return s.receive(in.Message), nil
 	case Stored:
 		return s.stored(now), nil
 	case Partitions:
@@ -155,7 +155,7 @@ func (s *Site) tick(now time.Duration) []Effect {
 	return append(effects, s.promotePlanned()...)
 }
 
-func (s *Site) receive(now time.Duration, m Message) []Effect {
+func (s *Site) receive(m Message) []Effect {
 	switch m := m.(type) {
 	case Hello:
 		return s.hello(m)
