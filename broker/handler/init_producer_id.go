@@ -5,8 +5,8 @@ package handler
 // A null transactional id gets a producer id that nobody ever had, with epoch 0, whatever the request says about an old one; so
 // does Kafka (TransactionCoordinator.handleInitProducerId). An empty one is INVALID_REQUEST, as in Kafka. Any other gets
 // UNSUPPORTED_VERSION until there is a transaction coordinator: Kafka would answer NOT_COORDINATOR or COORDINATOR_NOT_AVAILABLE,
-// on which clients try again for ever; this one they report. They do not come this far, since they look for the coordinator
-// first and FindCoordinator is not advertised. A producer id without its epoch, or an epoch without its id, is INVALID_REQUEST.
+// on which clients try again for ever; this one they report. Most do not come this far, since FindCoordinator refuses a
+// transactional id. A producer id without its epoch, or an epoch without its id, is INVALID_REQUEST.
 
 import (
 	"context"

@@ -60,29 +60,33 @@ func (s *Site) abortFailover() ([]Effect, error) {
 
 // selfPromote goes over to the next own epoch, for its fresh band of offsets and leader epochs.
 func (s *Site) selfPromote() ([]Effect, error) {
-	switch {
-	case s.next != nil:
-		return nil, ErrBusy
-	case !s.Serving():
-		return nil, ErrNotActive
-	case s.rec.Fencing != 0:
-		return nil, ErrSwitching
-	case s.nextOwned() >= epochsMax:
+	if err := s.settledActive(); err != nil {
+		return nil, err
+	}
+	if s.nextOwned() >= epochsMax {
 		return nil, ErrExhausted
 	}
 	s.keepLease = true
 	return s.promote(s.nextOwned(), false), nil
 }
 
-// switchover begins to hand over: the target is made durable before any log is fenced for it.
-func (s *Site) switchover() ([]Effect, error) {
+// settledActive is nil where this site serves, and neither changes its role nor hands over.
+func (s *Site) settledActive() error {
 	switch {
 	case s.next != nil:
-		return nil, ErrBusy
+		return ErrBusy
 	case !s.Serving():
-		return nil, ErrNotActive
+		return ErrNotActive
 	case s.rec.Fencing != 0:
-		return nil, ErrSwitching
+		return ErrSwitching
+	}
+	return nil
+}
+
+// switchover begins to hand over: the target is made durable before any log is fenced for it.
+func (s *Site) switchover() ([]Effect, error) {
+	if err := s.settledActive(); err != nil {
+		return nil, err
 	}
 	rec := s.rec
 	rec.Fencing = NextOwned(s.options.PeerIndex, max(rec.Epoch, rec.Seen, rec.LastTarget))
