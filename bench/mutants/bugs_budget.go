@@ -60,7 +60,22 @@ var budgetBugs = []bug{
 	},
 	{
 		name: "K2 budget: inside of known tags", file: "protocol/wire/walk.go",
-		old: "\tw.memory = inner.memory\n", new: "",
+		old: "\tw.memory, w.elements = inner.memory, inner.elements\n", new: "\tw.elements = inner.elements\n",
 		pkg: "protocol/wire", test: "TestRepeatedTagsStayInBudget",
+	},
+	{
+		name: "memory of answers about many names not reserved", file: "protocol/wire/decode.go",
+		old: "+ int64(got.elements)*api.ElementMemory, nil", new: ", nil",
+		pkg: "broker/handler", test: "TestAnswersAboutManyNamesTakeWhatIsReserved",
+	},
+	{
+		name: "names of inner arrays not counted", file: "protocol/wire/walk.go",
+		old: "\tw.elements += max(count, 0)\n", new: "\tw.elements = max(w.elements, count)\n",
+		pkg: "broker/handler", test: "TestTooManyNamesAreRefusedBeforeTheyAreDecoded",
+	},
+	{
+		name: "records made of a commit that no batch has room for", file: "broker/group/offsets.go",
+		old: "e.bytes > s.batchLimit() {", new: "e.bytes < 0 {",
+		pkg: "broker/handler", test: "TestAnswersAboutManyNamesTakeWhatIsReserved",
 	},
 }

@@ -159,7 +159,7 @@ var membershipBugs = []bug{
 	},
 	{
 		name: "group described again and again", file: "broker/handler/describe_groups.go",
-		old: "\t\tseen[id] = true\n", new: "",
+		old: "names := distinct(c.req.Groups)", new: "names := c.req.Groups",
 		pkg: "broker/handler", test: "TestDescribeGroupsVersions",
 	},
 	{

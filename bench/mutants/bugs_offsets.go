@@ -126,7 +126,7 @@ var offsetBugs = []bug{
 	},
 	{
 		name: "offsets fetched again and again", file: "broker/handler/offset_fetch.go",
-		old: "\t\t\ta.partitions[tp] = true\n", new: "",
+		old: "return len(a.partitions) == before", new: "return before < 0",
 		pkg: "broker/handler", test: "TestOffsetFetchNamedTwice",
 	},
 	{

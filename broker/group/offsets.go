@@ -103,7 +103,8 @@ func (s *shard) commitLocked(r *CommitRequest, now time.Time, reply func(each []
 	s.enqueueLocked(e)
 }
 
-// commitEntry is the records of a commit, nil when nothing of it is valid.
+// commitEntry is the records of a commit, nil when nothing of it is valid. What does not fit into a batch is refused as soon as that
+// shows: the records of a large request take many times its bytes.
 func (s *shard) commitEntry(r *CommitRequest, now time.Time) (each []error, e *entry, err error) {
 	each = make([]error, len(r.Offsets))
 	e = &entry{group: r.GroupID}
@@ -123,6 +124,9 @@ func (s *shard) commitEntry(r *CommitRequest, now time.Time) (each []error, e *e
 			return nil, nil, err
 		}
 		e.records, e.commits = append(e.records, kv), append(e.commits, *o)
+		if e.bytes += kv.size(); e.bytes > s.batchLimit() {
+			return nil, nil, s.tooLarge()
+		}
 	}
 	if len(e.records) == 0 {
 		return each, nil, nil

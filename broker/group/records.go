@@ -34,6 +34,9 @@ var (
 // keyValue is one record; nil value = tombstone.
 type keyValue struct{ key, value []byte }
 
+// size is what the record takes in a batch, at most.
+func (kv *keyValue) size() int { return len(kv.key) + len(kv.value) + recordOverhead }
+
 // committed is an offset as the log has it.
 type committed struct {
 	offset      int64

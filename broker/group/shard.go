@@ -126,7 +126,7 @@ func (s *shard) persist(groupID string, v *kmsg.GroupMetadataValue, done func(no
 func (s *shard) enqueueLocked(e *entry) {
 	if e.bytes == 0 {
 		for _, kv := range e.records {
-			e.bytes += len(kv.key) + len(kv.value) + recordOverhead
+			e.bytes += kv.size()
 		}
 	}
 	s.mu.queue = append(s.mu.queue, e)
@@ -156,6 +156,13 @@ func (s *shard) drain() {
 	}
 }
 
+// batchLimit is how many bytes of records a batch may have.
+func (s *shard) batchLimit() int { return s.log.bytesMax() - record.HeaderLen }
+
+func (s *shard) tooLarge() error {
+	return fmt.Errorf("%w: the limit is %d bytes", ErrCommitTooLarge, s.batchLimit())
+}
+
 // outgoing is a batch to be.
 type outgoing struct {
 	builder *record.Builder
@@ -174,11 +181,11 @@ func (s *shard) next() (outgoing, bool) {
 		s.takeLocked(len(s.mu.queue))
 		return outgoing{refused: ErrNotCoordinator}, true
 	}
-	limit := s.log.bytesMax() - record.HeaderLen
+	limit := s.batchLimit()
 	first := s.mu.queue[0]
 	if first.bytes > limit {
 		s.takeLocked(1)
-		return outgoing{refused: fmt.Errorf("%w: the limit is %d bytes", ErrCommitTooLarge, limit)}, true
+		return outgoing{refused: s.tooLarge()}, true
 	}
 	count, size := 0, 0
 	for count < len(s.mu.queue) && s.mu.queue[count].bytes <= limit-size {

@@ -16,21 +16,14 @@ import (
 )
 
 func (h *Handler) deleteGroups(_ context.Context, r *server.Request) server.Reply {
-	req := r.Body.(*kmsg.DeleteGroupsRequest)
-	var ids []string
-	seen := make(map[string]bool, len(req.Groups))
-	for _, id := range req.Groups {
-		if !seen[id] {
-			seen[id] = true
-			ids = append(ids, id)
-		}
-	}
+	ids := distinct(r.Body.(*kmsg.DeleteGroupsRequest).Groups)
 	unknown := make([]error, len(ids))
 	for i := range unknown {
 		unknown[i] = group.ErrCoordinatorNotAvailable
 	}
 	reply := meet(r, unknown, func(each []error) kmsg.Response {
 		resp := kmsg.NewPtrDeleteGroupsResponse()
+		resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, 0, len(each))
 		for i, err := range each {
 			out := kmsg.NewDeleteGroupsResponseGroup()
 			out.Group, out.ErrorCode = ids[i], h.fail("DeleteGroups", codeOf(err))

@@ -10,7 +10,6 @@ package handler
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -21,12 +20,9 @@ const describeGroupsVersionNotFound = 6
 
 func (h *Handler) describeGroups(_ context.Context, c call[*kmsg.DescribeGroupsRequest]) kmsg.Response {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
-	seen := make(map[string]bool, len(c.req.Groups))
-	for _, id := range c.req.Groups {
-		if seen[id] {
-			continue
-		}
-		seen[id] = true
+	names := distinct(c.req.Groups)
+	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, 0, len(names))
+	for _, id := range names {
 		out := kmsg.NewDescribeGroupsResponseGroup()
 		out.Group = id
 		d, err := h.members.Describe(id)
@@ -38,7 +34,7 @@ func (h *Handler) describeGroups(_ context.Context, c call[*kmsg.DescribeGroupsR
 			out.ErrorCode = h.fail("DescribeGroups", codeOf(err))
 		case c.version >= describeGroupsVersionNotFound:
 			out.ErrorCode = h.fail("DescribeGroups", codeOf(err))
-			out.ErrorMessage = text(fmt.Sprintf("Group %s not found.", id))
+			out.ErrorMessage = text("Group " + id + " not found.")
 		}
 		if out.ErrorCode == codeNone && c.req.IncludeAuthorizedOperations {
 			out.AuthorizedOperations = groupOperations

@@ -27,9 +27,11 @@ func (h *Handler) findCoordinator(_ context.Context, c call[*kmsg.FindCoordinato
 		resp.NodeID, resp.Host, resp.Port = at.node, at.host, at.port
 		return resp
 	}
+	resp.Coordinators = make([]kmsg.FindCoordinatorResponseCoordinator, 0, len(c.req.CoordinatorKeys))
+	none := text("") // one for all
 	for _, key := range c.req.CoordinatorKeys {
 		out := kmsg.NewFindCoordinatorResponseCoordinator()
-		out.Key, out.ErrorMessage = key, text("")
+		out.Key, out.ErrorMessage = key, none
 		code, at := h.coordinator(c.listener, c.req.CoordinatorType, key)
 		out.ErrorCode, out.NodeID, out.Host, out.Port = code, at.node, at.host, at.port
 		resp.Coordinators = append(resp.Coordinators, out)

@@ -119,6 +119,17 @@ func (v *rendezvous[T]) Send(w *server.Writer) error {
 // Done implements server.Reply.
 func (v *rendezvous[T]) Done() {}
 
+// distinct is names without those that came before.
+func distinct(names []string) []string {
+	seen, out := make(map[string]struct{}, len(names)), make([]string, 0, len(names))
+	for _, name := range names {
+		if seen[name] = struct{}{}; len(seen) > len(out) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // filled is s, or "" in versions that have no null there.
 func filled(s *string, nullable bool) *string {
 	if s == nil && !nullable {

@@ -6,6 +6,7 @@ package handler
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -19,6 +20,7 @@ func (h *Handler) leaveGroup(_ context.Context, c call[*kmsg.LeaveGroupRequest])
 	if c.version < leaveVersionBatch {
 		leave.Members = []group.LeaveMember{{MemberID: c.req.MemberID}}
 	}
+	leave.Members = slices.Grow(leave.Members, len(c.req.Members))
 	for i := range c.req.Members {
 		m := &c.req.Members[i]
 		leave.Members = append(leave.Members, group.LeaveMember{MemberID: m.MemberID, InstanceID: m.InstanceID, Reason: deref(m.Reason)})
@@ -29,6 +31,7 @@ func (h *Handler) leaveGroup(_ context.Context, c call[*kmsg.LeaveGroupRequest])
 		err, errs = errs[0], nil
 	}
 	resp.ErrorCode = h.fail("LeaveGroup", codeOf(err))
+	resp.Members = make([]kmsg.LeaveGroupResponseMember, 0, len(errs))
 	for i, err := range errs {
 		out := kmsg.NewLeaveGroupResponseMember()
 		out.MemberID, out.InstanceID = leave.Members[i].MemberID, leave.Members[i].InstanceID

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -67,10 +68,15 @@ func (h *Handler) commitOf(req *kmsg.OffsetCommitRequest) (*kmsg.OffsetCommitRes
 	}
 	var places []place
 	image := h.controller.Image()
+	resp.Topics = make([]kmsg.OffsetCommitResponseTopic, 0, len(req.Topics))
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		topic := kmsg.NewOffsetCommitResponseTopic()
-		topic.Topic = t.Topic
+		topic.Topic, topic.Partitions = t.Topic, make([]kmsg.OffsetCommitResponseTopicPartition, 0, len(t.Partitions))
+		if _, ok := image.Topic(t.Topic); ok { // its partitions will be asked about
+			commit.Offsets = slices.Grow(commit.Offsets, len(t.Partitions))
+			places = slices.Grow(places, len(t.Partitions))
+		}
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
 			out := kmsg.NewOffsetCommitResponseTopicPartition()

@@ -4,6 +4,7 @@ package handler
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -19,10 +20,14 @@ func (h *Handler) offsetDelete(_ context.Context, r *server.Request) server.Repl
 		places []place
 	)
 	image := h.controller.Image()
+	resp.Topics = make([]kmsg.OffsetDeleteResponseTopic, 0, len(req.Topics))
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		topic := kmsg.NewOffsetDeleteResponseTopic()
-		topic.Topic = t.Topic
+		topic.Topic, topic.Partitions = t.Topic, make([]kmsg.OffsetDeleteResponseTopicPartition, 0, len(t.Partitions))
+		if _, ok := image.Topic(t.Topic); ok { // the group will be asked about its partitions
+			list, places = slices.Grow(list, len(t.Partitions)), slices.Grow(places, len(t.Partitions))
+		}
 		for j := range t.Partitions {
 			out := kmsg.NewOffsetDeleteResponseTopicPartition()
 			out.Partition = t.Partitions[j].Partition

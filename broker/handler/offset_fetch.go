@@ -26,7 +26,8 @@ const (
 func (h *Handler) offsetFetch(_ context.Context, c call[*kmsg.OffsetFetchRequest]) kmsg.Response {
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	if c.version >= offsetFetchVersionBatch {
-		before := map[string]*asked{}
+		before := make(map[string]*asked, len(c.req.Groups))
+		resp.Groups = make([]kmsg.OffsetFetchResponseGroup, 0, len(c.req.Groups))
 		for i := range c.req.Groups {
 			if g := &c.req.Groups[i]; first(before, g) {
 				resp.Groups = append(resp.Groups, h.offsetsOf(g))
@@ -38,9 +39,10 @@ func (h *Handler) offsetFetch(_ context.Context, c call[*kmsg.OffsetFetchRequest
 	first(map[string]*asked{}, req)
 	g := h.offsetsOf(req)
 	resp.ErrorCode = g.ErrorCode
+	resp.Topics = make([]kmsg.OffsetFetchResponseTopic, 0, len(g.Topics))
 	for _, t := range g.Topics {
 		topic := kmsg.NewOffsetFetchResponseTopic()
-		topic.Topic = t.Topic
+		topic.Topic, topic.Partitions = t.Topic, make([]kmsg.OffsetFetchResponseTopicPartition, 0, len(t.Partitions))
 		for _, p := range t.Partitions {
 			topic.Partitions = append(topic.Partitions, kmsg.OffsetFetchResponseTopicPartition(p))
 		}
@@ -73,7 +75,7 @@ func (h *Handler) offsetsOf(req *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchR
 	resp.Group = req.Group
 	var want []group.TopicPartition // nil = all
 	if req.Topics != nil {
-		want = []group.TopicPartition{}
+		want = make([]group.TopicPartition, 0, partitionsOf(req))
 	}
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
@@ -89,6 +91,7 @@ func (h *Handler) offsetsOf(req *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchR
 		resp.Topics = byTopic(found)
 		return resp
 	}
+	resp.Topics = make([]kmsg.OffsetFetchResponseGroupTopic, 0, len(req.Topics))
 	for _, t := range req.Topics {
 		resp.Topics = append(resp.Topics, offsetsOfTopic(t.Topic, found[:len(t.Partitions)]))
 		found = found[len(t.Partitions):]
@@ -96,17 +99,26 @@ func (h *Handler) offsetsOf(req *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchR
 	return resp
 }
 
+// partitionsOf is how many partitions the request names.
+func partitionsOf(g *kmsg.OffsetFetchRequestGroup) int {
+	n := 0
+	for i := range g.Topics {
+		n += len(g.Topics[i].Partitions)
+	}
+	return n
+}
+
 // asked is what a request has asked about a group so far.
 type asked struct {
 	all        bool
-	partitions map[group.TopicPartition]bool
+	partitions map[group.TopicPartition]struct{} // nil = none
 }
 
 // first takes out of g what the request has asked before. False: that was all of the group, and so is this.
 func first(groups map[string]*asked, g *kmsg.OffsetFetchRequestGroup) bool {
 	a := groups[g.Group]
 	if a == nil {
-		a = &asked{partitions: map[group.TopicPartition]bool{}}
+		a = &asked{}
 		groups[g.Group] = a
 	}
 	if g.Topics == nil {
@@ -114,13 +126,15 @@ func first(groups map[string]*asked, g *kmsg.OffsetFetchRequestGroup) bool {
 		a.all = true
 		return !again
 	}
+	if a.partitions == nil {
+		a.partitions = make(map[group.TopicPartition]struct{}, partitionsOf(g))
+	}
 	for i := range g.Topics {
 		t := &g.Topics[i]
 		t.Partitions = slices.DeleteFunc(t.Partitions, func(id int32) bool {
-			tp := group.TopicPartition{Topic: t.Topic, Partition: id}
-			again := a.partitions[tp]
-			a.partitions[tp] = true
-			return again
+			before := len(a.partitions)
+			a.partitions[group.TopicPartition{Topic: t.Topic, Partition: id}] = struct{}{}
+			return len(a.partitions) == before
 		})
 	}
 	return true
@@ -140,7 +154,7 @@ func byTopic(found []group.Committed) []kmsg.OffsetFetchResponseGroupTopic {
 
 func offsetsOfTopic(name string, list []group.Committed) kmsg.OffsetFetchResponseGroupTopic {
 	out := kmsg.NewOffsetFetchResponseGroupTopic()
-	out.Topic = name
+	out.Topic, out.Partitions = name, make([]kmsg.OffsetFetchResponseGroupTopicPartition, 0, len(list))
 	none := text("") // one for all
 	for _, c := range list {
 		p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
@@ -155,10 +169,10 @@ func offsetsOfTopic(name string, list []group.Committed) kmsg.OffsetFetchRespons
 
 // allFailed says at each partition what is wrong with the group.
 func allFailed(topics []kmsg.OffsetFetchRequestGroupTopic, code int16) []kmsg.OffsetFetchResponseTopic {
-	var out []kmsg.OffsetFetchResponseTopic
+	out := make([]kmsg.OffsetFetchResponseTopic, 0, len(topics))
 	for _, t := range topics {
 		topic := kmsg.NewOffsetFetchResponseTopic()
-		topic.Topic = t.Topic
+		topic.Topic, topic.Partitions = t.Topic, make([]kmsg.OffsetFetchResponseTopicPartition, 0, len(t.Partitions))
 		for _, id := range t.Partitions {
 			p := kmsg.NewOffsetFetchResponseTopicPartition()
 			p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode = id, -1, noEpoch, text(""), code

@@ -462,6 +462,8 @@ func rejection(cause error) string {
 		return "version"
 	case errors.Is(cause, wire.ErrMalformed):
 		return "malformed"
+	case errors.Is(cause, wire.ErrTooMany):
+		return "too many elements"
 	case errors.Is(cause, errSlow):
 		return "slow"
 	case errors.Is(cause, syscall.ECONNRESET), errors.Is(cause, syscall.EPIPE), errors.Is(cause, net.ErrClosed):

@@ -21,7 +21,20 @@ type API struct {
 	// SizeMax caps the request frame, in bytes, below socket.request.max.bytes: what decodes into many small structs gets
 	// less than what carries records (hazard K2).
 	SizeMax int
+	// ElementsMax caps how many elements all arrays of a request have together, where each costs much more than its bytes: a name
+	// of three bytes takes hundreds until it is answered. 0 = as many as SizeMax lets in.
+	ElementsMax int
+	// ElementMemory is what handling and answering one element takes at most, in bytes, besides decoding; garbage included. 0 = it
+	// is not counted.
+	ElementMemory int64
 }
+
+const (
+	// namesMax is far above the groups and members that are asked about at once.
+	namesMax = 100_000
+	// offsetsMax lets a group ask for all of 100,000 partitions, named by whatever number of topics.
+	offsetsMax = 200_000
+)
 
 // apis is the only place that says which APIs and versions exist: a new line here makes the frame reader, the header parser,
 // ApiVersions and the dispatcher know the API. Its requests are checked by schema_table.go, which already has all of Kafka's.
@@ -32,14 +45,15 @@ var apis = [...]API{
 	{Key: 1, Name: "Fetch", Min: 4, Max: 18, AcceptMin: 4, SizeMax: 8 << 20},
 	{Key: 2, Name: "ListOffsets", Min: 1, Max: 11, AcceptMin: 1, SizeMax: 4 << 20}, // never 0, which means something else
 	{Key: 3, Name: "Metadata", Min: 0, Max: 13, AcceptMin: 0, SizeMax: 4 << 20},
-	{Key: 8, Name: "OffsetCommit", Min: 2, Max: 9, AcceptMin: 2, SizeMax: 8 << 20}, // 10 brings topic ids
-	{Key: 9, Name: "OffsetFetch", Min: 1, Max: 9, AcceptMin: 1, SizeMax: 4 << 20},  // 10 brings topic ids
-	{Key: 10, Name: "FindCoordinator", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 128 << 10},
+	// Version 10 of these two brings topic ids.
+	{Key: 8, Name: "OffsetCommit", Min: 2, Max: 9, AcceptMin: 2, SizeMax: 8 << 20, ElementsMax: offsetsMax, ElementMemory: 340},
+	{Key: 9, Name: "OffsetFetch", Min: 1, Max: 9, AcceptMin: 1, SizeMax: 4 << 20, ElementsMax: offsetsMax, ElementMemory: 400},
+	{Key: 10, Name: "FindCoordinator", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 4 << 20, ElementsMax: namesMax, ElementMemory: 210},
 	{Key: 11, Name: "JoinGroup", Min: 0, Max: 9, AcceptMin: 0, SizeMax: 8 << 20},
 	{Key: 12, Name: "Heartbeat", Min: 0, Max: 4, AcceptMin: 0, SizeMax: 128 << 10},
-	{Key: 13, Name: "LeaveGroup", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 13, Name: "LeaveGroup", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 4 << 20, ElementsMax: namesMax, ElementMemory: 150},
 	{Key: 14, Name: "SyncGroup", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 32 << 20}, // the leader's has all assignments
-	{Key: 15, Name: "DescribeGroups", Min: 0, Max: 6, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 15, Name: "DescribeGroups", Min: 0, Max: 6, AcceptMin: 0, SizeMax: 4 << 20, ElementsMax: namesMax, ElementMemory: 620},
 	{Key: 16, Name: "ListGroups", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 128 << 10},
 	{Key: keyAPIVersions, Name: "ApiVersions", Min: 0, Max: 4, AcceptMin: 0, PreLogin: true, SizeMax: PreLoginSizeMax},
 	{Key: 19, Name: "CreateTopics", Min: 0, Max: 7, AcceptMin: 0, SizeMax: 4 << 20},
@@ -54,9 +68,9 @@ var apis = [...]API{
 	{Key: 33, Name: "AlterConfigs", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 35, Name: "DescribeLogDirs", Min: 1, Max: 4, AcceptMin: 1, SizeMax: 4 << 20},
 	{Key: 37, Name: "CreatePartitions", Min: 0, Max: 3, AcceptMin: 0, SizeMax: 4 << 20},
-	{Key: 42, Name: "DeleteGroups", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 42, Name: "DeleteGroups", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20, ElementsMax: namesMax, ElementMemory: 210},
 	{Key: 44, Name: "IncrementalAlterConfigs", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 4 << 20},
-	{Key: 47, Name: "OffsetDelete", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20},
+	{Key: 47, Name: "OffsetDelete", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20, ElementsMax: offsetsMax, ElementMemory: 60},
 	{Key: 60, Name: "DescribeCluster", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 128 << 10},
 	{Key: 75, Name: "DescribeTopicPartitions", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20},
 }

@@ -25,11 +25,19 @@ func Decode(h RequestHeader) (kmsg.Request, error) {
 	return req, nil
 }
 
-// DecodeMemory is Check, and returns at most how many bytes of memory Decode will take: a few hundred for a Produce of any
-// size. It is what to reserve (Memory) before decoding.
+// DecodeMemory is Check, and returns at most how many bytes of memory Decode will take, a few hundred for a Produce of any size,
+// and after it whoever answers (API.ElementMemory). It is what to reserve (Memory) before decoding. Errors: those of Check, and
+// ErrTooMany.
 func DecodeMemory(h RequestHeader) (int64, error) {
 	got, err := measure(h.Key, h.Version, h.Body)
-	return got.memory + requestMemory, err
+	if err != nil {
+		return 0, err
+	}
+	api, _ := Lookup(h.Key)
+	if api.ElementsMax > 0 && got.elements > api.ElementsMax {
+		return 0, fmt.Errorf("%w: %s version %d has %d, limit %d", ErrTooMany, api.Name, h.Version, got.elements, api.ElementsMax)
+	}
+	return got.memory + requestMemory + int64(got.elements)*api.ElementMemory, nil
 }
 
 // requestMemory is what the request struct itself takes, in bytes.

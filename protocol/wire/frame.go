@@ -17,6 +17,8 @@ var (
 	ErrUnsupportedVersion = errors.New("wire: unsupported version")
 	// ErrMalformed is a header or body that contradicts the message definition. Kafka closes the connection.
 	ErrMalformed = errors.New("wire: malformed request")
+	// ErrTooMany is a request about more things than are answered at once. The connection is closed, as it is for too large a frame.
+	ErrTooMany = errors.New("wire: too many elements in a request")
 )
 
 const (

@@ -51,12 +51,13 @@ func measure(key, version int16, body []byte) (walked, error) {
 	if w.bad { // every step above reports it; a step that forgets to must not let the request through
 		return walked{}, fmt.Errorf("%w: %s version %d: ends early", ErrMalformed, s.name, version)
 	}
-	return walked{memory: w.memory, bytes: len(body) - len(w.src)}, nil
+	return walked{memory: w.memory, bytes: len(body) - len(w.src), elements: w.elements}, nil
 }
 
 type walked struct {
-	memory int64
-	bytes  int
+	memory   int64
+	bytes    int
+	elements int
 }
 
 // decodeBudget is the most memory, in bytes, that a body of n bytes may take when it is decoded.
@@ -69,6 +70,7 @@ type walker struct {
 	flexible bool
 	memory   int64 // bytes that decoding what was passed takes
 	budget   int64 // the most that memory may be
+	elements int   // of all arrays that were passed
 }
 
 // charge adds n bytes of decoded memory, and makes the walker bad when that is over the budget.
@@ -106,6 +108,7 @@ func (w *walker) field(f *field) error {
 		return wrong(f, "array length missing, malformed or null")
 	}
 	w.charge(int64(max(count, 0)) * int64(f.memory))
+	w.elements += max(count, 0)
 	for ; count > 0 && !w.bad; count-- {
 		if err := w.value(f, false); err != nil {
 			return err
@@ -212,7 +215,7 @@ func (w *walker) tagged(f *field, content []byte) error {
 	if len(inner.src) > 0 {
 		return wrong(f, "tag longer than its field")
 	}
-	w.memory = inner.memory
+	w.memory, w.elements = inner.memory, inner.elements
 	return nil
 }
 
