@@ -98,7 +98,7 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 	case Settled:
 		l.settled(in)
 	case Shipped:
-		l.shipped(in)
+		l.shipped(now, in)
 	case Archived:
 		effects = l.archived(v, &log, in)
 	case Sealed:

@@ -256,3 +256,33 @@ func TestVoidControlEntryWaitsForATick(t *testing.T) {
 	}
 	only[Propose](t, l.Step(0, v, log.view(), Tick{}))
 }
+
+func TestOneAckForManyAppendsOpensTheWindowForAll(t *testing.T) {
+	log, v := active(t, 10)
+	l := NewLink(linkID, LinkOptions{Window: 4})
+	step := func(in LinkInput) []Effect { return l.Step(0, v, log.view(), in) }
+	ack := func(next int64) []Effect {
+		return step(Received{Ack{Partition: linkID, End: Position{next, min(int32(next)-1, 0)}}})
+	}
+	ship := func(effects []Effect) []Effect {
+		from := only[Ship](t, effects).From
+		return step(Shipped{End: Position{from.Next + 1, 0}})
+	}
+	effects := ack(0)
+	for range 4 {
+		effects = ship(effects)
+	}
+	if len(effects) > 0 {
+		t.Fatalf("the window is full, and then %+v", effects)
+	}
+	effects = ack(3) // of three of the four
+	for range 3 {
+		effects = ship(effects)
+	}
+	if len(effects) > 0 {
+		t.Fatalf("the window is full, and then %+v", effects)
+	}
+	if effects = ack(7); len(effects) == 0 {
+		t.Fatal("all is acknowledged, and nothing is shipped")
+	}
+}

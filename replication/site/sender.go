@@ -1,6 +1,7 @@
 package site
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -14,7 +15,7 @@ type sender struct {
 	known    bool     // the standby has said, under this epoch, where its log ends
 	acked    Position // durable at the standby
 	sent     Position // shipped up to here, acknowledged or not
-	flying   int      // Appends since the last progress
+	flying   []int64  // ends of the Appends that were sent and are not acknowledged, in order
 	shipping bool     // a Ship is being carried out
 	progress time.Duration
 }
@@ -79,27 +80,27 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 		return nil
 	}
 	if tick && o.sent != o.acked && now-o.progress >= l.options.Resend {
-		o.sent, o.flying = o.acked, 0
+		o.rewind()
 	}
-	if o.shipping || o.flying >= l.options.Window || o.sent.Next >= log.Durable.NextOffset {
+	if o.shipping || len(o.flying) >= l.options.Window || o.sent.Next >= log.Durable.NextOffset {
 		return nil
-	}
-	if o.flying == 0 {
-		o.progress = now
 	}
 	o.shipping = true
 	return []Effect{Ship{Epoch: v.Epoch, From: o.sent}}
 }
 
-func (l *Link) shipped(in Shipped) {
+// rewind has all that is not acknowledged shipped again.
+func (o *sender) rewind() { o.sent, o.flying = o.acked, o.flying[:0] }
+
+func (l *Link) shipped(now time.Duration, in Shipped) {
 	o := &l.out
 	if in.Epoch != l.epoch || !o.shipping {
 		return
 	}
 	o.shipping = false
 	if in.End.Next > o.sent.Next {
-		o.sent = in.End
-		o.flying++
+		o.sent, o.progress = in.End, now // what waited for a slow network has not waited for the standby
+		o.flying = append(o.flying, in.End.Next)
 	}
 }
 
@@ -117,13 +118,14 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 		return nil
 	}
 	if m.End.Next > o.acked.Next {
-		o.acked, o.flying, o.progress = m.End, max(0, o.flying-1), now
+		o.acked, o.progress = m.End, now
+		o.flying = slices.DeleteFunc(o.flying, func(end int64) bool { return end <= m.End.Next }) // one Ack may answer several
 		if o.sent.Next <= o.acked.Next {
-			o.sent, o.flying = o.acked, 0
+			o.rewind()
 		}
 	}
 	if m.Rejected && !o.shipping {
-		o.sent, o.flying = o.acked, 0
+		o.rewind()
 	}
 	return nil
 }
