@@ -39,6 +39,29 @@ type Snapshot struct {
 	LogStart           int64  // log start offset of the partition
 }
 
+// basis is what the entries above a snapshot go on from.
+type basis struct {
+	entry.State
+	lineage entry.Lineage // kept at format level 2 only; never changed in place
+}
+
+// newBasis is that of an empty log whose first offset is start.
+func newBasis(level int, start int64) basis {
+	b := basis{entry.NewState(start), entry.Lineage{LogStart: start}}
+	if level >= entry.LevelSites {
+		b.Raise()
+	}
+	return b
+}
+
+// advance moves b past a stored entry; lineage is its own already.
+func (b *basis) advance(h *entry.Header) error {
+	if err := b.State.Advance(h); err != nil || b.Level < entry.LevelSites {
+		return err
+	}
+	return b.lineage.Advance(h)
+}
+
 // stored is an entry in memory.
 type stored struct {
 	term        uint64
@@ -80,7 +103,7 @@ type Group struct {
 		first    uint64   // index of entries[0]
 		last     uint64   // of the newest entry, or the snapshot's index when there is none
 		state    entry.State
-		base     entry.State // behind the snapshot
+		base     basis // behind the snapshot
 		vote     Vote
 		snapshot Snapshot
 
@@ -232,7 +255,7 @@ func (g *Group) needs() uint64 {
 
 // checkpoint is g's row of meta.db as it stands: the given snapshot, the admission state and end behind it, the newest vote,
 // and the sealed segments of g.save. It also returns the records that the row makes superfluous. g.save is held.
-func (g *Group) checkpoint(snap Snapshot, base entry.State, end log.Position) (cp *meta.GroupCheckpoint, voteAt, bornAt uint64) {
+func (g *Group) checkpoint(snap Snapshot, base basis, end log.Position) (cp *meta.GroupCheckpoint, voteAt, bornAt uint64) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	cp = &meta.GroupCheckpoint{
@@ -248,7 +271,7 @@ func (g *Group) checkpoint(snap Snapshot, base entry.State, end log.Position) (c
 		}
 	}
 	cp.EpochsCRC = g.save.epochs
-	cp.SetAdmissionState(base)
+	cp.SetAdmissionState(base.State, &base.lineage)
 	return cp, g.mu.voteAt, g.mu.bornAt
 }
 

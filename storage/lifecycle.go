@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/log"
 	"github.com/tandembroker/tandem/storage/vfs"
@@ -121,7 +120,8 @@ func (s *Store) create(g *Group, start int64, lo log.Options) error {
 		return s.fatal(err)
 	}
 	s.written(journal.HeaderLen, 0, true)
-	g.mu.state, g.mu.base = entry.NewState(start), entry.NewState(start)
+	g.mu.base = newBasis(s.level, start)
+	g.mu.state = g.mu.base.State
 	g.mu.snapshot.LogStart = start
 	g.save.end = log.Position{Segment: start}
 	g.mu.bornAt = seq

@@ -3,12 +3,14 @@ package storage
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/meta"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
@@ -34,6 +36,9 @@ type Options struct {
 	FS      vfs.FS   // of Dirs; nil = the operating system's
 	Dirs    []string // log.dirs: folders of partitions
 	MetaDir string   // meta.db, journal/ and the ballast, always on the real file system; "" = Dirs[0]
+
+	// FormatLevel is the format level to be in force (docs/formats.md); a data directory of a higher one keeps it. 0 = 1.
+	FormatLevel int
 
 	NodeID    int32
 	ClusterID string // "" = keep the stored one, or make one
@@ -93,6 +98,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.LogOptions == nil {
 		o.LogOptions = func(string) log.Options { return log.Options{} }
+	}
+	if o.FormatLevel = cmp.Or(o.FormatLevel, meta.FormatLevelMin); o.FormatLevel < meta.FormatLevelMin || o.FormatLevel > meta.FormatLevel {
+		return o, fmt.Errorf("storage: format level %d, this binary knows %d to %d", o.FormatLevel, meta.FormatLevelMin, meta.FormatLevel)
 	}
 	o.MetaDir = cmp.Or(o.MetaDir, o.Dirs[0])
 	o.InlineMax = max(cmp.Or(o.InlineMax, 16<<10), 0)

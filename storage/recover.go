@@ -228,6 +228,7 @@ func (r *recovery) openGroups() error {
 		})
 	}
 	for _, p := range r.groups {
+		p.level = s.level
 		work <- p
 	}
 	close(work)
@@ -246,7 +247,7 @@ func (r *recovery) openGroup(p *replay) (*Group, error) {
 	g := newGroup(s, p.id, p.folder)
 	g.mu.vote, g.mu.voteAt, g.mu.bornAt = p.vote, p.voteAt, p.bornAt
 	g.mu.base = p.base()
-	g.mu.state = g.mu.base
+	g.mu.state = g.mu.base.State
 	g.save.end = p.end()
 	g.save.sealed, _ = p.sealed()
 	if p.cp != nil {

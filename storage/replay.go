@@ -30,6 +30,7 @@ type replay struct {
 	hurt    error  // why the group cannot be trusted
 	row     error  // the part of hurt that is about its row in meta.db
 
+	level  int              // finalized format level; set before anything is asked for
 	kept   uint64           // first sequence that is kept of the journal
 	copies []journal.Record // carried, without their end yet
 }
@@ -206,12 +207,16 @@ func (r *replay) finish() {
 	}
 }
 
-// base is the admission state behind the snapshot.
-func (r *replay) base() entry.State {
+// base is the admission state and the lineage behind the snapshot.
+func (r *replay) base() basis {
 	if r.cp == nil {
-		return entry.NewState(r.start)
+		return newBasis(r.level, r.start)
 	}
-	return r.cp.AdmissionState()
+	b := basis{r.cp.AdmissionState(), r.cp.Lineage()}
+	if r.level >= entry.LevelSites {
+		b.Raise()
+	}
+	return b
 }
 
 // end is where the bytes up to the snapshot end.
@@ -241,7 +246,7 @@ func (r *replay) sealed() ([]log.Sealed, *log.Replacement) {
 // tail decodes the surviving entries: what the segments must hold behind the checkpoint, in payloads (with the number of the
 // entry in of), and the admission state behind each entry. Versions and kinds that this binary does not know stop the start.
 func (r *replay) tail() (payloads []log.Tail, of []int, states []entry.State, err error) {
-	state := r.base()
+	state := r.base().State
 	states = make([]entry.State, len(r.entries))
 	for i := range r.entries {
 		rec := &r.entries[i]

@@ -107,7 +107,7 @@ func (g *Group) saveRow() error {
 }
 
 // commit is called with g.save held. Errors: ErrNoSpace (nothing happened), else the store has failed.
-func (g *Group) commit(snap Snapshot, base entry.State, end log.Position) error {
+func (g *Group) commit(snap Snapshot, base basis, end log.Position) error {
 	if g.save.gone {
 		return ErrClosed
 	}
@@ -123,8 +123,8 @@ func (g *Group) commit(snap Snapshot, base entry.State, end log.Position) error 
 	return nil
 }
 
-// behind replays the entries between the durable snapshot and index: the admission state behind index, and where its bytes end.
-func (g *Group) behind(index, term uint64) (base entry.State, end log.Position, err error) {
+// behind replays the entries between the durable snapshot and index: what goes on behind index, and where its bytes end.
+func (g *Group) behind(index, term uint64) (base basis, end log.Position, err error) {
 	end = g.save.end
 	g.mu.RLock()
 	old, last, first := g.mu.snapshot, g.mu.last, g.mu.first
@@ -145,7 +145,8 @@ func (g *Group) behind(index, term uint64) (base entry.State, end log.Position, 
 	if at := entries[index-first].term; at != term {
 		return base, end, fmt.Errorf("%w: %s: snapshot at %d of term %d, entry has %d", ErrTerm, g, index, term, at)
 	}
-	err = g.advance(&base, entries[old.Index+1-first:index+1-first], old.Index+1)
+	base.lineage = base.lineage.Clone()
+	err = g.advance(base.advance, entries[old.Index+1-first:index+1-first], old.Index+1)
 	for i := index; i > old.Index; i-- {
 		if e := &entries[i-first]; e.placeLength > 0 {
 			end = log.Position{Segment: e.place.Segment, Pos: e.place.Pos + int64(e.placeLength)}
@@ -155,8 +156,8 @@ func (g *Group) behind(index, term uint64) (base entry.State, end log.Position, 
 	return base, end, err
 }
 
-// advance moves state past entries, the first of which has index first.
-func (g *Group) advance(state *entry.State, entries []stored, first uint64) error {
+// advance calls it for the commands among entries, the first of which has index first.
+func (g *Group) advance(it func(*entry.Header) error, entries []stored, first uint64) error {
 	var h entry.Header
 	for i := range entries {
 		if entries[i].kind != TypeCommand {
@@ -164,7 +165,7 @@ func (g *Group) advance(state *entry.State, entries []stored, first uint64) erro
 		}
 		err := h.Decode(entries[i].data)
 		if err == nil {
-			err = state.Advance(&h)
+			err = it(&h)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: index %d: %w", g, first+uint64(i), err)
@@ -178,7 +179,7 @@ func (g *Group) advance(state *entry.State, entries []stored, first uint64) erro
 func (g *Group) StateAt(index uint64) (entry.State, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	state, snapshot := g.mu.base, g.mu.snapshot.Index
+	state, snapshot := g.mu.base.State, g.mu.snapshot.Index
 	switch {
 	case index < snapshot:
 		return state, fmt.Errorf("%w: %s: state at %d, snapshot at %d", ErrCompacted, g, index, snapshot)
@@ -187,7 +188,7 @@ func (g *Group) StateAt(index uint64) (entry.State, error) {
 	case index == snapshot:
 		return state, nil
 	}
-	err := g.advance(&state, g.mu.entries[snapshot+1-g.mu.first:index+1-g.mu.first], snapshot+1)
+	err := g.advance(state.Advance, g.mu.entries[snapshot+1-g.mu.first:index+1-g.mu.first], snapshot+1)
 	return state, err
 }
 

@@ -26,6 +26,7 @@ const (
 type Store struct {
 	opts     Options
 	identity Identity
+	level    int       // finalized format level
 	home     *folder   // of meta.db and the journal; may be one of dirs
 	dirs     []*folder // log.dirs, in the configured order
 	meta     *meta.DB
@@ -176,7 +177,7 @@ func (s *Store) openMeta() error {
 	db, err := meta.Open(name, meta.Options{
 		Check: s.opts.CheckMeta, NoSync: s.opts.MetaNoSync, Logger: s.opts.Logger,
 		Initial: meta.Identity{ClusterID: s.identity.ClusterID, NodeID: s.identity.NodeID, DiskID: s.identity.DiskID,
-			SiteDomain: randomID()},
+			SiteDomain: randomID(), FormatLevel: s.opts.FormatLevel},
 	})
 	if err != nil {
 		return err
@@ -189,6 +190,15 @@ func (s *Store) openMeta() error {
 	if id.ClusterID != s.identity.ClusterID || id.NodeID != s.identity.NodeID || id.DiskID != s.identity.DiskID {
 		return fmt.Errorf("%w: %s says cluster.id=%s node.id=%d disk.id=%s, %s says %s, %d, %s", ErrIdentity, name, id.ClusterID,
 			id.NodeID, id.DiskID, path.Join(s.home.path, propertiesFile), s.identity.ClusterID, s.identity.NodeID, s.identity.DiskID)
+	}
+	s.level = id.FormatLevel
+	if s.level < s.opts.FormatLevel { // for good, before anything of it is written
+		id.FormatLevel = s.opts.FormatLevel
+		if err := db.SetIdentity(id); err != nil {
+			return err
+		}
+		s.opts.Logger.Info("format level raised", "from", s.level, "to", id.FormatLevel)
+		s.level = id.FormatLevel
 	}
 	return nil
 }
@@ -216,6 +226,9 @@ func (s *Store) homeFS() vfs.FS { return vfs.OS{} }
 
 // Identity is who this data directory is.
 func (s *Store) Identity() Identity { return s.identity }
+
+// FormatLevel is the finalized format level of this data directory.
+func (s *Store) FormatLevel() int { return s.level }
 
 // Meta is the open meta.db.
 func (s *Store) Meta() *meta.DB { return s.meta }

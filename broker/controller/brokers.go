@@ -20,7 +20,7 @@ func (c *Controller) register(ctx context.Context, endpoints []Endpoint) error {
 	id := c.opts.Host.Store().Identity()
 	b := registerBroker{
 		Node: id.NodeID, Disks: []string{id.DiskID}, Rack: c.opts.Config.Rack,
-		LevelMin: meta.FormatLevel, LevelMax: meta.FormatLevel,
+		LevelMin: meta.FormatLevelMin, LevelMax: meta.FormatLevel,
 	}
 	for _, e := range endpoints {
 		b.Endpoints = append(b.Endpoints, endpoint{Name: e.Listener, Host: e.Host, Port: e.Port})

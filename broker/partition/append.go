@@ -127,21 +127,12 @@ func (a *Append) refuse(err error, release func()) *Append {
 // describe fills in header and row of a proposal.
 func (a *Append) describe(b record.Batch, class entry.Class) error {
 	r := &a.row[0]
-	*r = entry.Row{
-		Length: uint32(b.Length()), BaseOffset: none, LastOffset: none, LeaderEpoch: none, CoordinatorEpoch: none,
-		ProducerID: none, MaxTimestamp: b.MaxTimestamp(), BaseSequence: none, ProducerEpoch: none, Attributes: b.Attributes(),
-		ControlType: none, LastOffsetDelta: b.LastOffsetDelta(),
+	var err error
+	if *r, err = entry.RowOf(b); err != nil {
+		return err
 	}
-	if b.HasProducerID() {
-		r.ProducerID, r.ProducerEpoch, r.BaseSequence = b.ProducerID(), b.ProducerEpoch(), b.BaseSequence()
-	}
-	if b.IsControl() {
-		c, err := b.ReadControl()
-		if err != nil {
-			return err
-		}
-		r.ControlType, r.CoordinatorEpoch = int8(c.Type), c.CoordinatorEpoch
-	} else if b.HasProducerID() {
+	r.BaseOffset, r.LastOffset, r.LeaderEpoch = none, none, none
+	if !b.IsControl() && b.HasProducerID() {
 		a.producerID, a.producerEpoch = r.ProducerID, r.ProducerEpoch
 		a.firstSequence, a.lastSequence = b.BaseSequence(), b.LastSequence()
 	}

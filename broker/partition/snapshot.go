@@ -288,7 +288,7 @@ func (p *Partition) rebuildProducers(end int64) (*producers, error) {
 			if err != nil {
 				return nil, err
 			}
-			row, err := committedRow(batch)
+			row, err := entry.RowOf(batch)
 			if err != nil {
 				return nil, err
 			}
@@ -298,17 +298,6 @@ func (p *Partition) rebuildProducers(end int64) (*producers, error) {
 	}
 	ps.version++
 	return ps, nil
-}
-
-// committedRow is what the entry header said of a batch in the log.
-func committedRow(b record.Batch) (entry.Row, error) {
-	var a Append
-	if err := a.describe(b, entry.Synced); err != nil {
-		return entry.Row{}, err
-	}
-	r := a.row[0]
-	r.BaseOffset, r.LastOffset, r.LeaderEpoch = b.BaseOffset(), b.LastOffset(), b.LeaderEpoch()
-	return r, nil
 }
 
 // noteAborted puts an aborted transaction into the index that read_committed fetches use.

@@ -42,6 +42,24 @@ func NewSitesState(start int64) State {
 	return s
 }
 
+// Raise makes s that of format level 2, of a log that has heard of no site yet; one that is there already stays as it is.
+func (s *State) Raise() {
+	if s.Level < LevelSites {
+		s.Sites = Sites{Level: LevelSites, Shared: UnknownOffset, Cut: Cut{Offset: UnknownOffset}}
+	}
+}
+
+// LineageOfOne is the lineage of a log of state s that was written before there were sites, all of it by this one in one site epoch. The
+// first leader epoch that it may have stands for the one that it has, of which nothing tells once retention has been there.
+func (s *State) LineageOfOne(logStart int64) Lineage {
+	l := Lineage{LogStart: logStart}
+	if s.LastEpoch >= 0 {
+		e := l.span(SiteEpochOf(s.LastEpoch))
+		e.FirstEpoch, e.Start, e.End = int32(s.EpochBase), 0, s.NextOffset
+	}
+	return l
+}
+
 // NextWrite is the offset of the next record that is produced here. Links compare with NextOffset: a base is only promised.
 func (s *State) NextWrite() int64 { return max(s.NextOffset, s.Base) }
 

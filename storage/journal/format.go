@@ -137,7 +137,7 @@ func unknown(b []byte) error {
 	}
 	k := Kind(b[5])
 	if k&MaySkip == 0 && !k.known() {
-		return fmt.Errorf("%w %d at format level 1", ErrKind, k)
+		return fmt.Errorf("%w %d", ErrKind, k)
 	}
 	return nil
 }

@@ -168,7 +168,7 @@ func TestUnknownKindsAndVersions(t *testing.T) {
 		at    int
 		value byte
 		want  string
-	}{{5, 42, "unknown kind 42"}, {5, byte(VoidPayloads), "unknown kind 6"}, {4, 2, "unknown version 2"}} {
+	}{{5, 42, "unknown kind 42"}, {5, 12, "unknown kind 12"}, {4, 2, "unknown version 2"}} {
 		s.write(t, dir, change(c.at, c.value))
 		_, _, err := Open(dir, Options{})
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), fileName(1)) {

@@ -18,7 +18,7 @@ const (
 	DeleteRange  Kind = 3  // a suffix of the Raft log is replaced
 	Mark         Kind = 4  // nothing but the mark in the header
 	Dropped      Kind = 5  // recovery voided a suffix of the Raft log
-	VoidPayloads Kind = 6  // format level 2; this binary refuses to start on it
+	VoidPayloads Kind = 6  // a truncate-to is being carried out (format level 2)
 	Reset        Kind = 7  // the Raft log restarts above a snapshot
 	Created      Kind = 8  // the Raft group exists from here on
 	Deleted      Kind = 9  // the Raft group and its data are gone
@@ -29,7 +29,7 @@ const (
 // MaySkip marks a kind that an older binary may pass over.
 const MaySkip Kind = 0x80
 
-func (k Kind) known() bool { return k >= Entry && k <= CarryEnd && k != VoidPayloads }
+func (k Kind) known() bool { return k >= Entry && k <= CarryEnd }
 
 func (k Kind) String() string {
 	names := [...]string{"kind 0", "entry", "vote", "delete range", "mark", "dropped", "void payloads", "reset", "created", "deleted",
@@ -200,6 +200,8 @@ func (r *Record) checkBody() error {
 		}
 	case CarryEnd:
 		_, err = r.CarriedEnd()
+	case VoidPayloads:
+		_, err = r.VoidPayloads()
 	case Mark, Deleted:
 		if len(r.Body) != 0 {
 			err = r.badBody()
@@ -222,7 +224,7 @@ func (r *Record) check() error {
 	case r.size() > RecordBytesMax:
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, r.size(), RecordBytesMax)
 	case !r.Kind.known():
-		return fmt.Errorf("%w %d at format level 1", ErrKind, r.Kind)
+		return fmt.Errorf("%w %d", ErrKind, r.Kind)
 	case r.Kind == Entry && (r.Placement > ByReference || (r.Placement == Inline) != (len(r.Inline) > 0)):
 		return fmt.Errorf("%w: entry %d of %s: placement %d with %d bytes inline", ErrCorrupt, r.Index, r.Group, r.Placement, len(r.Inline))
 	case r.Kind == Entry && r.Placement == Inline && uint64(len(r.Inline)) != uint64(r.PayloadLength):

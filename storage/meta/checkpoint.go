@@ -64,6 +64,8 @@ type GroupCheckpoint struct {
 	Sealed    []SealedSegment // the segments below EndSegment, by base; nil = not known (the row was version 1)
 	EpochsCRC uint32          // of the leader epochs from LogStart to LogEnd; 0 = not known
 	Replacing *Replacement    // about to be done to Sealed, or done; nil = none
+
+	Sites *GroupSites // nil = the row is of format level 1
 }
 
 // SealedSegment is a segment that nothing is appended to any more.
@@ -78,8 +80,16 @@ type Replacement struct {
 	Size        uint32
 }
 
-// GroupCheckpointVersion is the version of the rows that this binary writes; it reads those from 1 on.
-const GroupCheckpointVersion = 2
+// GroupCheckpointVersion is the newest version of the rows; all from 1 on are read.
+const GroupCheckpointVersion = 3
+
+// Version is the one that c is stored as.
+func (c *GroupCheckpoint) Version() byte {
+	if c.Sites != nil {
+		return 3
+	}
+	return 2
+}
 
 const (
 	groupCheckpointLen = 112
@@ -108,7 +118,11 @@ func (c *GroupCheckpoint) Append(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint32(dst, uint32(len(blob)))
 		dst = append(dst, blob...)
 	}
-	return c.appendSealed(dst)
+	dst = c.appendSealed(dst)
+	if c.Sites != nil {
+		dst = c.Sites.Append(dst)
+	}
+	return dst
 }
 
 func (c *GroupCheckpoint) appendSealed(dst []byte) []byte {
@@ -131,40 +145,40 @@ func (c *GroupCheckpoint) appendSealed(dst []byte) []byte {
 	return binary.BigEndian.AppendUint32(dst, r.Size)
 }
 
-// decodeSealed reads what appendSealed wrote.
-func (c *GroupCheckpoint) decodeSealed(b []byte) error {
+// decodeSealed reads what appendSealed wrote, and returns what is behind it.
+func (c *GroupCheckpoint) decodeSealed(b []byte) (rest []byte, err error) {
 	bad := fmt.Errorf("%w: sealed segments of a Raft group checkpoint", ErrCorrupt)
 	if len(b) < 9 {
-		return bad
+		return nil, bad
 	}
 	count := binary.BigEndian.Uint32(b)
 	b = b[4:]
 	if count != sealedUnknown {
 		if int64(count)*sealedLen+5 > int64(len(b)) {
-			return bad
+			return nil, bad
 		}
 		c.Sealed = make([]SealedSegment, count)
 		prev := int64(-1)
 		for i := range c.Sealed {
 			s := SealedSegment{int64(binary.BigEndian.Uint64(b)), binary.BigEndian.Uint32(b[8:])}
 			if s.Base <= prev || s.Base >= c.EndSegment {
-				return bad
+				return nil, bad
 			}
 			c.Sealed[i], prev, b = s, s.Base, b[sealedLen:]
 		}
 	}
 	c.EpochsCRC, b = binary.BigEndian.Uint32(b), b[4:]
 	switch {
-	case len(b) == 1 && b[0] == 0:
-		return nil
-	case len(b) == 1+replacementLen && b[0] == 1:
+	case b[0] == 0:
+		return b[1:], nil
+	case len(b) >= 1+replacementLen && b[0] == 1:
 		c.Replacing = &Replacement{int64(binary.BigEndian.Uint64(b[1:])), int64(binary.BigEndian.Uint64(b[9:])), binary.BigEndian.Uint32(b[17:])}
-		return nil
+		return b[1+replacementLen:], nil
 	}
-	return bad
+	return nil, bad
 }
 
-// Decode reads what Append wrote, or what version 1 was; the byte strings borrow from b. Errors: ErrCorrupt.
+// Decode reads what Append wrote as that version, or what version 1 was; the byte strings borrow from b. Errors: ErrCorrupt.
 func (c *GroupCheckpoint) Decode(b []byte, version byte) error {
 	if len(b) < groupCheckpointLen || b[66] != 0 || b[67] != 0 {
 		return fmt.Errorf("%w: Raft group checkpoint of %d bytes", ErrCorrupt, len(b))
@@ -190,7 +204,14 @@ func (c *GroupCheckpoint) Decode(b []byte, version byte) error {
 	}
 	c.Candidate, c.Configuration, c.Folder, c.State = string(blobs[0]), blobs[1], string(blobs[2]), blobs[3]
 	if version > 1 {
-		return c.decodeSealed(b)
+		var err error
+		if b, err = c.decodeSealed(b); err != nil {
+			return err
+		}
+	}
+	if version > 2 {
+		c.Sites = new(GroupSites)
+		return c.Sites.Decode(b)
 	}
 	if len(b) != 0 {
 		return fmt.Errorf("%w: %d bytes behind a Raft group checkpoint", ErrCorrupt, len(b))
@@ -198,20 +219,39 @@ func (c *GroupCheckpoint) Decode(b []byte, version byte) error {
 	return nil
 }
 
-// AdmissionState is the admission state behind the snapshot (docs/formats.md section 7).
+// AdmissionState is the admission state behind the snapshot (docs/formats.md section 7). That of a row without Sites is of format
+// level 1.
 func (c *GroupCheckpoint) AdmissionState() entry.State {
-	return entry.State{
+	s := entry.State{
 		SiteEpoch: c.SiteEpoch, FenceTarget: entry.NoFence, HasEpochBase: c.TermBase != 0, TermBase: c.TermBase,
 		EpochBase: c.EpochBase, LastTerm: c.ValidatedTerm, AppendSequence: c.AppendSequence, LastEpoch: c.LeaderEpoch,
 		NextOffset: c.LogEnd,
 	}
+	if c.Sites != nil {
+		s.HasEpochBase, s.FenceTarget = c.Sites.HasEpochBase, c.Sites.FenceTarget
+		s.Sites = entry.Sites{Level: entry.LevelSites, Role: c.Sites.Role, Base: c.Sites.Base, Shared: c.Sites.Shared, Cut: c.Sites.Cut}
+	}
+	return s
 }
 
-// SetAdmissionState stores s as the state behind the snapshot. A Raft term is never 0, so TermBase 0 says "no epoch base yet".
-func (c *GroupCheckpoint) SetAdmissionState(s entry.State) {
+// Lineage is the log's history behind the snapshot; of a row without Sites, what there was before there were sites.
+func (c *GroupCheckpoint) Lineage() entry.Lineage {
+	if c.Sites == nil {
+		s := c.AdmissionState()
+		return s.LineageOfOne(c.LogStart)
+	}
+	return entry.Lineage{Spans: c.Sites.Spans, LogStart: c.LogStart}
+}
+
+// SetAdmissionState stores s as the state behind the snapshot, with the lineage that belongs to it where s is of format level 2.
+// At level 1 a Raft term is never 0, so TermBase 0 says "no epoch base yet".
+func (c *GroupCheckpoint) SetAdmissionState(s entry.State, lineage *entry.Lineage) {
 	c.SiteEpoch, c.TermBase, c.EpochBase = s.SiteEpoch, s.TermBase, s.EpochBase
-	if !s.HasEpochBase {
+	c.ValidatedTerm, c.AppendSequence, c.LeaderEpoch, c.LogEnd = s.LastTerm, s.AppendSequence, s.LastEpoch, s.NextOffset
+	if s.Level >= entry.LevelSites {
+		c.Sites = &GroupSites{HasEpochBase: s.HasEpochBase, FenceTarget: s.FenceTarget, Role: s.Role, Base: s.Base, Shared: s.Shared,
+			Cut: s.Cut, Spans: lineage.Spans}
+	} else if !s.HasEpochBase {
 		c.TermBase = 0
 	}
-	c.ValidatedTerm, c.AppendSequence, c.LeaderEpoch, c.LogEnd = s.LastTerm, s.AppendSequence, s.LastEpoch, s.NextOffset
 }

@@ -20,8 +20,12 @@ import (
 	"github.com/tandembroker/tandem/storage/entry"
 )
 
-// FormatLevel is the level this binary writes and the highest it reads.
-const FormatLevel = 1
+// FormatLevel is the highest level that this binary reads and writes; FormatLevelMin is the lowest, and that of a new file where
+// nothing else is asked for.
+const (
+	FormatLevelMin = 1
+	FormatLevel    = 2
+)
 
 // Bucket names of the storage layer; Tx refuses to write them.
 const (
@@ -50,7 +54,7 @@ type Options struct {
 	Check func(path string) error
 	// NoSync leaves out every fdatasync: for tests that take crash states from copies of the file.
 	NoSync bool
-	// Initial is the identity that a new file is created with; FormatLevel 0 = FormatLevel.
+	// Initial is the identity that a new file is created with; FormatLevel 0 = FormatLevelMin.
 	Initial Identity
 	Logger  *slog.Logger
 
@@ -148,7 +152,7 @@ func create(path string, o Options) error {
 			return err
 		}
 		id := o.Initial
-		id.FormatLevel = cmp.Or(id.FormatLevel, FormatLevel)
+		id.FormatLevel = cmp.Or(id.FormatLevel, FormatLevelMin)
 		return putIdentity(tx, id)
 	})
 	if err == nil && !o.NoSync {
@@ -180,8 +184,8 @@ func (d *DB) load() error {
 	if err != nil {
 		return err
 	}
-	if id.FormatLevel > FormatLevel || id.FormatLevel < 1 {
-		return fmt.Errorf("%w: format level %d, this binary reads level %d", ErrVersion, id.FormatLevel, FormatLevel)
+	if id.FormatLevel > FormatLevel || id.FormatLevel < FormatLevelMin {
+		return fmt.Errorf("%w: format level %d, this binary reads levels up to %d", ErrVersion, id.FormatLevel, FormatLevel)
 	}
 	return d.bolt.View(func(tx *bolt.Tx) error {
 		b := tx.Bucket([]byte(bucketCheckpoint))
@@ -270,7 +274,7 @@ func (d *DB) Commit(c Commit) error {
 	err := d.unlessFull(func(tx *bolt.Tx) error {
 		groups := tx.Bucket([]byte(bucketRaft))
 		for id, cp := range c.Groups {
-			if err := groups.Put(id.Append(nil), sealAs(GroupCheckpointVersion, cp.Append(nil))); err != nil {
+			if err := groups.Put(id.Append(nil), sealAs(cp.Version(), cp.Append(nil))); err != nil {
 				return err
 			}
 		}

@@ -54,7 +54,7 @@ func TestGroupCheckpointGolden(t *testing.T) {
 		t.Fatalf("encoded\n%s, docs/formats.md says\n%s", got, want)
 	}
 	var got GroupCheckpoint
-	if err := got.Decode(full().Append(nil), GroupCheckpointVersion); err != nil || !reflect.DeepEqual(&got, full()) {
+	if err := got.Decode(full().Append(nil), 2); err != nil || !reflect.DeepEqual(&got, full()) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 }
@@ -63,7 +63,7 @@ func TestGroupCheckpointRefused(t *testing.T) {
 	good := full().Append(nil)
 	for n := range good {
 		var c GroupCheckpoint
-		if err := c.Decode(good[:n], GroupCheckpointVersion); !errors.Is(err, ErrCorrupt) {
+		if err := c.Decode(good[:n], 2); !errors.Is(err, ErrCorrupt) {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
 	}
@@ -76,7 +76,7 @@ func TestGroupCheckpointRefused(t *testing.T) {
 		"length past end":                  append(append(bytes.Clone(good[:112]), 0, 0, 1, 0), good[116:]...),
 	} {
 		var c GroupCheckpoint
-		if err := c.Decode(b, GroupCheckpointVersion); !errors.Is(err, ErrCorrupt) {
+		if err := c.Decode(b, 2); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -110,7 +110,7 @@ func FuzzGroupCheckpoint(f *testing.F) {
 	f.Add(full().Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var c GroupCheckpoint
-		if c.Decode(b, GroupCheckpointVersion) == nil && !bytes.Equal(c.Append(nil), b) {
+		if c.Decode(b, 2) == nil && !bytes.Equal(c.Append(nil), b) {
 			t.Fatalf("decoded %x, encoded %x", b, c.Append(nil))
 		}
 	})
@@ -123,9 +123,9 @@ func TestAdmissionStateRoundTrip(t *testing.T) {
 			LastEpoch: 6, NextOffset: 7},
 	} {
 		var c GroupCheckpoint
-		c.SetAdmissionState(s)
+		c.SetAdmissionState(s, nil)
 		var again GroupCheckpoint
-		if err := again.Decode(c.Append(nil), GroupCheckpointVersion); err != nil {
+		if err := again.Decode(c.Append(nil), 2); err != nil {
 			t.Fatal(err)
 		}
 		if got := again.AdmissionState(); got != s {
@@ -154,7 +154,7 @@ func TestCommitSurvivesReopen(t *testing.T) {
 		t.Fatalf("journal %+v, clean %v", d.Journal(), d.WasClean())
 	}
 	id, err := d.Identity()
-	if want := (Identity{"c", 3, "d", "s", FormatLevel}); err != nil || id != want {
+	if want := (Identity{"c", 3, "d", "s", FormatLevelMin}); err != nil || id != want {
 		t.Fatalf("identity %+v, %v", id, err)
 	}
 }
@@ -195,11 +195,11 @@ func TestRefusesWhatItDoesNotKnow(t *testing.T) {
 		want error
 		says string
 	}{
-		{"format level", put(bucketIdentity, "format.level", seal([]byte("2"))), ErrVersion, "format level 2"},
+		{"format level", put(bucketIdentity, "format.level", seal([]byte("3"))), ErrVersion, "format level 3"},
 		{"value version", put(bucketIdentity, "cluster.id", newer), ErrVersion, "version 2"},
 		{"value CRC", put(bucketIdentity, "cluster.id", []byte("0123456789")), ErrCorrupt, "cluster.id"},
 		{"journal checkpoint", put(bucketCheckpoint, keyJournal, seal([]byte("12"))), ErrCorrupt, "journal checkpoint"},
-		{"version of a group", put(bucketRaft, string(group(1).Append(nil)), sealAs(3, []byte("x"))), ErrVersion, "version 3"},
+		{"version of a group", put(bucketRaft, string(group(1).Append(nil)), sealAs(4, []byte("x"))), ErrVersion, "version 4"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "meta.db")
