@@ -90,6 +90,9 @@ func New(cfg *config.Config, o Options) (*Broker, error) {
 
 // open brings the parts up, each after those that it needs. What it has opened when it fails, close closes.
 func (b *Broker) open() error {
+	if b.cfg.Site != nil {
+		return fmt.Errorf("site.name=%s: a broker cannot be one of a pair of sites yet; accepted: leave it out", b.cfg.Site.Name)
+	}
 	began := b.opts.Now()
 	if err := b.openAdmin(); err != nil {
 		return err

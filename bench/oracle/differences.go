@@ -31,11 +31,12 @@ var differences = []difference{
 		match: func(f *found) bool { return strings.HasSuffix(f.path, ".ErrorMessage") || f.path == "ErrorMessage" },
 	},
 	{
-		what:  "the topic key `write.caching`, in CreateTopics and DescribeConfigs",
+		what:  "the topic keys `write.caching`, `dr.mode` and `dr.max.lag.ms`, in CreateTopics and DescribeConfigs",
 		kafka: "-", tandem: "shown with the others",
-		why: "a key of Tandem's own",
+		why: "keys of Tandem's own",
 		match: func(f *found) bool {
-			return (f.api == "CreateTopics" || f.api == "DescribeConfigs") && strings.Contains(f.path, "[write.caching]")
+			return (f.api == "CreateTopics" || f.api == "DescribeConfigs") &&
+				(strings.Contains(f.path, "[write.caching]") || strings.Contains(f.path, "[dr."))
 		},
 	},
 	{

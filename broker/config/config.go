@@ -35,6 +35,7 @@ type Config struct {
 
 	Cleaner Cleaner
 	Groups  Groups
+	Site    *Site // nil = no pair of sites
 
 	// Topic holds the defaults of all topics.
 	Topic Topic
@@ -137,6 +138,10 @@ func (l *loader) build(hostname func() (string, error)) *Config {
 	}
 	l.identity(c)
 	l.directories(c)
+	c.Site = l.site()
+	if c.Site != nil && c.Rack == "" {
+		c.Rack = c.Site.Name
+	}
 	l.listeners(c, hostname)
 	c.Network = l.network()
 	c.Storage = Storage{

@@ -54,9 +54,9 @@ var honouredTopicKeys = []string{
 
 // meaninglessTopicKeys have no meaning here: segments are removed at once, and their readers keep the file open; records are
 // synced before they are acknowledged (or by write.caching's rules); segments grow as they are written; Raft elects no leader
-// that lacks records; replication is not by Fetch and has no throttles; nothing is tiered; there are no share groups.
+// that lacks records; replication is not by Fetch and has no throttles; nothing is tiered; there are no share groups; nobody is one of a pair of sites yet.
 var meaninglessTopicKeys = []string{
-	"errors.deadletterqueue.group.enable", "file.delete.delay.ms", "flush.messages", "flush.ms",
+	"dr.max.lag.ms", "dr.mode", "errors.deadletterqueue.group.enable", "file.delete.delay.ms", "flush.messages", "flush.ms",
 	"follower.replication.throttled.replicas", "leader.replication.throttled.replicas", "local.retention.bytes",
 	"local.retention.ms", "preallocate", "remote.*", "unclean.leader.election.enable",
 }

@@ -75,11 +75,12 @@ func (l *loader) listeners(c *Config, hostname func() (string, error)) {
 	if len(dropped)+len(droppedToo) > 0 {
 		l.warn("controller listeners are left out: every broker is part of the metadata quorum here", append(dropped, droppedToo...))
 	}
+	l.checkPorts(bound)
+	bound, advertised = l.siteListener(c.Site, bound, advertised)
 	if len(bound) == 0 && len(l.errs) == 0 {
 		l.fail("listeners", "must name at least one listener for clients")
 	}
 	l.checkProtocols(bound)
-	l.checkPorts(bound)
 	for _, e := range bound {
 		c.Listeners = append(c.Listeners, l.advertise(e, advertised, hostname))
 	}
@@ -94,14 +95,11 @@ func (l *loader) listeners(c *Config, hostname func() (string, error)) {
 
 // checkProtocols refuses what would be served without the protection that it asks for.
 func (l *loader) checkProtocols(bound []endpoint) {
-	protocols := map[string]string{}
-	for _, pair := range SplitList(l.text("listener.security.protocol.map")) {
-		name, protocol, ok := strings.Cut(pair, ":")
-		if !ok {
-			l.fail("listener.security.protocol.map", "%q must be NAME:PROTOCOL", pair)
-			continue
+	protocols := l.protocols()
+	for _, pair := range SplitList(l.text(protocolMap)) {
+		if !strings.Contains(pair, ":") {
+			l.fail(protocolMap, "%q must be NAME:PROTOCOL", pair)
 		}
-		protocols[strings.ToUpper(strings.TrimSpace(name))] = strings.ToUpper(strings.TrimSpace(protocol))
 	}
 	var open []string
 	for _, e := range bound {
@@ -115,6 +113,19 @@ func (l *loader) checkProtocols(bound []endpoint) {
 		}
 	}
 	l.warn("ANYONE WHO REACHES THESE LISTENERS CAN READ AND WRITE EVERYTHING: no encryption, no authentication", open)
+}
+
+const protocolMap = "listener.security.protocol.map"
+
+// protocols is what listener.security.protocol.map says, in upper case.
+func (l *loader) protocols() map[string]string {
+	protocols := map[string]string{}
+	for _, pair := range SplitList(l.text(protocolMap)) {
+		if name, protocol, ok := strings.Cut(pair, ":"); ok {
+			protocols[strings.ToUpper(strings.TrimSpace(name))] = strings.ToUpper(strings.TrimSpace(protocol))
+		}
+	}
+	return protocols
 }
 
 func loopback(host string) bool {

@@ -200,6 +200,7 @@ func (l *loader) warnIneffective() {
 	for name, v := range l.values {
 		k, ok := Lookup(name)
 		switch {
+		case !ok && l.siteSecurityKey(name):
 		case !ok:
 			unsupported = append(unsupported, name)
 		case k.Effect == Meaningless && (k.Null || !k.sameValue(v.text, k.Default)):

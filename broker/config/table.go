@@ -35,7 +35,7 @@ func Names() []string { return slices.Clone(brokerTable.names) }
 func TopicNames() []string { return slices.Clone(topicTable.names) }
 
 func buildBrokerTable() keyTable {
-	t := newTable(kafkaBrokerKeys, tandemBrokerKeys)
+	t := newTable(kafkaBrokerKeys, tandemBrokerKeys, siteKeys)
 	for _, name := range removedKeys {
 		t.byName[name] = &Key{Name: name, Type: String, Null: true, Effect: Meaningless, Doc: removedDoc}
 	}
@@ -95,7 +95,7 @@ func (t keyTable) sorted() keyTable {
 // OwnNames lists the broker keys that Kafka does not have.
 func OwnNames() []string {
 	var names []string
-	for _, k := range tandemBrokerKeys {
+	for _, k := range slices.Concat(tandemBrokerKeys, siteKeys) {
 		names = append(names, k.Name)
 	}
 	return names

@@ -8,7 +8,7 @@ import (
 
 // TestTableIsSound holds every row to its own rules: names are unique, defaults are accepted, synonyms exist.
 func TestTableIsSound(t *testing.T) {
-	for scope, lists := range map[string][][]Key{"broker": {kafkaBrokerKeys, tandemBrokerKeys}, "topic": {kafkaTopicKeys, tandemTopicKeys}} {
+	for scope, lists := range map[string][][]Key{"broker": {kafkaBrokerKeys, tandemBrokerKeys, siteKeys}, "topic": {kafkaTopicKeys, tandemTopicKeys}} {
 		seen := map[string]bool{}
 		for _, k := range slices.Concat(lists...) {
 			if seen[k.Name] {

@@ -36,6 +36,9 @@ type Topic struct {
 	CompactionLagMinMs             int64
 	CompactionLagMaxMs             int64
 	MinCleanableDirtyRatio         float64
+
+	DRBounded  bool  // dr.mode is bounded
+	DRLagMaxMs int64 // dr.max.lag.ms
 }
 
 // TopicError is a topic override that is not accepted. Kafka answers INVALID_CONFIG with its text.
@@ -151,6 +154,8 @@ func newTopic(values map[string]string) Topic {
 		CompactionLagMinMs:     integer("min.compaction.lag.ms"),
 		CompactionLagMaxMs:     integer("max.compaction.lag.ms"),
 		MinCleanableDirtyRatio: mustFloat(values["min.cleanable.dirty.ratio"]),
+		DRBounded:              values["dr.mode"] == "bounded",
+		DRLagMaxMs:             integer("dr.max.lag.ms"),
 	}
 	if text, ok := values["internal.segment.bytes"]; ok {
 		t.SegmentBytes = mustInt(text)
