@@ -34,8 +34,8 @@ const (
 type Options struct {
 	Logger  *slog.Logger
 	Version string // shown in metrics and in the log
-	// OnFatal must end the process: storage has failed, and nothing will be acknowledged any more. It is called from the
-	// goroutine that met the failure, and must not wait for the Broker.
+	// OnFatal must end the process: storage has failed, and nothing will be acknowledged any more, or the Broker cannot stop. It is
+	// called from the goroutine that met the failure, and must not wait for the Broker.
 	OnFatal func(error)
 	// CheckMeta checks a bbolt file in a child process; nil = in this one.
 	CheckMeta func(path string) error
@@ -66,11 +66,21 @@ type Broker struct {
 	checkpoints     chan struct{} // closed when the goroutine that takes checkpoints has ended
 	serving         atomic.Bool
 	drainTimeout    time.Duration
+	stopLimits      stopLimits
 }
 
 // New opens the data directories and everything on them, and binds the listeners. It takes as long as recovery takes. What is
 // open when it fails is closed again.
 func New(cfg *config.Config, o Options) (*Broker, error) {
+	b := create(cfg, o, vfs.OS{})
+	if err := b.open(); err != nil {
+		return nil, errors.Join(err, b.close(false))
+	}
+	return b, nil
+}
+
+// create makes a Broker on a file system, of which nothing is open.
+func create(cfg *config.Config, o Options, files vfs.FS) *Broker {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -80,12 +90,10 @@ func New(cfg *config.Config, o Options) (*Broker, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	b := &Broker{cfg: cfg, opts: o, logger: o.Logger, metrics: metrics.New(o.Version, cfg.NodeID), files: metrics.CountFiles(vfs.OS{})}
-	b.drainTimeout = drainTimeout
-	if err := b.open(); err != nil {
-		return nil, errors.Join(err, b.close(false))
+	return &Broker{
+		cfg: cfg, opts: o, logger: o.Logger, metrics: metrics.New(o.Version, cfg.NodeID), files: metrics.CountFiles(files),
+		drainTimeout: drainTimeout, stopLimits: defaultStopLimits,
 	}
-	return b, nil
 }
 
 // open brings the parts up, each after those that it needs. What it has opened when it fails, close closes.
@@ -281,35 +289,45 @@ func (b *Broker) Run(ctx context.Context) error {
 }
 
 // close drains and closes what is open, in the reverse order of open. clean asks for a last checkpoint and the mark of a clean
-// stop; without it the data directories are left as after a crash.
+// stop; without it the data directories are left as after a crash. The process ends where that does not (stopLimits).
 func (b *Broker) close(clean bool) error {
 	began := b.opts.Now()
+	stop, ended := b.watchStop()
+	defer ended()
 	b.serving.Store(false)
+	stop.at("the clients' connections")
 	b.shutServer()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout) // of its own: a client may use up the drain
 	defer cancel()
 	var errs []error
 	if b.stopCheckpoints != nil {
+		stop.at("a checkpoint")
 		b.stopCheckpoints()
 		<-b.checkpoints
 	}
 	if b.groups != nil {
+		stop.at("the coordinator of consumer groups")
 		b.groups.Close()
 	}
 	if b.partitions != nil {
+		stop.at("retention and compaction")
 		b.partitions.Close()
 	}
 	if b.controller != nil {
+		stop.at("the metadata")
 		errs = append(errs, b.controller.Close())
 	}
 	if b.host != nil {
+		stop.at("the last checkpoint, or a Raft group")
 		errs = append(errs, b.host.Close(ctx))
 	}
 	if b.store != nil {
+		stop.at("the storage")
 		clean = clean && errors.Join(errs...) == nil
 		errs = append(errs, b.store.Close(clean))
 	}
 	if b.admin != nil {
+		stop.at("the admin listener")
 		errs = append(errs, b.admin.Close(ctx))
 	}
 	err := errors.Join(errs...)

@@ -24,4 +24,14 @@ var processBugs = []bug{
 		new: "\t\t\tdefault:\n\t\t\t\t_ = t\n\t\t\t}\n\t\t}\n\t\tclose(l.reconciled)",
 		pkg: "broker/controller", test: "TestInterruptedCreation",
 	},
+	{
+		name: "stop given up while the disk goes on", file: "broker/stop.go",
+		old: "took >= l.patience && sync >= l.hung", new: "took >= l.patience",
+		pkg: "broker", test: "TestStopLimits",
+	},
+	{
+		name: "stop that hangs with the disk", file: "broker/stop.go",
+		old: "if b.stopLimits.over(took, sync) {", new: "if b.stopLimits.over(took, 0*sync) {",
+		pkg: "broker", test: "TestStopWithADiskThatHangs",
+	},
 }

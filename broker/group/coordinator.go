@@ -133,8 +133,8 @@ func (c *Coordinator) Start() {
 	c.runs.Go(func() { c.run(ctx) }) // stopped and awaited in Close
 }
 
-// Close answers all who wait with ErrNotCoordinator and awaits what is under way. Partitions must be open until it has
-// returned. Twice is safe.
+// Close answers all who wait with ErrNotCoordinator and awaits what is under way: as long as the disk takes for an append. Partitions
+// must be open until it has returned. Twice is safe.
 func (c *Coordinator) Close() {
 	c.mu.Lock()
 	c.mu.closed = true

@@ -1,6 +1,6 @@
 // Command tandem is the broker and its tools in one static binary. It parses flags and wires packages; what happens then is
-// theirs. Exit codes: 0 = done, 1 = it failed, 2 = what was asked for is wrong (flags or settings), 3 = a write or sync failed, and the
-// next start recovers.
+// theirs. Exit codes: 0 = done, 1 = it failed, 2 = what was asked for is wrong (flags or settings), 3 = a write or sync failed, or a
+// stop did not end, and the next start recovers.
 package main
 
 import (
