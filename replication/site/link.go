@@ -12,6 +12,21 @@ type LogView struct {
 	Tip     entry.State    // behind the last stored entry
 	Durable entry.State    // behind the last entry that a quorum has synced
 	Lineage *entry.Lineage // as of Durable
+	Born    uint32         // the site epoch in which the partition was created
+	Floor   int32          // its first leader epoch: above those of a deleted topic of the same name
+}
+
+// fresh says that the partition was created in siteEpoch, by the site that owns it, and nothing was ever written to it.
+func (l *LogView) fresh(siteEpoch uint32) bool {
+	return l.Born == siteEpoch && l.Tip.Role == entry.Single && !l.Tip.HasEpochBase && l.Tip.LastEpoch < 0
+}
+
+// epochBase is the epoch base for siteEpoch, which the log goes over to or is in.
+func (l *LogView) epochBase(siteEpoch uint32) uint32 {
+	if entry.SiteEpochOf(l.Floor) != siteEpoch {
+		return 0 // the floor is that of an older site epoch, whose leader epochs are all lower
+	}
+	return uint32(l.Floor) & (1<<entry.LeaderEpochBits - 1)
 }
 
 // end is where a log of state s ends.

@@ -286,3 +286,48 @@ func TestOneAckForManyAppendsOpensTheWindowForAll(t *testing.T) {
 		t.Fatal("all is acknowledged, and nothing is shipped")
 	}
 }
+
+func TestPartitionCreatedUnderThisEpochBeginsWhereItWasMade(t *testing.T) {
+	log := newLinkLog(t)
+	v := View{Role: Active, Epoch: 4, Serving: true, Boot: 1}
+	l := NewLink(linkID, LinkOptions{})
+	view := log.view()
+	view.Born, view.Floor = 4, 4<<entry.LeaderEpochBits|7
+	p := only[Propose](t, l.Step(0, v, view, LogMoved{}))
+	promotion, err := entry.ParsePromotion(p.Header.Body)
+	if err != nil || promotion.Base != 0 {
+		t.Fatalf("promotion %+v, %v: a new topic begins at 0", promotion, err)
+	}
+	log.store(p.Header)
+	l.Step(0, v, log.view(), Settled{Kind: entry.Promote})
+	view = log.view()
+	view.Born, view.Floor = 4, 4<<entry.LeaderEpochBits|7
+	log.store(only[Propose](t, NewLink(linkID, LinkOptions{}).Step(0, v, view, LogMoved{})).Header)
+	if epoch, _ := log.state.Epoch(1); epoch != 4<<entry.LeaderEpochBits|7 {
+		t.Fatalf("leader epoch %d is below that of the topic's predecessor", epoch)
+	}
+}
+
+func TestPartitionOfAnOlderEpochBeginsInTheNewBand(t *testing.T) {
+	log := newLinkLog(t)
+	view := log.view()
+	view.Born = 1
+	p := only[Propose](t, NewLink(linkID, LinkOptions{}).Step(0, View{Role: Active, Epoch: 4, Serving: true}, view, LogMoved{}))
+	promotion, err := entry.ParsePromotion(p.Header.Body)
+	if err != nil || promotion.Base != entry.BandStart(4) {
+		t.Fatalf("promotion %+v, %v: the other site may have written below the band", promotion, err)
+	}
+}
+
+func TestEmptyStandbyIsShippedWhatIsLeft(t *testing.T) {
+	log, v := active(t, 3)
+	log.lineage.LogStart = 2
+	l := NewLink(linkID, LinkOptions{})
+	if from := only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{0, -1}}})).From; from.Next != 0 {
+		t.Fatalf("shipped from %v", from)
+	}
+	l = NewLink(linkID, LinkOptions{})
+	if h := only[Halt](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{1, 0}}})); h.Reason != HaltGap {
+		t.Fatalf("halted for %v", h.Reason)
+	}
+}

@@ -32,7 +32,7 @@ func (l *Link) lead(now time.Duration, v View, log *LogView, tick bool) []Effect
 	case tip.SiteEpoch < v.Epoch || tip.Role == entry.Following:
 		effects = l.promote(v, log)
 	case !tip.HasEpochBase:
-		effects = l.propose(entry.EpochBase, v.Epoch, entry.EpochBaseBody(log.Term, 0))
+		effects = l.propose(entry.EpochBase, v.Epoch, entry.EpochBaseBody(log.Term, log.epochBase(v.Epoch)))
 	case tip.FenceTarget != entry.NoFence && tip.FenceTarget != v.Fencing && tip.FenceTarget <= v.LastTarget:
 		// The site knew of the target and it is in force no more: the standby has refused it. A view that is older than the target
 		// must not take this away.
@@ -49,7 +49,10 @@ func (l *Link) lead(now time.Duration, v View, log *LogView, tick bool) []Effect
 // promote proposes the promote entry, which carries the base and what is surely shared with the other site.
 func (l *Link) promote(v View, log *LogView) []Effect {
 	base := entry.BandStart(v.Epoch)
-	if v.Planned && l.out.planned != nil {
+	switch {
+	case log.fresh(v.Epoch):
+		base = log.Tip.NextOffset // no site can have records of it
+	case v.Planned && l.out.planned != nil:
 		// Without a gap. A leader that does not know the fence's offset begins in the new band, which is always right.
 		base = l.out.planned.Next
 	}
@@ -70,8 +73,8 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
 		}
 		return nil
-	case o.acked.Next < log.Lineage.LogStart:
-		return l.halt(HaltGap)
+	case o.acked.Next < log.Lineage.LogStart && o.acked.Epoch >= 0:
+		return l.halt(HaltGap) // an empty standby lacks nothing that is gone: its log begins where this one does
 	case o.acked.Next == log.Durable.NextOffset:
 		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && v.PeerBoot != 0 {
 			return []Effect{Send{Drain{Partition: l.id, Epoch: v.Epoch, Target: f, End: end(&log.Durable),
