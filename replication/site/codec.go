@@ -111,6 +111,9 @@ func Encode(dst []byte, m Message) (MessageKind, []byte) {
 	panic(fmt.Sprintf("site: message %T has no encoding", m))
 }
 
+// Size is the length of the body of m with its payload, uncompressed.
+func (m *Append) Size() int { return appendLen + headerLen + rowLen*len(m.Rows) + len(m.Payload) }
+
 const (
 	flagFailing = 1 << iota
 	flagRenews

@@ -1,0 +1,224 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+var errReplaced = errors.New("another session of the same brokers took its place")
+
+// registry is what Transport.mu guards.
+type registry struct {
+	sync.Mutex
+	closed   bool
+	current  map[PeerID]*session
+	forming  map[formingKey]*session // dialled by the peer, connections are missing
+	dialling map[PeerID]bool         // one is forming that is dialled here
+	numbers  uint64                  // the last session that was dialled here
+	opening  []*handshaking          // oldest first
+	dials    []*dialState
+	peers    map[PeerID]*peerState
+	turned   refused // peers and strangers that were turned down at the listener
+}
+
+type formingKey struct {
+	peer   PeerID
+	boot   uint64
+	number uint64
+}
+
+// session is all connections between this broker and one of the other site, from the handshake of the first to the end of one.
+type session struct {
+	t       *Transport
+	id      PeerID
+	peer    hello // of the control connection
+	dialled bool  // by this side
+	address string
+	conns   []*conn // by index; written under Transport.mu until formed
+	joined  int     // under Transport.mu: how many are there
+	formed  chan struct{}
+	done    chan struct{} // closed by fail
+	once    sync.Once
+	err     error // why it ended; behind done
+	since   time.Time
+	rtt     atomic.Int64 // newest on the control connection, ns; 0 = not measured
+	traffic *traffic
+}
+
+func newSession(t *Transport, peer hello, dialled bool, address string) *session {
+	return &session{t: t, id: peer.ID(), peer: peer, dialled: dialled, address: address, conns: make([]*conn, 1+peer.count),
+		formed: make(chan struct{}), done: make(chan struct{}), traffic: &traffic{}}
+}
+
+func (s *session) key() formingKey { return formingKey{s.id, uint64(s.peer.Boot), s.peer.session} }
+
+// outranks says that s takes the place of old. Both sides come to the same answer, whatever the order in which they saw the two.
+func (s *session) outranks(old *session) bool {
+	switch {
+	case s.peer.Boot != old.peer.Boot:
+		return true // old is with a process that is no more
+	case s.dialled != old.dialled:
+		lower := s.t.options.Self().SiteIndex < s.peer.SiteIndex
+		return s.dialled == lower
+	case s.dialled:
+		return false // the one that stands is good enough; whoever dials knows when it ends
+	}
+	return s.peer.session > old.peer.session // the dialler has given up the old one
+}
+
+// mayForm is nil unless the session is not needed. Transport.mu is held.
+func (t *Transport) mayForm(s *session) error {
+	if t.mu.closed {
+		return refuse(CodeBusy, "the broker is stopping")
+	}
+	old := t.mu.current[s.id]
+	if old != nil && !s.outranks(old) {
+		return refuse(CodeDuplicate, "another session of these two brokers stands")
+	}
+	if old == nil && len(t.mu.current)+len(t.mu.forming) >= sessionsMax {
+		return refuse(CodeBusy, "%d sessions stand", sessionsMax)
+	}
+	return nil
+}
+
+// join adds an opened connection to s; the last one makes it formed.
+func (t *Transport) join(s *session, c *conn, h *hello) error {
+	if err := c.open(s, h.index, h.credit); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.conns[h.index] != nil {
+		return fmt.Errorf("%w: connection %d twice", errProtocol, h.index)
+	}
+	s.conns[h.index] = c
+	if s.joined++; s.joined == len(s.conns) {
+		close(s.formed)
+	}
+	return nil
+}
+
+// formedOrFailed forgets a session that was forming. Transport.mu is held.
+func (t *Transport) formedOrFailed(s *session) {
+	if t.mu.forming[s.key()] == s { // one that was dialled here may have the same key
+		delete(t.mu.forming, s.key())
+	}
+}
+
+// establish makes a formed session the one of its peer, if it outranks the one that stands.
+func (t *Transport) establish(s *session) error {
+	t.mu.Lock()
+	old := t.mu.current[s.id]
+	t.formedOrFailed(s)
+	err := t.mayForm(s)
+	if err == nil {
+		s.since = t.now()
+		s.traffic = t.peer(s.id).begin(s)
+		t.mu.current[s.id] = s
+	}
+	t.mu.Unlock()
+	if err == nil && old != nil {
+		old.fail(errReplaced)
+	}
+	return err
+}
+
+// run carries an established session until it ends, and returns when nothing of it runs any more.
+func (s *session) run() {
+	t := s.t
+	t.log.Info("site link up", "site", s.id.Site, "node", s.id.Node, "address", s.address, "dialled", s.dialled, "connections", len(s.conns))
+	t.changed(s.id)
+	var wg sync.WaitGroup
+	for _, c := range s.conns {
+		c.begun = s.since
+		wg.Go(func() { s.fail(c.read()) })
+		wg.Go(func() {
+			if err := c.write(); err != nil {
+				s.fail(err)
+			}
+		})
+	}
+	<-s.done
+	wg.Wait()
+	s.drop()
+	t.log.Info("site link down", "site", s.id.Site, "node", s.id.Node, "address", s.address, "reason", s.err)
+	t.changed(s.id)
+}
+
+// drop gives back what waits on the connections of an ended session.
+func (s *session) drop() {
+	for _, c := range s.conns {
+		if c != nil {
+			c.close()
+		}
+	}
+}
+
+// fail ends s; the first reason stands.
+func (s *session) fail(err error) {
+	s.once.Do(func() {
+		t := s.t
+		s.err = err
+		t.mu.Lock()
+		if t.mu.current[s.id] == s {
+			delete(t.mu.current, s.id)
+			t.peer(s.id).end(t.now(), err)
+		}
+		t.formedOrFailed(s)
+		conns := append([]*conn{}, s.conns...)
+		t.mu.Unlock()
+		close(s.done)
+		for _, c := range conns {
+			if c != nil {
+				c.raw.Close()
+			}
+		}
+	})
+}
+
+// changed tells the user that a session began or ended.
+func (t *Transport) changed(peer PeerID) {
+	if t.options.Changed != nil {
+		t.options.Changed(peer)
+	}
+}
+
+// session returns the one with a peer; nil = none.
+func (t *Transport) session(peer PeerID) *session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.current[peer]
+}
+
+func (t *Transport) sessions() []*session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []*session
+	for _, s := range t.mu.current {
+		all = append(all, s)
+	}
+	return all
+}
+
+// shut ends all that stands or is forming; nothing begins any more.
+func (t *Transport) shut() {
+	t.mu.Lock()
+	t.mu.closed = true
+	var all []*session
+	for _, s := range t.mu.current {
+		all = append(all, s)
+	}
+	for _, s := range t.mu.forming {
+		all = append(all, s)
+	}
+	for _, h := range t.mu.opening {
+		h.raw.Close()
+	}
+	t.mu.Unlock()
+	for _, s := range all {
+		s.fail(ErrClosed)
+	}
+}
