@@ -24,9 +24,6 @@ var archiveBugs = []bug{
 		"if err := a.settle(t.Partition, t.LogCut); err != nil {", "if err := error(nil); err != nil {"),
 	archived("earlier one thrown away", "stage.go", "TestPowerLossAtEveryCall",
 		"if err := a.settle(t.Partition, t.LogCut); err != nil {", "if err := a.settle(t.Partition, entry.Cut{Offset: -1}); err != nil {"),
-	archived("copied under the name of a whole one", "stage.go", "TestPowerLossAtEveryCall",
-		"dir := path.Join(a.root, id+suffixUnfinished)", "dir := path.Join(a.root, id+suffixStaged)",
-		"a.renameLocked(id+suffixUnfinished, id+suffixStaged)", "a.renameLocked(id+suffixStaged, id+suffixStaged)"),
 	archived("removed file by file under its own name", "settle.go", "TestPowerLossAtEveryRemoval",
 		"if err := a.renameLocked(name, gone); err != nil {", "if err := a.fs.RemoveAll(path.Join(a.root, name)); err != nil {"),
 	archived("copy that is short of the log end", "copier.go", "TestTailIsChecked",
@@ -53,11 +50,7 @@ var archiveBugs = []bug{
 	archived("damaged document believed", "document.go", "TestDamagedDocumentHidesNoRecords", "got != want {", "got == \"\" && want != \"\" {"),
 }
 
-// archived is a bug of storage/archive; more are a second old and new text.
-func archived(name, file, test, old, new string, more ...string) bug {
-	b := bug{name: "archive: " + name, file: "storage/archive/" + file, old: old, new: new, pkg: "storage/archive", test: test}
-	if len(more) == 2 {
-		b.old2, b.new2 = more[0], more[1]
-	}
-	return b
+// archived is a bug of storage/archive.
+func archived(name, file, test, old, new string) bug {
+	return bug{name: "archive: " + name, file: "storage/archive/" + file, old: old, new: new, pkg: "storage/archive", test: test}
 }

@@ -64,10 +64,12 @@ func (s *story) run() error {
 	for i, step := range []func() error{
 		s.seal(p), // nothing is staged, there is no folder yet
 		s.stage(p, entry.Cut{SiteEpoch: 2, Offset: 40}),
-		s.stage(p, entry.Cut{SiteEpoch: 2, Offset: 30}), // what was staged was never cut, the newest cut has the same epoch or none
-		cut(p, entry.Cut{SiteEpoch: 2, Offset: 30}),
-		s.stage(p, entry.Cut{SiteEpoch: 2, Offset: 20}), // seals the one before
+		s.stage(p, entry.Cut{SiteEpoch: 2, Offset: 35}), // what was staged was never cut
+		cut(p, entry.Cut{SiteEpoch: 2, Offset: 35}),
+		s.stage(p, entry.Cut{SiteEpoch: 2, Offset: 30}), // seals the one before, which is not the newest any more
 		s.stage(q, entry.Cut{SiteEpoch: 2, Offset: 20}),
+		cut(p, entry.Cut{SiteEpoch: 2, Offset: 30}),
+		s.stage(p, entry.Cut{SiteEpoch: 2, Offset: 20}),
 		s.seal(p), // the newest cut is of the same epoch, at another offset
 		s.stage(p, entry.Cut{SiteEpoch: 2, Offset: 20}),
 		cut(q, entry.Cut{SiteEpoch: 2, Offset: 20}),
