@@ -55,7 +55,7 @@ func (g *Group) Append(entries []Entry, state entry.State) error {
 	if referredBytes > 0 && !synced {
 		g.write.cachedDirty = true
 	}
-	g.publish(entries, first, state)
+	g.publish(entries, first, state, synced)
 	g.store.written(journalBytes, referredBytes, synced)
 	return nil
 }
@@ -182,10 +182,13 @@ func (g *Group) payloadsSynced(records []journal.Record, first uint64) {
 	}
 }
 
-// publish makes the stored entries visible.
-func (g *Group) publish(entries []Entry, first uint64, state entry.State) {
+// publish makes the stored entries visible; synced = they are on disk, with all before them.
+func (g *Group) publish(entries []Entry, first uint64, state entry.State, synced bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if synced {
+		g.mu.referred = 0
+	}
 	if len(g.mu.entries) == 0 {
 		g.mu.first = entries[0].Index
 	}
@@ -195,6 +198,9 @@ func (g *Group) publish(entries []Entry, first uint64, state entry.State) {
 			term: e.Term, sequence: first + uint64(i), data: e.Data, place: g.write.places[i],
 			placeLength: uint32(len(e.Payload)), kind: e.Type,
 		})
+		if !synced && g.mu.referred == 0 && len(e.Payload) > g.store.opts.InlineMax {
+			g.mu.referred = e.Index
+		}
 	}
 	g.mu.last = entries[len(entries)-1].Index
 	g.mu.state = state
@@ -238,6 +244,9 @@ func (g *Group) TruncateSuffix(from uint64, state entry.State) error {
 	clear(g.mu.entries[keep:])
 	g.mu.entries = g.mu.entries[:keep]
 	g.mu.last, g.mu.state, g.mu.pending = from-1, state, 0
+	if g.mu.referred >= from {
+		g.mu.referred = 0
+	}
 	g.mu.Unlock()
 	if bytes {
 		if err := g.log.Truncate(offset); err != nil {

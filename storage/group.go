@@ -106,6 +106,7 @@ type Group struct {
 		base     basis // behind the snapshot
 		vote     Vote
 		snapshot Snapshot
+		referred uint64 // of the first entry of class cached whose payload is in the segment only, and not synced; 0 = none
 
 		// What pins the journal, besides entries above the snapshot. 0 = nothing.
 		pending uint64 // lower bound of the sequences of an append under way

@@ -32,6 +32,9 @@ func (g *Group) SaveSnapshot(snap Snapshot) error {
 	if err != nil {
 		return err
 	}
+	g.mu.RLock()
+	last := g.mu.last
+	g.mu.RUnlock()
 	if g.log != nil {
 		switch err := g.store.flush(g.log); {
 		case errors.Is(err, log.ErrNoSpace):
@@ -39,6 +42,7 @@ func (g *Group) SaveSnapshot(snap Snapshot) error {
 		case err != nil:
 			return g.fail(err)
 		}
+		g.payloadsAre(last)
 		// Nothing of it changes any more, whatever becomes of the commit.
 		g.save.sealed, g.save.epochs = g.log.Sealed(end), g.log.EpochsCRC(snap.LogStart, base.NextOffset)
 	}

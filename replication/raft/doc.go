@@ -4,6 +4,9 @@
 // logStore.StoreLogs, which applies the void rule (entry.State.Admit), stamps offsets and leader epoch once into header and
 // batches, and stores both; once a quorum has it, the machine sees the header, never the payload, and the Future completes.
 //
+// At format level 2 two sites write the log in turns, and the log decides whose turn it is: a link's commands are proposed while this
+// broker leads (Leads), produces only while the log is its site's to write (Serving); Sites is what links see (sites.go).
+//
 // hashicorp/raft is used only behind guards (R1 to R16: the list of its known faults that the tests are named after):
 //
 //	R1  transport.go     heartbeats go through the main loop; stableStore refuses a lower term

@@ -23,6 +23,9 @@ func (m *fsm) ApplyBatch(logs []*hraft.Log) []any {
 			m.apply(l)
 		}
 	}
+	if m.g.track != nil {
+		m.g.changed()
+	}
 	return make([]any, len(logs)) // nobody reads them: proposals are answered by apply
 }
 
@@ -44,6 +47,16 @@ func (m *fsm) apply(l *hraft.Log) {
 		return
 	}
 	result := g.machine.Apply(l.Index, h)
+	if g.track != nil {
+		if err := g.track.apply(l.Index, h, g.sole.Load()); err != nil { // verify has been over it: as above
+			g.host.options.OnFatal(fmt.Errorf("raft: %s: index %d: %w", g.sg, l.Index, err))
+			return
+		}
+		switch h.Kind {
+		case entry.EpochBase, entry.Promote, entry.Follow:
+			g.review()
+		}
+	}
 	if f == nil {
 		return
 	}

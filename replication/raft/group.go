@@ -55,7 +55,11 @@ type Group struct {
 	raft    atomic.Pointer[hraft.Raft]
 	trans   *endpoint
 	snaps   *snapshotStore
-	serving atomic.Pointer[leadership] // nil = not the leader, or its barrier is not applied yet
+	serving atomic.Pointer[leadership] // nil = not the leader, its barrier is not applied yet, or the log is not this site's to write
+
+	track    *track                 // nil at format level 1
+	sole     atomic.Bool            // this broker is the only voter, as of its last election
+	onChange atomic.Pointer[func()] // nil = nobody asks
 
 	role struct { // held while the machine is told; orders Leading and Following
 		sync.Mutex
@@ -68,13 +72,16 @@ type Group struct {
 	mu struct {
 		sync.Mutex
 		term     uint64 // of this leadership; 0 = not the leader
+		led      uint64 // the newest term whose barrier was applied here
 		next     uint64 // append sequence of the next proposal
 		broken   bool   // an append sequence was lost; see resync
 		inFlight int    // proposals whose ProposalDone has not returned
 		queued   queue  // with hashicorp/raft, not stored yet
 		stored   queue  // stored, not applied yet
 		state    entry.State
+		barrier  *Future       // the newest truncate-to: nothing is proposed behind it until it is done
 		ready    chan struct{} // closed when serving; made anew when that ends
+		reviewed chan struct{} // closed by review, and made anew
 		failed   error         // why the Raft group stopped by itself
 		closed   bool
 	}
@@ -135,11 +142,14 @@ func (g *Group) Leader() (nodeID, epoch int32) {
 	return node, epoch
 }
 
-// WaitReady waits until this broker serves as the leader. Errors: ctx's, ErrClosed, ErrOffline.
+// WaitReady waits until this broker serves as the leader. Errors: ctx's, ErrClosed, ErrOffline, ErrNotLeader where it leads a log that
+// is not for its site's clients to write, or not yet.
 func (g *Group) WaitReady(ctx context.Context) error {
 	for {
 		g.mu.Lock()
-		ready, closed := g.mu.ready, g.mu.closed
+		ready, reviewed, closed := g.mu.ready, g.mu.reviewed, g.mu.closed
+		_, leads := g.leadsLocked()
+		held := g.track != nil && leads && !takesProduces(&g.mu.state)
 		g.mu.Unlock()
 		if g.Ready() {
 			return nil
@@ -150,8 +160,12 @@ func (g *Group) WaitReady(ctx context.Context) error {
 		if closed {
 			return ErrClosed
 		}
+		if held {
+			return fmt.Errorf("%w: the log follows another site", ErrNotLeader)
+		}
 		select {
 		case <-ready:
+		case <-reviewed:
 		case <-g.stopped:
 		case <-ctx.Done():
 			return ctx.Err()
@@ -174,7 +188,9 @@ func (g *Group) Propose(h *entry.Header, payload []byte, release func()) *Future
 
 // ProposeFor hands in the command h with its payload, nil or record batches, and returns at once, unless many proposals wait:
 // then it waits for the disk. Several may be in flight. h is the Group's until the Future is done; site epoch and append sequence
-// are filled in here, the rest of the stamping happens when it is stored. A validated term in h is the one in which the caller
+// are filled in here, the rest of the stamping happens when it is stored. Commands of links (promote, follow, fence, un-fence,
+// truncate-to, epoch base, and data that comes with its offsets) keep the site epoch that they are proposed with, and need Leads, not
+// Serving. Behind a truncate-to nothing is taken until it is applied (ErrVoid). A validated term in h is the one in which the caller
 // checked the command against the state: proposed in another it is ErrNotLeader, since what it was checked against may be lost;
 // 0 = it was not checked. payload is the Group's, and will be changed (stamped), until release is called, exactly once, before
 // the Future is done. release and o may be nil.
@@ -184,7 +200,11 @@ func (g *Group) Propose(h *entry.Header, payload []byte, release func()) *Future
 // the last stored one.
 func (g *Group) ProposeFor(h *entry.Header, payload []byte, release func(), o Observer) *Future {
 	f := &Future{header: h, payload: payload, release: release, observer: o, done: make(chan struct{})}
-	if err := g.enqueue(f, true); err != nil {
+	err := g.prepareForSites(f)
+	if err == nil {
+		err = g.enqueue(f, true)
+	}
+	if err != nil {
 		f.complete(nil, err)
 		return f
 	}
@@ -201,23 +221,42 @@ func (g *Group) enqueue(f *Future, fromCaller bool) error {
 		return fmt.Errorf("%w: %w", ErrOffline, g.mu.failed)
 	case g.mu.closed:
 		return ErrClosed
-	case g.mu.term == 0 || fromCaller && g.serving.Load() == nil:
+	case g.mu.term == 0 || fromCaller && g.serving.Load() == nil && !(g.track != nil && g.mu.led == g.mu.term && ofSites(f.header)):
 		return ErrNotLeader
 	case f.header.ValidatedTerm != 0 && f.header.ValidatedTerm != g.mu.term:
 		return ErrNotLeader
 	case g.mu.broken && g.mu.inFlight > 0:
-		return fmt.Errorf("%w: an earlier one was lost", ErrVoid)
+		return overtaken("an earlier one was lost")
+	case g.mu.barrier != nil && !g.passedLocked():
+		return overtaken("a truncation is under way")
 	}
 	if g.mu.broken {
 		g.resyncLocked()
 	}
 	h := f.header
-	h.SiteEpoch, h.ValidatedTerm, h.AppendSequence = g.mu.state.SiteEpoch, g.mu.term, g.mu.next
+	if g.track == nil || !keepsSiteEpoch(h) {
+		h.SiteEpoch = g.mu.state.SiteEpoch
+	}
+	if h.Kind == entry.TruncateTo {
+		g.mu.barrier = f
+	}
+	h.ValidatedTerm, h.AppendSequence = g.mu.term, g.mu.next
 	g.mu.next++
 	f.data = h.Append(make([]byte, 0, h.Size()))
 	g.mu.queued.push(f)
 	g.mu.inFlight++
 	return nil
+}
+
+// passedLocked says whether the barrier is behind us, and forgets it then.
+func (g *Group) passedLocked() bool {
+	select {
+	case <-g.mu.barrier.done:
+		g.mu.barrier = nil
+		return true
+	default:
+		return false
+	}
 }
 
 // resyncLocked continues the append sequence behind the last stored command. Nothing is in flight, so the store's state is
@@ -278,6 +317,7 @@ func (g *Group) observe(o *hraft.Observation) bool {
 		g.endTerm(false)
 	default:
 		g.complete(g.endTerm(true), ErrNotLeader)
+		g.changed()
 	}
 	return false // nothing is sent to a channel
 }
@@ -286,7 +326,7 @@ func (g *Group) observe(o *hraft.Observation) bool {
 func (g *Group) elected(term uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.mu.term, g.mu.next, g.mu.broken = term, 1, false
+	g.mu.term, g.mu.next, g.mu.broken, g.mu.barrier = term, 1, false, nil // what was in flight is applied before this term proposes
 	if g.mu.closed {
 		return
 	}
@@ -309,13 +349,7 @@ func (g *Group) endTerm(take bool) []*Future {
 	}
 	if g.serving.Swap(nil) != nil {
 		g.mu.ready = make(chan struct{})
-		if !g.mu.closed {
-			g.tasks.Add(1)
-			go func() {
-				defer g.tasks.Done()
-				g.tell()
-			}()
-		}
+		g.tellLaterLocked()
 	}
 	return list
 }
@@ -336,6 +370,16 @@ func (g *Group) lead(term uint64) {
 		return
 	}
 	g.mu.Lock()
+	if g.mu.term == term {
+		g.mu.led = term
+	}
+	if g.track != nil {
+		g.mu.Unlock()
+		g.sole.Store(alone(g.raft.Load().GetConfiguration().Configuration().Servers, g.host.serverID))
+		g.review()
+		g.changed()
+		return
+	}
 	epoch, ok := g.mu.state.Epoch(term)
 	if g.mu.term == term && ok {
 		g.serving.Store(&leadership{term: term, epoch: epoch})
@@ -365,15 +409,26 @@ func (g *Group) barrier() error {
 	}
 }
 
-// proposeBase proposes the first command of the log: what leader epochs are counted from.
+// proposeBase proposes what leader epochs are counted from: the first command of the log, and behind a promote of an earlier
+// leadership that came no further. Behind one of this term the link does it.
 func (g *Group) proposeBase(term uint64) (*Future, error) {
 	g.mu.Lock()
 	needed := !g.mu.state.HasEpochBase && g.mu.term == term
+	state := g.mu.state
 	g.mu.Unlock()
 	if !needed {
 		return nil, nil
 	}
-	h := &entry.Header{Kind: entry.EpochBase, Body: entry.EpochBaseBody(term, uint32(g.floor))}
+	floor := uint32(g.floor)
+	if g.track != nil {
+		switch {
+		case state.Role == entry.Following, state.Role == entry.Single && g.host.options.HoldEpochBase():
+			return nil, nil
+		case state.Role == entry.Promoted:
+			floor = 0 // above all before, by its site epoch
+		}
+	}
+	h := &entry.Header{Kind: entry.EpochBase, SiteEpoch: state.SiteEpoch, Body: entry.EpochBaseBody(term, floor)}
 	f := &Future{header: h, done: make(chan struct{})}
 	if err := g.enqueue(f, false); err != nil {
 		return nil, err

@@ -41,6 +41,7 @@ type disk struct {
 	dir   string
 	mem   *vfs.Mem // segments; nil = in dir
 	node  int32
+	level int // format level; 0 = 1
 	fatal chan error
 }
 
@@ -57,7 +58,7 @@ func newMemDisk(t testing.TB) *disk {
 func (d *disk) open(t testing.TB) *storage.Store {
 	t.Helper()
 	o := storage.Options{
-		Dirs: []string{d.dir}, MetaDir: d.dir, NodeID: d.node, MetaNoSync: true, ReserveBytes: -1, BallastBytes: -1,
+		Dirs: []string{d.dir}, MetaDir: d.dir, NodeID: d.node, FormatLevel: d.level, MetaNoSync: true, ReserveBytes: -1, BallastBytes: -1,
 		OnFatal: func(err error) { d.fatal <- err },
 	}
 	if d.mem != nil {

@@ -12,6 +12,7 @@ import (
 	hraft "github.com/hashicorp/raft"
 
 	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/entry"
 )
 
 // Host runs the Raft groups of one broker. Safe for concurrent use. Starts no goroutine of its own.
@@ -85,7 +86,7 @@ func (h *Host) reserve(id storage.GroupID, m Machine) (*Group, error) {
 		return nil, fmt.Errorf("raft: Raft group %s is open", id)
 	}
 	g := &Group{host: h, id: id, machine: m, stopped: make(chan struct{}), logger: h.options.Logger.With("group", id.String())}
-	g.mu.ready = make(chan struct{})
+	g.mu.ready, g.mu.reviewed = make(chan struct{}), make(chan struct{})
 	h.mu.groups[id] = g
 	return g, nil
 }
@@ -109,6 +110,9 @@ func (g *Group) open(boot Boot) error {
 		}
 	}
 	g.sg, g.floor = sg, boot.EpochFloor
+	if h.store.FormatLevel() >= entry.LevelSites {
+		g.track = newTrack(sg)
+	}
 	if err := verify(sg); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrOffline, sg, err)
 	}

@@ -115,14 +115,17 @@ func (s *logStore) admit(l *hraft.Log, e *storage.Entry) error {
 		h.MakeVoid(reason)
 		e.Data = h.Append(make([]byte, 0, h.Size()))
 		if f != nil {
-			f.err = fmt.Errorf("%w: %s", ErrVoid, reason)
+			f.err = &VoidError{Reason: reason}
 			s.voided = append(s.voided, f)
 		}
 		return s.state.Advance(h)
 	}
-	if h.Kind == entry.Data {
+	switch linked := h.Linked(); {
+	case h.Kind == entry.Data && !(linked && s.state.Level >= entry.LevelSites): // that comes stamped (prepareForSites)
 		s.state.Stamp(h, l.Term)
 		stamp(h, f.payload)
+	case h.Kind == entry.Fence:
+		s.state.Stamp(h, l.Term)
 	}
 	if err := s.state.Advance(h); err != nil {
 		s.voided = append(s.voided, f) // fails with all others
@@ -175,7 +178,7 @@ func (s *logStore) take(data []byte) *Future {
 	f := g.mu.queued.pop()
 	g.mu.Unlock()
 	if refused != nil {
-		g.complete(refused, fmt.Errorf("%w: refused", ErrVoid))
+		g.complete(refused, overtaken("refused"))
 	}
 	return f
 }
@@ -202,6 +205,7 @@ func (s *logStore) publish(logs []*hraft.Log) {
 	}
 	g := s.g
 	g.mu.Lock()
+	role := g.mu.state.Role != s.state.Role || g.mu.state.SiteEpoch != s.state.SiteEpoch || g.mu.state.HasEpochBase != s.state.HasEpochBase
 	g.mu.state = s.state
 	if len(s.voided) > 0 {
 		g.mu.broken = true
@@ -213,6 +217,12 @@ func (s *logStore) publish(logs []*hraft.Log) {
 	for _, f := range s.taken {
 		f.letGo()
 		f.noteStored(true)
+	}
+	if g.track != nil {
+		if role {
+			g.review()
+		}
+		defer g.changed() // behind the voids
 	}
 	for _, f := range s.voided {
 		err := f.err

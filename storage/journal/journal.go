@@ -252,6 +252,13 @@ func (j *Journal) Mark() uint64 {
 	return j.marks.synced
 }
 
+// Synced is the sequence up to which all records are on disk, whatever becomes of payloads by reference.
+func (j *Journal) Synced() uint64 {
+	j.marks.Lock()
+	defer j.marks.Unlock()
+	return j.marks.synced
+}
+
 // NextSequence is a lower bound of the sequences of all records whose Append begins later.
 func (j *Journal) NextSequence() uint64 { return j.next.Load() }
 

@@ -78,7 +78,7 @@ func (l *Log) dirtyLocked(s *segment) {
 }
 
 // segmentFor returns the segment that takes the payload, a new one where a roll is due.
-// Source: Kafka's LogSegment.shouldRoll; size 0 never rolls except for offsets that do not fit.
+// Source: Kafka's LogSegment.shouldRoll; size 0 never rolls except for offsets that do not fit, or are of the next band.
 func (l *Log) segmentFor(length int64, rows []entry.Row) (*segment, error) {
 	o := l.options()
 	first, last := rows[0].BaseOffset, rows[len(rows)-1].LastOffset
@@ -90,7 +90,7 @@ func (l *Log) segmentFor(length int64, rows []entry.Row) (*segment, error) {
 	s, seal := l.lastLocked(), l.mu.seal
 	l.mu.RUnlock()
 	x := &s.index // only changed under write
-	roll := last-s.base > math.MaxInt32
+	roll := last-s.base > math.MaxInt32 || first>>bandBits != s.base>>bandBits
 	if s.size > 0 {
 		waited := maxTs - x.firstTs
 		if x.firstTs < 0 {
