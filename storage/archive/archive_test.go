@@ -7,6 +7,7 @@ import (
 	"path"
 	"reflect"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -306,6 +307,52 @@ func TestCallsForOnePartitionDoNotOverlap(t *testing.T) {
 	}
 	sealed(t, a, p, entry.Cut{SiteEpoch: 4, Offset: 0})
 	if err := check(a, p, q); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Partitions are archived beside each other, while others list, read and remove.
+func TestManyPartitionsAtOnce(t *testing.T) {
+	a := open(t, newMem(t), options())
+	var parts []*part
+	var all sync.WaitGroup
+	for i := range 8 {
+		p := newPart(Partition{"orders", orders.TopicID, int32(i)})
+		for range 4 {
+			p.grow(t, 3, 1, nil)
+		}
+		parts = append(parts, p)
+		all.Go(func() {
+			first, second := entry.Cut{SiteEpoch: 2, Offset: 6}, entry.Cut{SiteEpoch: 4, Offset: 0}
+			for _, c := range []entry.Cut{first, second} {
+				if _, err := a.Stage(t.Context(), p.tail(c)); err != nil {
+					t.Error(err)
+				}
+				p.truncate(c)
+			}
+			if err := errors.Join(a.Seal(p.id, p.cut), a.Remove(identify(p.id, first).String())); err != nil {
+				t.Error(err)
+			}
+			delete(p.lost, first)
+		})
+		all.Go(func() {
+			list, err := a.List(t.Context())
+			if err != nil {
+				t.Error(err)
+			}
+			for _, described := range list {
+				r, err := a.Reader(t.Context(), described.ID)
+				if err == nil {
+					err = r.Records(t.Context(), 0, func(Record) error { return nil })
+				}
+				if err != nil && !errors.Is(err, ErrUnknown) && !errors.Is(err, fs.ErrNotExist) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := check(a, parts...); err != nil {
 		t.Fatal(err)
 	}
 }

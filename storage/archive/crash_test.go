@@ -117,8 +117,11 @@ func (s *story) restart(fsys *vfs.Mem, rng *rand.Rand, depth int) error {
 // A power loss before every call that changes the disk, with several states of it each: after a restart and a settling, each cut of the
 // logs has its archive, whole, and no other records have one.
 func TestPowerLossAtEveryCall(t *testing.T) {
-	states := 0
-	for seed := range uint64(4) {
+	states, seeds := 0, uint64(4)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		s := newStory(t)
 		rng := rand.New(rand.NewPCG(seed, 1))
 		var failed error
@@ -149,7 +152,7 @@ func TestPowerLossAtEveryCall(t *testing.T) {
 			}
 		}
 	}
-	if states < 1000 {
+	if states < 300 {
 		t.Fatalf("only %d states", states)
 	}
 	t.Logf("%d states", states)
@@ -273,6 +276,10 @@ func TestSealIsDurableForAnEarlierProcess(t *testing.T) {
 // Every call fails once: whoever is told so asks again, and in the end nothing is lost, doubled or left over. A power loss behind the
 // failure changes nothing in that.
 func TestEveryCallFails(t *testing.T) {
+	restarts := 3
+	if testing.Short() {
+		restarts = 1
+	}
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
 		for n := 0; ; n++ {
 			s := newStory(t)
@@ -287,7 +294,7 @@ func TestEveryCallFails(t *testing.T) {
 				if !errors.Is(err, errno) {
 					return fmt.Errorf("call %d: the cause is lost: %w", n, err)
 				}
-				for range 3 {
+				for range restarts {
 					if err := s.restart(s.fsys.CrashClone(rng), rng, 1); err != nil {
 						return fmt.Errorf("call %d failed, then a power loss: %w", n, err)
 					}

@@ -51,24 +51,33 @@ type Reader struct {
 func (a *Archives) Reader(ctx context.Context, id string) (*Reader, error) {
 	a.mu.Lock()
 	err := a.loadLocked()
-	_, ok := a.mu.sealed[id]
 	a.mu.Unlock()
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case !ok:
+	}
+	if !a.has(id) {
 		return nil, fmt.Errorf("%w: %q", ErrUnknown, id)
 	}
 	r := &Reader{fs: a.fs, dir: path.Join(a.root, id)}
 	r.survey.decided = map[int64]*decisions{}
-	if r.Archive, err = a.describe(id); err != nil {
+	if err := r.load(ctx, a, id); err != nil {
+		if !a.has(id) { // removed meanwhile
+			return nil, fmt.Errorf("%w: %q", ErrUnknown, id)
+		}
 		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Reader) load(ctx context.Context, a *Archives, id string) (err error) {
+	if r.Archive, err = a.describe(id); err != nil {
+		return err
 	}
 	if r.files, err = logFiles(a.fs, r.dir); err != nil {
-		return nil, fmt.Errorf("archive: list %s: %w", r.dir, err)
+		return fmt.Errorf("archive: list %s: %w", r.dir, err)
 	}
 	if err := r.survey.note(r.Archive.Damage); err != nil {
-		return nil, err
+		return err
 	}
 	if r.Archive.Damage == nil {
 		r.survey.compare(r.dir, &r.Archive, r.files)
@@ -81,10 +90,10 @@ func (a *Archives) Reader(ctx context.Context, id string) (*Reader, error) {
 			}
 		}
 		if err := r.survey.file(ctx, r, f, want); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // Records calls fn for each record from offset from on, markers and records of aborted transactions included, and stops at its first
