@@ -85,6 +85,19 @@ func NewLink(id PartitionID, options LinkOptions) *Link {
 // Halted says why the link has stopped; Running if it has not.
 func (l *Link) Halted() HaltReason { return l.halted }
 
+// Quiet says that nothing is due here before the log, the View or the other site moves: ticks may be few.
+func (l *Link) Quiet(v View, log LogView) bool {
+	switch {
+	case l.halted != Running:
+		return true
+	case l.control || l.voided || v.Epoch != l.epoch || v.Role != l.role:
+		return false
+	case v.Role == Active:
+		return l.out.known && l.out.acked.Next == log.Durable.NextOffset && log.Durable.FenceTarget == entry.NoFence && v.Fencing == 0
+	}
+	return l.linked(v, &log.Durable) && l.in.pending == 0 && !l.in.ackDue
+}
+
 // Step takes one input at the time now. It answers with what is to be done.
 func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effect {
 	if l.halted != Running {

@@ -1,0 +1,275 @@
+package sites
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+// Options configures a Driver. Site, Record, Boot, Records and Network are required.
+type Options struct {
+	Site    site.Options
+	Record  site.Record // as it was stored last
+	Found   bool        // the site is made active for the first time, and has nobody to ask
+	Boot    site.Boot   // random
+	Link    site.LinkOptions
+	Records Records
+	Network Network
+	Logger  *slog.Logger
+	// Changed is told that the View has changed; it must not wait. nil = nobody asks.
+	Changed func()
+
+	TickInterval time.Duration // 0 = 200 ms
+	IdleTicks    int           // a link with nothing due is ticked every so many ticks only; 0 = 25
+	Workers      int           // 0 = 4
+	ShipBytesMax int           // of one Append, unless one batch is larger; 0 = 1 MiB
+}
+
+// Driver runs the role of the site and the links of this broker's partitions. Safe for concurrent use.
+type Driver struct {
+	options Options
+	logger  *slog.Logger
+	network Network
+	role    *role
+	began   time.Time
+	workers []*worker
+	seed    maphash.Seed
+
+	ctx   context.Context
+	stop  context.CancelFunc
+	tasks sync.WaitGroup // workers, the ticker, archives
+
+	mu    sync.Mutex
+	links map[site.PartitionID]*runner
+	ended bool
+}
+
+// New returns a Driver that does nothing before Start.
+func New(o Options) *Driver {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Changed == nil {
+		o.Changed = func() {}
+	}
+	if o.TickInterval == 0 {
+		o.TickInterval = 200 * time.Millisecond
+	}
+	if o.IdleTicks == 0 {
+		o.IdleTicks = 25
+	}
+	if o.Workers == 0 {
+		o.Workers = 4
+	}
+	if o.ShipBytesMax == 0 {
+		o.ShipBytesMax = 1 << 20
+	}
+	if o.Link.Window == 0 {
+		o.Link.Window = 64 // of the smallest Appends: bytes are bounded by the network's credit
+	}
+	d := &Driver{options: o, logger: o.Logger, network: o.Network, began: time.Now(), seed: maphash.MakeSeed(), links: map[site.PartitionID]*runner{}}
+	d.ctx, d.stop = context.WithCancel(context.Background())
+	d.role = &role{records: o.Records, network: o.Network, now: d.now, logger: o.Logger, ctx: d.ctx, changed: d.viewChanged}
+	if o.Found {
+		d.role.mu.site = site.Found(o.Site, o.Boot)
+	} else {
+		d.role.mu.site = site.Restart(o.Site, o.Boot, o.Record)
+	}
+	view := d.role.mu.site.View()
+	d.role.view.Store(&view)
+	for range o.Workers {
+		d.workers = append(d.workers, newWorker())
+	}
+	return d
+}
+
+// now is this run's monotonic clock.
+func (d *Driver) now() time.Duration { return time.Since(d.began) }
+
+// Start begins to tick.
+func (d *Driver) Start() {
+	d.tasks.Add(1 + len(d.workers))
+	for _, w := range d.workers {
+		go func() {
+			defer d.tasks.Done()
+			w.run()
+		}()
+	}
+	go func() {
+		defer d.tasks.Done()
+		d.tick()
+	}()
+}
+
+// Close ends everything and waits for it. Payloads that came in are released.
+func (d *Driver) Close() {
+	d.mu.Lock()
+	links := d.links
+	d.links, d.ended = map[site.PartitionID]*runner{}, true
+	d.mu.Unlock()
+	for _, r := range links {
+		r.close()
+	}
+	d.stop()
+	for _, w := range d.workers {
+		w.end()
+	}
+	d.tasks.Wait()
+	d.role.tasks.Wait()
+}
+
+// tick passes the time until Close.
+func (d *Driver) tick() {
+	ticker := time.NewTicker(d.options.TickInterval)
+	defer ticker.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-d.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		_ = d.role.step(site.Tick{})
+		all := n%d.options.IdleTicks == 0
+		for _, r := range d.runners() {
+			if s := r.state.Load(); all || s == nil || !s.quiet {
+				r.put(input{in: site.Tick{}})
+			}
+		}
+	}
+}
+
+func (d *Driver) runners() []*runner {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := make([]*runner, 0, len(d.links))
+	for _, r := range d.links {
+		list = append(list, r)
+	}
+	return list
+}
+
+// viewChanged has every link look at the new View.
+func (d *Driver) viewChanged() {
+	for _, r := range d.runners() {
+		r.wake()
+	}
+	d.options.Changed()
+}
+
+// Add begins to ship a partition; one that is there already is left alone.
+func (d *Driver) Add(replica Replica) {
+	id := replica.ID()
+	r := &runner{d: d, replica: replica, worker: d.workers[maphash.Comparable(d.seed, id)%uint64(len(d.workers))]}
+	r.cancel = replica.Watch(r.wake)
+	d.mu.Lock()
+	_, exists := d.links[id]
+	if add := !exists && !d.ended; add {
+		d.links[id] = r
+		r = nil
+	}
+	d.mu.Unlock()
+	if r != nil {
+		r.close()
+	}
+}
+
+// Remove ends the link of a partition.
+func (d *Driver) Remove(id site.PartitionID) {
+	d.mu.Lock()
+	r := d.links[id]
+	delete(d.links, id)
+	d.mu.Unlock()
+	if r != nil {
+		r.close()
+	}
+}
+
+// Receive takes a message of the other site. release is called once, when its payload is not needed any more; nil = it has none.
+func (d *Driver) Receive(m site.Message, release func()) {
+	id, ok := partitionOf(m)
+	if !ok {
+		_ = d.role.step(site.Received{Message: m})
+		return
+	}
+	d.mu.Lock()
+	r := d.links[id]
+	d.mu.Unlock()
+	i := input{in: site.Received{Message: m}, release: release}
+	if r == nil {
+		i.drop() // not here yet, or not any more: the other site says it again
+		return
+	}
+	r.put(i)
+}
+
+// partitionOf is the partition that a message is about; ok is false for those between the Sites.
+func partitionOf(m site.Message) (site.PartitionID, bool) {
+	switch m := m.(type) {
+	case site.Append:
+		return m.Partition, true
+	case site.Probe:
+		return m.Partition, true
+	case site.Ack:
+		return m.Partition, true
+	case site.Drain:
+		return m.Partition, true
+	case site.Compare:
+		return m.Partition, true
+	case site.Compared:
+		return m.Partition, true
+	}
+	return site.PartitionID{}, false
+}
+
+// background runs fn beside everything else; Close waits for it.
+func (d *Driver) background(fn func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ended {
+		return
+	}
+	d.tasks.Add(1)
+	go func() {
+		defer d.tasks.Done()
+		fn()
+	}()
+}
+
+// View is the role of the site as known here.
+func (d *Driver) View() site.View { return *d.role.view.Load() }
+
+// Record is the durable role of the site.
+func (d *Driver) Record() site.Record { return d.role.record() }
+
+// MayAcknowledge says whether a write may be acknowledged at this moment. It is asked when the answer leaves.
+func (d *Driver) MayAcknowledge() bool { return d.role.mayAcknowledge() }
+
+// Order gives the Site an order of the operator, or the partitions of a switchover. Errors: those of site.Site.Step.
+func (d *Driver) Order(in site.Input) error { return d.role.step(in) }
+
+// LinkStatus is how the shipping of one partition stands.
+type LinkStatus struct {
+	ID     site.PartitionID
+	Topic  string
+	Leads  bool // this broker leads the partition; without it the rest means nothing
+	Halted site.HaltReason
+	Lag    Lag // known at the active only
+}
+
+// Links is how each partition stands, in no order.
+func (d *Driver) Links() []LinkStatus {
+	now := d.now()
+	var list []LinkStatus
+	for _, r := range d.runners() {
+		s := LinkStatus{ID: r.replica.ID(), Topic: r.replica.Topic(), Lag: r.lag.at(now)}
+		if state := r.state.Load(); state != nil {
+			s.Leads, s.Halted = state.leads, state.halted
+		}
+		list = append(list, s)
+	}
+	return list
+}

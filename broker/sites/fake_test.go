@@ -1,0 +1,281 @@
+package sites
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// fakeReplica is a partition's log in memory, by the rules of storage/entry. What is stored is durable after a moment.
+type fakeReplica struct {
+	t  *testing.T
+	id site.PartitionID
+
+	mu       sync.Mutex
+	term     uint64
+	sequence uint64
+	tip      entry.State
+	durable  entry.State
+	lineage  *entry.Lineage
+	rows     []entry.Row // of the durable log
+	queue    []fakeProposal
+	busy     bool
+	watchers map[int]func()
+	staged   []entry.Row
+	stagedAt entry.Cut
+	archive  []entry.Row
+}
+
+type fakeProposal struct {
+	h       entry.Header
+	release func()
+	settled func(entry.VoidReason, error)
+}
+
+func newReplica(t *testing.T, id site.PartitionID) *fakeReplica {
+	return &fakeReplica{t: t, id: id, term: 1, tip: entry.NewSitesState(0), durable: entry.NewSitesState(0), lineage: &entry.Lineage{},
+		watchers: map[int]func(){}}
+}
+
+func (r *fakeReplica) ID() site.PartitionID { return r.id }
+func (r *fakeReplica) Topic() string        { return "t" }
+
+func (r *fakeReplica) LogView() (site.LogView, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return site.LogView{Term: r.term, Tip: r.tip, Durable: r.durable, Lineage: r.lineage}, true
+}
+
+func (r *fakeReplica) Watch(changed func()) (cancel func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.watchers)
+	r.watchers[n] = changed
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.watchers, n)
+	}
+}
+
+// Propose stores the entry a moment later, in order.
+func (r *fakeReplica) Propose(h entry.Header, payload []byte, release func(), settled func(entry.VoidReason, error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if int(h.PayloadLength) != len(payload) {
+		r.t.Errorf("payload of %d bytes, the header says %d", len(payload), h.PayloadLength)
+	}
+	r.queue = append(r.queue, fakeProposal{h, release, settled})
+	if !r.busy {
+		r.busy = true
+		go r.store()
+	}
+}
+
+func (r *fakeReplica) store() {
+	for {
+		time.Sleep(time.Millisecond)
+		r.mu.Lock()
+		if len(r.queue) == 0 {
+			r.busy = false
+			r.mu.Unlock()
+			return
+		}
+		p := r.queue[0]
+		r.queue = r.queue[1:]
+		reason := r.storeLocked(&p.h)
+		watchers := make([]func(), 0, len(r.watchers))
+		for _, w := range r.watchers {
+			watchers = append(watchers, w)
+		}
+		r.mu.Unlock()
+		p.release()
+		p.settled(reason, nil)
+		for _, w := range watchers {
+			w()
+		}
+	}
+}
+
+func (r *fakeReplica) storeLocked(h *entry.Header) entry.VoidReason {
+	r.sequence++
+	h.ValidatedTerm, h.AppendSequence = r.term, r.sequence
+	if h.Kind == entry.Data && !h.Linked() {
+		h.SiteEpoch = r.tip.SiteEpoch
+	}
+	reason := r.tip.Admit(h, r.term)
+	if reason != entry.Admitted {
+		r.sequence-- // what was voided is known
+		return reason
+	}
+	r.tip.Stamp(h, r.term)
+	lineage := r.lineage.Clone()
+	if err := r.tip.Advance(h); err != nil {
+		r.t.Errorf("store: %v", err)
+	}
+	if err := lineage.Advance(h); err != nil {
+		r.t.Errorf("store: %v", err)
+	}
+	r.lineage = &lineage
+	switch h.Kind {
+	case entry.Data:
+		r.rows = append(r.rows, h.Rows...)
+	case entry.TruncateTo:
+		c, _ := entry.ParseTruncation(h.Body)
+		r.rows = r.rows[:r.index(c.Offset)]
+	}
+	r.durable = r.tip
+	return reason
+}
+
+// index is the first row at or above offset.
+func (r *fakeReplica) index(offset int64) int {
+	i := slices.IndexFunc(r.rows, func(row entry.Row) bool { return row.BaseOffset >= offset })
+	if i < 0 {
+		return len(r.rows)
+	}
+	return i
+}
+
+func (r *fakeReplica) ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i, j := r.index(offset), r.index(end)
+	j = min(j, i+max(bytesMax/10, 1))
+	return slices.Clone(r.rows[i:j]), make([]byte, 10*(j-i)), nil
+}
+
+func (r *fakeReplica) ArchiveTail(_ context.Context, cut, logCut entry.Cut) (int32, error) {
+	if err := r.SealArchive(nil, logCut); err != nil { //nolint:staticcheck // the context is not looked at
+		return 0, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := r.index(cut.Offset)
+	r.staged, r.stagedAt = slices.Clone(r.rows[i:]), cut
+	if i == 0 {
+		return -1, nil
+	}
+	return r.rows[i-1].LeaderEpoch, nil
+}
+
+func (r *fakeReplica) SealArchive(_ context.Context, logCut entry.Cut) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.staged != nil && r.stagedAt == logCut {
+		r.archive = append(r.archive, r.staged...)
+	}
+	r.staged = nil
+	return nil
+}
+
+// produce appends n records as a client does, and says how many were admitted.
+func (r *fakeReplica) produce(n int) (admitted int) {
+	for range n {
+		done := make(chan entry.VoidReason, 1)
+		h := entry.Header{Kind: entry.Data, PayloadLength: 10, Rows: []entry.Row{{BaseOffset: -1, MaxTimestamp: rand.Int64(), Length: 10}}}
+		r.Propose(h, make([]byte, 10), func() {}, func(reason entry.VoidReason, _ error) { done <- reason })
+		if <-done == entry.Admitted {
+			admitted++
+		}
+	}
+	return admitted
+}
+
+// records are the records of the durable log, and of the archives.
+func (r *fakeReplica) records() (rows, archive []entry.Row) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.rows), slices.Clone(r.archive)
+}
+
+// fakeSite is one site of a pair; its network is the other's Receive.
+type fakeSite struct {
+	name     string
+	driver   *Driver
+	replicas []*fakeReplica
+	record   site.Record
+	peer     *fakeSite
+
+	mu   sync.Mutex
+	cut  bool
+	loss int // one message in so many is lost; 0 = none
+	rtt  time.Duration
+}
+
+func (s *fakeSite) StoreSite(_ context.Context, rec site.Record) error {
+	time.Sleep(time.Millisecond)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.record = rec
+	return nil
+}
+
+func (s *fakeSite) Connected() bool { return true }
+
+func (s *fakeSite) Send(m site.Message, done func(sent bool)) {
+	s.mu.Lock()
+	cut, lost, delay := s.cut, s.loss > 0 && rand.IntN(s.loss) == 0, s.rtt/2
+	s.mu.Unlock()
+	go func() {
+		if done != nil {
+			defer done(!cut)
+		}
+		if cut || lost {
+			return
+		}
+		time.AfterFunc(delay, func() {
+			s.peer.mu.Lock()
+			d := s.peer.driver
+			s.peer.mu.Unlock()
+			d.Receive(m, nil)
+		})
+	}()
+}
+
+func (s *fakeSite) setNetwork(cut bool, loss int) {
+	for _, x := range []*fakeSite{s, s.peer} {
+		x.mu.Lock()
+		x.cut, x.loss = cut, loss
+		x.mu.Unlock()
+	}
+}
+
+// start begins a run of the site's broker; its logs stay.
+func (s *fakeSite) start(found bool) {
+	index := uint32(0)
+	if s.name == "west" {
+		index = 1
+	}
+	d := New(Options{Site: site.Options{Index: index, PeerIndex: 1 - index}, Record: s.record, Found: found, Boot: site.Boot(rand.Uint64()), Records: s, Network: s})
+	s.mu.Lock()
+	s.driver = d
+	s.mu.Unlock()
+	for _, r := range s.replicas {
+		d.Add(r)
+	}
+}
+
+// newPair makes two sites with n partitions each: east is active, west its standby.
+func newPair(t *testing.T, n int) (east, west *fakeSite) {
+	east, west = &fakeSite{name: "east"}, &fakeSite{name: "west"}
+	east.peer, west.peer = west, east
+	topic := uuid.New()
+	for i := range n {
+		id := site.PartitionID{Topic: topic, Partition: int32(i)}
+		east.replicas, west.replicas = append(east.replicas, newReplica(t, id)), append(west.replicas, newReplica(t, id))
+	}
+	east.start(true)
+	west.start(false)
+	east.driver.Start()
+	west.driver.Start()
+	return east, west
+}

@@ -1,0 +1,265 @@
+package sites
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tandembroker/tandem/replication/raft"
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// runner steps the link of one partition.
+type runner struct {
+	d       *Driver
+	replica Replica
+	worker  *worker
+	cancel  func() // of Replica.Watch
+
+	mu struct { // leaf lock
+		sync.Mutex
+		inputs []input
+		queued bool // with the worker
+		closed bool
+	}
+
+	// Of the worker.
+	link *site.Link // nil = this broker does not lead the partition
+	term uint64     // of the leadership that link belongs to
+	held []input    // until the next tick
+
+	state atomic.Pointer[linkState]
+	lag   lag
+}
+
+// linkState is what a runner shows of its link; immutable.
+type linkState struct {
+	leads  bool
+	quiet  bool // nothing is due: the next tick may wait
+	halted site.HaltReason
+}
+
+// input is a LinkInput with what goes with it.
+type input struct {
+	in      site.LinkInput
+	term    uint64 // of the link that it answers; 0 = any
+	late    bool   // it waits for the next tick
+	release func() // to be called when nobody needs its payload any more; nil = nothing
+}
+
+func (i *input) drop() {
+	if i.release != nil {
+		i.release()
+		i.release = nil
+	}
+}
+
+// put adds an input and has the worker look; it never waits.
+func (r *runner) put(i input) {
+	r.mu.Lock()
+	if r.mu.closed {
+		r.mu.Unlock()
+		i.drop()
+		return
+	}
+	r.mu.inputs = append(r.mu.inputs, i)
+	r.queueLocked()
+}
+
+// wake has the worker look at the log.
+func (r *runner) wake() {
+	r.mu.Lock()
+	r.queueLocked()
+}
+
+// queueLocked hands the runner to its worker, once, and lets go of mu.
+func (r *runner) queueLocked() {
+	wake := !r.mu.queued
+	r.mu.queued = true
+	r.mu.Unlock()
+	if wake {
+		r.worker.add(r)
+	}
+}
+
+// close ends the link. What the worker has taken already it may still carry out.
+func (r *runner) close() {
+	r.cancel()
+	r.mu.Lock()
+	inputs := r.mu.inputs
+	r.mu.inputs, r.mu.closed = nil, true
+	r.mu.Unlock()
+	dropAll(inputs)
+}
+
+func dropAll(inputs []input) {
+	for i := range inputs {
+		inputs[i].drop()
+	}
+}
+
+// turn takes what has come in and steps the link; worker.
+func (r *runner) turn() {
+	r.mu.Lock()
+	inputs := r.mu.inputs
+	r.mu.inputs, r.mu.queued = nil, false
+	r.mu.Unlock()
+	// The log is looked at after the inputs were taken, so that what they say of it is in the view.
+	log, leads := r.replica.LogView()
+	if !leads {
+		dropAll(inputs)
+		dropAll(r.held)
+		r.link, r.held = nil, nil
+		r.lag.forget()
+		r.show(linkState{quiet: true})
+		return
+	}
+	if r.link == nil || r.term != log.Term {
+		r.link, r.term, r.held = site.NewLink(r.replica.ID(), r.d.options.Link), log.Term, nil
+	}
+	view := r.d.View()
+	if len(inputs) == 0 {
+		inputs = []input{{in: site.LogMoved{}}}
+	}
+	for i := range inputs {
+		r.take(view, &log, &inputs[i])
+	}
+	r.lag.note(r.d.now(), r.link, &log)
+	r.show(linkState{leads: true, quiet: len(r.held) == 0 && r.link.Quiet(view, log), halted: r.link.Halted()})
+}
+
+func (r *runner) show(s linkState) {
+	if old := r.state.Load(); old == nil || *old != s {
+		r.state.Store(&s)
+	}
+}
+
+// take gives the link one input.
+func (r *runner) take(view site.View, log *site.LogView, i *input) {
+	switch _, tick := i.in.(site.Tick); {
+	case i.term != 0 && i.term != r.term:
+		i.drop()
+		return
+	case i.late:
+		i.late = false
+		r.held = append(r.held, *i)
+		return
+	case tick:
+		held := r.held
+		r.held = nil
+		for k := range held {
+			r.take(view, log, &held[k])
+		}
+	}
+	r.carry(log, r.link.Step(r.d.now(), view, *log, i.in), i)
+	i.drop()
+}
+
+// carry carries out effects. The payload that came with i goes over to the proposal that it became.
+func (r *runner) carry(log *site.LogView, effects []site.Effect, i *input) {
+	term := r.term
+	for _, e := range effects {
+		switch e := e.(type) {
+		case site.Send:
+			r.d.network.Send(e.Message, nil)
+		case site.Propose:
+			release := func() {}
+			if len(e.Payload) > 0 && i.release != nil {
+				release, i.release = i.release, nil
+			}
+			kind := e.Header.Kind
+			r.replica.Propose(e.Header, e.Payload, release, func(reason entry.VoidReason, err error) { r.settled(term, kind, reason, err) })
+		case site.Ship:
+			r.ship(e, log)
+		case site.ArchiveTail:
+			r.d.background(func() { r.archive(e, term) })
+		case site.SealArchive:
+			r.d.background(func() { r.seal(e, term) })
+		case site.MarkDrained:
+			_ = r.d.role.step(e.Mark)
+		case site.Halt:
+			r.d.logger.Error("link halted", "topic", r.replica.Topic(), "partition", r.replica.ID().Partition, "reason", e.Reason)
+		}
+	}
+}
+
+// settled tells the link what became of a proposal. Where this broker lost track of it the leadership has ended, or ends; should it go on
+// after all, the link tries again at the next tick.
+func (r *runner) settled(term uint64, kind entry.Kind, reason entry.VoidReason, err error) {
+	if err != nil && !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, raft.ErrClosed) {
+		r.d.logger.Warn("proposal of a link failed", "topic", r.replica.Topic(), "partition", r.replica.ID().Partition, "kind", kind, "error", err)
+	}
+	if err != nil && reason == entry.Admitted {
+		reason = entry.VoidTerm
+	}
+	r.put(input{in: site.Settled{Kind: kind, Reason: reason}, term: term})
+}
+
+// ship reads what Ship asks for and sends it.
+func (r *runner) ship(e site.Ship, log *site.LogView) {
+	rows, payload, err := r.replica.ReadShipped(max(e.From.Next, log.Lineage.LogStart), log.Durable.NextOffset, r.d.options.ShipBytesMax)
+	if err != nil || len(rows) == 0 {
+		if err != nil {
+			r.d.logger.Error("link can not read what it has to ship", "topic", r.replica.Topic(), "partition", r.replica.ID().Partition,
+				"offset", e.From.Next, "error", err)
+		}
+		r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: r.term, late: true})
+		return
+	}
+	last := &rows[len(rows)-1]
+	end := site.Position{Next: last.LastOffset + 1, Epoch: last.LeaderEpoch}
+	m := site.Append{Partition: r.replica.ID(), Epoch: e.Epoch, Prev: e.From, Rows: rows, Payload: payload}
+	term := r.term
+	r.d.network.Send(m, func(sent bool) {
+		if sent {
+			r.put(input{in: site.Shipped{Epoch: e.Epoch, End: end}, term: term})
+		} else {
+			r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: term, late: true})
+		}
+	})
+}
+
+func (r *runner) archive(e site.ArchiveTail, term uint64) {
+	for {
+		epoch, err := r.replica.ArchiveTail(r.d.ctx, e.Cut, e.LogCut)
+		if err == nil {
+			r.put(input{in: site.Archived{Cut: e.Cut, Epoch: epoch}, term: term})
+			return
+		}
+		if !r.again("archive of lost records is not made yet", err) {
+			return
+		}
+	}
+}
+
+func (r *runner) seal(e site.SealArchive, term uint64) {
+	for {
+		err := r.replica.SealArchive(r.d.ctx, e.LogCut)
+		if err == nil {
+			r.put(input{in: site.Sealed{}, term: term})
+			return
+		}
+		if !r.again("archive of lost records is not sealed yet", err) {
+			return
+		}
+	}
+}
+
+// again logs err and waits; false = the driver ends.
+func (r *runner) again(what string, err error) bool {
+	if r.d.ctx.Err() != nil {
+		return false
+	}
+	r.d.logger.Error(what, "topic", r.replica.Topic(), "partition", r.replica.ID().Partition, "error", err)
+	select {
+	case <-r.d.ctx.Done():
+		return false
+	case <-time.After(archiveRetry):
+		return true
+	}
+}
+
+// archiveRetry is how long an archive that could not be written waits: the disk may be full.
+const archiveRetry = 5 * time.Second

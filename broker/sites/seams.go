@@ -1,0 +1,43 @@
+package sites
+
+import (
+	"context"
+
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// Replica is a partition of this broker, as its link sees it. Safe for concurrent use.
+type Replica interface {
+	ID() site.PartitionID
+	Topic() string
+	// LogView is what the link may know of the log; ok is false where this broker does not lead the partition. Its Lineage must not be
+	// changed.
+	LogView() (view site.LogView, ok bool)
+	// Propose hands an entry to the partition's Raft group, behind those handed in before. settled is called once: with what the log made
+	// of it, or with an error when that is not known here. release is called once, when payload is not needed any more; nil = no payload.
+	Propose(h entry.Header, payload []byte, release func(), settled func(entry.VoidReason, error))
+	// ReadShipped returns whole batches that begin at or above offset and end at or below end, with a row for each: at most bytesMax bytes,
+	// but at least one batch where there is any, and at most entry.RowsMax. Rows and bytes are the caller's.
+	ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error)
+	// Watch has changed called whenever LogView may have changed; it must not wait. cancel ends that.
+	Watch(changed func()) (cancel func())
+	// ArchiveTail and SealArchive are what site.ArchiveTail and site.SealArchive ask for. epoch is the leader epoch of the last batch below
+	// the cut, -1 = there is none.
+	ArchiveTail(ctx context.Context, cut, logCut entry.Cut) (epoch int32, err error)
+	SealArchive(ctx context.Context, logCut entry.Cut) error
+}
+
+// Network carries messages to the other site. Safe for concurrent use.
+type Network interface {
+	// Send never waits. done is called once, when m was written or dropped, with what it was; nil = nobody asks.
+	Send(m site.Message, done func(sent bool))
+	// Connected says whether there is anybody to send to.
+	Connected() bool
+}
+
+// Records keeps the site's Record. Safe for concurrent use.
+type Records interface {
+	// StoreSite makes rec durable in the metadata Raft group.
+	StoreSite(ctx context.Context, rec site.Record) error
+}
