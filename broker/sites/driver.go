@@ -20,6 +20,7 @@ type Options struct {
 	Records Records
 	Network Network
 	Logger  *slog.Logger
+	Now     func() time.Time // with a monotonic reading; nil = time.Now
 	// Changed is told that the View has changed; it must not wait. nil = nobody asks.
 	Changed func()
 
@@ -53,6 +54,9 @@ func New(o Options) *Driver {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Changed == nil {
 		o.Changed = func() {}
 	}
@@ -71,7 +75,7 @@ func New(o Options) *Driver {
 	if o.Link.Window == 0 {
 		o.Link.Window = 64 // of the smallest Appends: bytes are bounded by the network's credit
 	}
-	d := &Driver{options: o, logger: o.Logger, network: o.Network, began: time.Now(), seed: maphash.MakeSeed(), links: map[site.PartitionID]*runner{}}
+	d := &Driver{options: o, logger: o.Logger, network: o.Network, began: o.Now(), seed: maphash.MakeSeed(), links: map[site.PartitionID]*runner{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.role = &role{records: o.Records, network: o.Network, now: d.now, logger: o.Logger, ctx: d.ctx, changed: d.viewChanged}
 	if o.Found {
@@ -88,7 +92,7 @@ func New(o Options) *Driver {
 }
 
 // now is this run's monotonic clock.
-func (d *Driver) now() time.Duration { return time.Since(d.began) }
+func (d *Driver) now() time.Duration { return d.options.Now().Sub(d.began) }
 
 // Start begins to tick.
 func (d *Driver) Start() {
