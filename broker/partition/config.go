@@ -10,6 +10,7 @@ import (
 	"github.com/tandembroker/tandem/broker/config"
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/archive"
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
 )
@@ -30,6 +31,8 @@ type Options struct {
 	// Topic tells configuration and leader-epoch floor of a partition that is found in the store; nil = the zero Spec.
 	// Topic name, id and partition are filled in.
 	Topic func(Spec) Spec
+	// Archives takes the records that only this site has when it returns to the other; required where partitions are shipped.
+	Archives *archive.Archives
 }
 
 func (o Options) withDefaults() Options {

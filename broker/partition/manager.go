@@ -119,7 +119,7 @@ func splitFolder(folder string) (topic string, partition int32, ok bool) {
 }
 
 func (m *Manager) newPartition(s *Spec) *Partition {
-	p := &Partition{manager: m, topic: s.Topic, id: s.groupID()}
+	p := &Partition{manager: m, topic: s.Topic, id: s.groupID(), floor: max(s.EpochFloor, 0)}
 	p.mu.producers, p.mu.savedOffset = newProducers(), none
 	c := s.Config
 	p.config.Store(&c)

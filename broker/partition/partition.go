@@ -23,6 +23,7 @@ type Partition struct {
 	config  atomic.Pointer[Config]
 	group   *raft.Group // nil when opened is not
 	log     *log.Log
+	floor   int32 // the first leader epoch that it had or may have
 	opened  error // why the partition can not be used since it was opened; nil = it can
 	closed  atomic.Bool
 

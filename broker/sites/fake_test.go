@@ -145,6 +145,8 @@ func (r *fakeReplica) index(offset int64) int {
 	return i
 }
 
+func (r *fakeReplica) MakeDurable() error { return nil }
+
 func (r *fakeReplica) ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -30,8 +30,9 @@ type runner struct {
 	term uint64     // of the leadership that link belongs to
 	held []input    // until the next tick
 
-	state atomic.Pointer[linkState]
-	lag   lag
+	state     atomic.Pointer[linkState]
+	hardening atomic.Bool // MakeDurable is under way
+	lag       lag
 }
 
 // linkState is what a runner shows of its link; immutable.
@@ -147,6 +148,7 @@ func (r *runner) take(view site.View, log *site.LogView, i *input) {
 		r.held = append(r.held, *i)
 		return
 	case tick:
+		r.harden(log)
 		held := r.held
 		r.held = nil
 		for k := range held {
@@ -155,6 +157,20 @@ func (r *runner) take(view site.View, log *site.LogView, i *input) {
 	}
 	r.carry(log, r.link.Step(r.d.now(), view, *log, i.in), i)
 	i.drop()
+}
+
+// harden has what is committed and not on disk, data of write.caching, written there: nothing else is shipped.
+func (r *runner) harden(log *site.LogView) {
+	if log.Tip.NextOffset == log.Durable.NextOffset || !r.hardening.CompareAndSwap(false, true) {
+		return
+	}
+	r.d.background(func() {
+		defer r.hardening.Store(false)
+		if err := r.replica.MakeDurable(); err != nil && r.d.ctx.Err() == nil {
+			r.d.logger.Warn("data of write.caching is not on disk yet, and not shipped", "topic", r.replica.Topic(),
+				"partition", r.replica.ID().Partition, "error", err)
+		}
+	})
 }
 
 // carry carries out effects. The payload that came with i goes over to the proposal that it became.

@@ -20,6 +20,9 @@ type Replica interface {
 	// ReadShipped returns whole batches that begin at or above offset and end at or below end, with a row for each: at most bytesMax bytes,
 	// but at least one batch where there is any, and at most entry.RowsMax. Rows and bytes are the caller's.
 	ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error)
+	// MakeDurable has written to disk what is committed and nobody waits for; it may wait for that. Without it data of write.caching would
+	// be shipped only when its file is synced for another reason.
+	MakeDurable() error
 	// Watch has changed called whenever LogView may have changed; it must not wait. cancel ends that.
 	Watch(changed func()) (cancel func())
 	// ArchiveTail and SealArchive are what site.ArchiveTail and site.SealArchive ask for. epoch is the leader epoch of the last batch below

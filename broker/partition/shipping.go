@@ -1,0 +1,147 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/tandembroker/tandem/replication/raft"
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage/archive"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// Shipped is a partition as its link to the other site sees it (sites.Replica), kept apart so that its methods are not the Partition's.
+type Shipped struct {
+	p    *Partition
+	born uint32
+}
+
+// Shipped is the partition for a link. born is the site epoch in which it was created.
+func (p *Partition) Shipped(born uint32) Shipped { return Shipped{p, born} }
+
+// ID implements sites.Replica.
+func (s Shipped) ID() site.PartitionID {
+	return site.PartitionID{Topic: s.p.id.Topic, Partition: s.p.id.Partition}
+}
+
+// Topic implements sites.Replica.
+func (s Shipped) Topic() string { return s.p.topic }
+
+// LogView implements sites.Replica.
+func (s Shipped) LogView() (site.LogView, bool) {
+	if s.p.usable() != nil {
+		return site.LogView{}, false
+	}
+	v := s.p.group.Sites()
+	return site.LogView{Term: v.Term, Tip: v.Tip, Durable: v.Durable, Lineage: &v.Lineage, Born: s.born, Floor: s.p.floor}, v.Term != 0
+}
+
+// Watch implements sites.Replica. There is one watcher.
+func (s Shipped) Watch(changed func()) (cancel func()) {
+	if s.p.group == nil {
+		return func() {}
+	}
+	s.p.group.OnChange(changed)
+	return func() { s.p.group.OnChange(nil) }
+}
+
+// Propose implements sites.Replica.
+func (s Shipped) Propose(h entry.Header, payload []byte, release func(), settled func(entry.VoidReason, error)) {
+	p := s.p
+	if err := p.usable(); err != nil {
+		release()
+		settled(entry.Admitted, err)
+		return
+	}
+	if h.Kind == entry.Data {
+		h.Class = class(p.config.Load())
+	}
+	p.append.Lock()
+	defer p.append.Unlock()
+	p.group.ProposeFor(&h, payload, release, &settling{settled: settled})
+}
+
+// settling tells once what became of a link's proposal (raft.Observer).
+type settling struct {
+	settled func(entry.VoidReason, error)
+	told    atomic.Bool
+}
+
+// ProposalStored implements raft.Observer.
+func (s *settling) ProposalStored() { s.tell(entry.Admitted, nil) }
+
+// ProposalDone implements raft.Observer.
+func (s *settling) ProposalDone(err error) {
+	var void *raft.VoidError
+	if errors.As(err, &void) {
+		s.tell(void.Reason, nil)
+		return
+	}
+	s.tell(entry.Admitted, err)
+}
+
+func (s *settling) tell(reason entry.VoidReason, err error) {
+	if !s.told.Swap(true) {
+		s.settled(reason, err)
+	}
+}
+
+// ReadShipped implements sites.Replica.
+func (s Shipped) ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error) {
+	extent, err := s.p.log.Read(offset, int64(bytesMax), end, true)
+	if err != nil {
+		return nil, nil, s.p.readError(err)
+	}
+	defer extent.Release()
+	payload, err := extent.ReadAll()
+	if err != nil {
+		return nil, nil, translate(err)
+	}
+	rows, n, err := entry.RowsOf(payload)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	return rows, payload[:n], nil
+}
+
+// MakeDurable implements sites.Replica.
+func (s Shipped) MakeDurable() error {
+	if err := s.p.usable(); err != nil {
+		return err
+	}
+	return translate(s.p.group.MakeDurable())
+}
+
+// ArchiveTail implements sites.Replica.
+func (s Shipped) ArchiveTail(ctx context.Context, cut, logCut entry.Cut) (epoch int32, err error) {
+	p := s.p
+	end := p.log.LogEnd()
+	if cut.Offset > 0 {
+		epoch = p.log.EpochAt(cut.Offset - 1)
+	} else {
+		epoch = none
+	}
+	_, err = p.manager.options.Archives.Stage(ctx, archive.Tail{
+		Partition: s.archived(), Cut: cut, LogCut: logCut, End: end,
+		Reason: fmt.Sprintf("the other site was promoted to site epoch %d without them", cut.SiteEpoch),
+		Read: func(_ context.Context, offset int64) ([]byte, error) {
+			_, payload, err := s.ReadShipped(offset, end, archiveReadBytes)
+			return payload, err
+		},
+	})
+	return epoch, err
+}
+
+// archiveReadBytes is how much of a tail is copied at once.
+const archiveReadBytes = 1 << 20
+
+// SealArchive implements sites.Replica.
+func (s Shipped) SealArchive(_ context.Context, logCut entry.Cut) error {
+	return s.p.manager.options.Archives.Seal(s.archived(), logCut)
+}
+
+func (s Shipped) archived() archive.Partition {
+	return archive.Partition{Topic: s.p.topic, TopicID: s.p.id.Topic, Index: s.p.id.Partition}
+}
