@@ -59,7 +59,7 @@ func (a authority) config(t *testing.T) *tls.Config {
 		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13}
 }
 
-func loopback(t *testing.T) net.Listener {
+func listener(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +69,7 @@ func loopback(t *testing.T) net.Listener {
 }
 
 // until waits for a condition, up to a deadline.
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
@@ -95,7 +95,7 @@ func TestTLSIsMutual(t *testing.T) {
 		"name is not in theirs": {named(ours.config(t), "elsewhere"), "elsewhere"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := loopback(t)
+			l := listener(t)
 			e := start(t, east(), Options{Listener: l, TLS: ours.config(t), HandshakeTimeout: 2 * time.Second})
 			w := start(t, west(), Options{Peers: []string{l.Addr().String()}, TLS: c.config, HandshakeTimeout: 2 * time.Second})
 			if name == "both signed" {
@@ -127,7 +127,7 @@ func named(config *tls.Config, name string) *tls.Config {
 }
 
 func TestTLSWithoutClientCertificatesIsRefused(t *testing.T) {
-	l := loopback(t)
+	l := listener(t)
 	o := Options{Self: west, Receive: func(PeerID, any, func()) {}, Listener: l, TLS: &tls.Config{MinVersion: tls.VersionTLS13}}
 	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "both sides") {
 		t.Errorf("%v", err)

@@ -328,6 +328,7 @@ func TestPeersLearnOfChanges(t *testing.T) {
 		synctest.Wait()
 		net.cut()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if !slices.Equal(states, []bool{true, false, true}) {
 			t.Errorf("connected: %v", states)
 		}
