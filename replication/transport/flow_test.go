@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/tandembroker/tandem/replication/site"
 )
 
@@ -262,8 +264,11 @@ func TestZstdIsBounded(t *testing.T) {
 			}
 		})
 	}
-	garbage := make([]byte, 100)
-	if err := unpackWith(garbage, []byte("no zstd")); !errors.Is(err, errProtocol) {
+	if err := unpackWith(make([]byte, 100), []byte("no zstd")); !errors.Is(err, errProtocol) {
+		t.Error(err)
+	}
+	// Not by unpacking all of it and looking at the length then.
+	if err := unpackWith(make([]byte, 100), encoder.EncodeAll(make([]byte, 64<<20), nil)); !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
 		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -106,17 +107,25 @@ func TestRefusalsAreShownOnBothSides(t *testing.T) {
 func TestClusterIDIsAdopted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newPipes()
+		var mu sync.Mutex
 		var seen []string
 		e := start(t, east(), Options{Listener: net.listen("east:1")})
 		h := west()
 		h.ClusterID = ""
 		w := start(t, h, Options{Peers: []string{"east:1"}, Dial: net.dial, Check: func(peer Handshake) error {
+			mu.Lock()
+			defer mu.Unlock()
 			seen = append(seen, peer.ClusterID)
 			return nil
 		}})
 		connected(t, e, w)
-		if len(seen) == 0 || seen[0] != "c" {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(seen) != 1+defaultConnections || seen[0] != "c" {
 			t.Errorf("Check saw %q", seen)
+		}
+		if h, ok := w.Peer(e.id()); !ok || !reflect.DeepEqual(h, east()) {
+			t.Errorf("the peer said %+v, %v", h, ok)
 		}
 	})
 }

@@ -115,19 +115,25 @@ func TestRoundTripIsMeasured(t *testing.T) {
 // BenchmarkShipping sends Appends of 256 KiB over loopback through the proxy, with and without a delay.
 func BenchmarkShipping(b *testing.B) {
 	for _, c := range []struct {
-		rtt      time.Duration
-		compress bool
-	}{{0, false}, {150 * time.Millisecond, false}, {200 * time.Millisecond, false}, {0, true}} {
-		b.Run(fmt.Sprintf("rtt=%s/zstd=%v", c.rtt, c.compress), func(b *testing.B) {
-			ship(b, c.rtt, Options{Compress: c.compress})
-		})
+		name string
+		rtt  time.Duration
+		o    Options
+	}{
+		{"rtt=0", 0, Options{}},
+		{"rtt=150ms", 150 * time.Millisecond, Options{}},
+		{"rtt=0/limit=200MBps", 0, Options{RateLimit: 200e6}},
+		{"rtt=150ms/limit=200MBps", 150 * time.Millisecond, Options{RateLimit: 200e6}},
+		{"rtt=150ms/credit=256MiB", 150 * time.Millisecond, Options{Credit: 256 << 20}},
+		{"rtt=0/zstd", 0, Options{Compress: true}},
+	} {
+		b.Run(c.name, func(b *testing.B) { ship(b, c.rtt, c.o) })
 	}
 }
 
 func ship(b *testing.B, rtt time.Duration, o Options) {
 	const size, window = 256 << 10, 128 // written or waiting to be
 	taken := make(chan struct{}, 1<<20)
-	net, _, w := through(b, Options{Receive: func(_ PeerID, m any, release func()) {
+	net, _, w := through(b, Options{Credit: o.Credit, Receive: func(_ PeerID, m any, release func()) {
 		release()
 		if _, ok := m.(site.Append); ok {
 			taken <- struct{}{}

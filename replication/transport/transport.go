@@ -29,10 +29,10 @@ type Broker struct {
 
 // Options of a Transport. Self and Receive must be there; of the others the zero value works.
 type Options struct {
-	// Self is asked at each handshake. Boot, Site, SiteIndex and Node must not change.
+	// Self is asked at each handshake, by several goroutines. Boot, Site, SiteIndex and Node must not change.
 	Self func() Handshake
 	// Check decides whether a peer that passed all other checks is welcome; its error is shown to the peer. A *Refusal keeps its code.
-	// It must not block. nil = welcome.
+	// It is asked for each connection, by several goroutines, and must not block. nil = welcome.
 	Check func(peer Handshake) error
 	// Sites are the names of the sites that may be the other one. nil = those that Peers name, or any where they name none.
 	Sites []string
@@ -226,6 +226,15 @@ func (t *Transport) SetRateLimit(bytes int64) {
 
 // Connected says whether there is a session with the peer.
 func (t *Transport) Connected(peer PeerID) bool { return t.session(peer) != nil }
+
+// Peer is what the peer said of itself when the session began; false where there is none.
+func (t *Transport) Peer(peer PeerID) (Handshake, bool) {
+	s := t.session(peer)
+	if s == nil {
+		return Handshake{}, false
+	}
+	return s.peer.Handshake, true
+}
 
 // Close ends all sessions and waits until no goroutine and no callback runs any more, or ctx is done. Twice is safe.
 func (t *Transport) Close(ctx context.Context) error {

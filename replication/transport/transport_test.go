@@ -118,6 +118,35 @@ func TestOneSessionSurvivesWhereBothDial(t *testing.T) {
 	})
 }
 
+// TestBothSidesPreferTheSameSession: whatever the order in which two sessions form, one of them, the same at both sides, stays.
+func TestBothSidesPreferTheSameSession(t *testing.T) {
+	sides := map[string]*Transport{"east": {}, "west": {}}
+	sides["east"].options.Self, sides["west"].options.Self = east, west
+	at := func(side, dialler string, number uint64) *session {
+		peer := hello{Handshake: west(), session: number}
+		if side == "west" {
+			peer.Handshake = east()
+		}
+		return &session{t: sides[side], peer: peer, dialled: side == dialler}
+	}
+	for side := range sides {
+		if !at(side, "east", 1).outranks(at(side, "west", 1)) || at(side, "west", 2).outranks(at(side, "east", 1)) {
+			t.Errorf("%s does not prefer what the site with the lower index dials", side)
+		}
+		restarted := at(side, "west", 1)
+		restarted.peer.Boot++
+		if !restarted.outranks(at(side, "east", 1)) {
+			t.Errorf("%s prefers a peer that is no more", side)
+		}
+	}
+	if !at("east", "west", 2).outranks(at("east", "west", 1)) || at("east", "west", 1).outranks(at("east", "west", 1)) {
+		t.Error("of two by the same dialler the later one is not preferred where it is answered")
+	}
+	if at("west", "west", 2).outranks(at("west", "west", 1)) {
+		t.Error("the dialler gives up what it has")
+	}
+}
+
 // TestPreferredSessionTakesOver: the one that the site with the lower index dials replaces the other one, once.
 func TestPreferredSessionTakesOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
