@@ -236,10 +236,12 @@ func (g *Group) TruncateSuffix(from uint64, state entry.State) error {
 	if err != nil {
 		return err
 	}
-	if _, err := g.append(journal.DeleteRangeRecord(g.id, from, last)); err != nil {
+	seq, err := g.append(journal.DeleteRangeRecord(g.id, from, last))
+	if err != nil {
 		return err
 	}
 	g.mu.Lock()
+	g.mu.cutAt = seq
 	keep := from - g.mu.first
 	clear(g.mu.entries[keep:])
 	g.mu.entries = g.mu.entries[:keep]

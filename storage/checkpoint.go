@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/tandembroker/tandem/storage/log"
-	"github.com/tandembroker/tandem/storage/meta"
 )
 
 const (
@@ -94,23 +93,34 @@ func saveGroup(ctx context.Context, g *Group, snapshot func(context.Context, *Gr
 // dropJournal commits what is needed of the journal and how far it is synced, then unlinks what lies below: in this order,
 // because unlinks reorder at power loss.
 func (s *Store) dropJournal() error {
-	// Records of class cached may not be synced yet, and nothing above the mark can be dropped.
-	if _, err := s.journal.Append(nil, true).Wait(); err != nil {
-		return s.fatal(err)
-	}
-	keep, removed := s.keep()
-	s.rowing.Lock()
-	jc := meta.JournalCheckpoint{First: max(keep, s.meta.Journal().First), Mark: max(s.journal.Mark(), s.meta.Journal().Mark)}
-	err := s.commitJournalLocked(jc, removed)
-	s.rowing.Unlock()
+	first, err := s.saveJournal()
 	if err != nil {
 		return err
 	}
-	s.forget(jc.First)
-	if err := s.journal.TruncateFront(jc.First); err != nil {
+	s.forget(first)
+	if err := s.journal.TruncateFront(first); err != nil {
 		return s.fatal(err)
 	}
 	return nil
+}
+
+// saveJournal stores what is needed of the journal, how far it is synced, and the tails.
+func (s *Store) saveJournal() (first uint64, err error) {
+	s.rowing.Lock()
+	defer s.rowing.Unlock()
+	t := &s.tails
+	t.settle(s.journal.Mark())
+	t.take(s.journal)
+	// Records of class cached may not be synced yet, and nothing above the mark can be dropped.
+	if _, err := s.journal.Append(nil, true).Wait(); err != nil {
+		return 0, s.fatal(err)
+	}
+	t.settle(s.journal.Mark())
+	jc := s.meta.Journal()
+	keep, removed := s.keep()
+	// Not above the mark that is stored with it either: the journal never ends below its own first record.
+	jc.First = max(jc.First, min(keep, max(jc.Mark, t.ready.at)+1))
+	return jc.First, s.commitJournalLocked(jc, removed, true)
 }
 
 // keep is the first journal sequence that recovery needs, and the deleted Raft groups that meta.db may forget with it.

@@ -113,6 +113,8 @@ type Group struct {
 		voteAt  uint64 // record of a vote that is not in meta.db yet
 		bornAt  uint64 // record of the creation, while the group is not in meta.db
 		pin     uint64 // first record of a group that is offline since Open
+
+		cutAt uint64 // newest record that took entries away; it pins nothing
 	}
 }
 

@@ -131,10 +131,17 @@ func (s *Store) create(g *Group, start int64, lo log.Options) error {
 // mayBelongTo says whether the folder's partition.metadata names topic, or is missing or empty, as a crash leaves it.
 func mayBelongTo(fsys vfs.FS, dir string, topic uuid.UUID) bool {
 	b, err := readFile(fsys, path.Join(dir, partitionMetadata), 4096)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0 {
-		return true
-	}
-	return err == nil && strings.Contains(string(b), "topic_id: "+base64.RawURLEncoding.EncodeToString(topic[:]))
+	return errors.Is(err, fs.ErrNotExist) || err == nil && (len(b) == 0 || names(b, topic))
+}
+
+// belongsTo says whether the folder's partition.metadata names topic.
+func belongsTo(fsys vfs.FS, dir string, topic uuid.UUID) bool {
+	b, err := readFile(fsys, path.Join(dir, partitionMetadata), 4096)
+	return err == nil && names(b, topic)
+}
+
+func names(metadata []byte, topic uuid.UUID) bool {
+	return strings.Contains(string(metadata), "topic_id: "+base64.RawURLEncoding.EncodeToString(topic[:]))
 }
 
 // DeleteGroup removes a Raft group and its data. Once the record is durable the group is gone, whatever fails later: a folder

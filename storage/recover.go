@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/meta"
 )
 
 // recoverWorkers bounds the Raft groups being opened at a time; most of it is waiting for reads and syncs.
@@ -25,6 +27,7 @@ type recovery struct {
 	journal *journal.Recovery
 	mark    uint64
 	kept    uint64 // first sequence that is kept of the journal
+	tails   meta.Tails
 	groups  map[GroupID]*replay
 	deleted map[GroupID]*deletion
 	folders []map[string]bool // per log dir: what is there
@@ -43,8 +46,13 @@ type recovery struct {
 // Every step can be repeated after a crash in the middle of it.
 func (s *Store) recover() error {
 	jc := s.meta.Journal()
+	table, err := s.meta.LoadTails()
+	if err != nil {
+		return err
+	}
+	s.tails = tails{stored: maps.Clone(table.Groups), known: table.At, ready: ends{at: table.At}, lost: map[GroupID]uint64{}}
 	j, found, err := journal.Open(path.Join(s.opts.MetaDir, journalDir), journal.Options{
-		SegmentBytes: s.opts.JournalSegmentBytes, FirstKept: jc.First, Mark: jc.Mark, MarkInterval: s.opts.MarkInterval,
+		SegmentBytes: s.opts.JournalSegmentBytes, FirstKept: jc.First, Mark: jc.Mark, TailsKnown: table.At, MarkInterval: s.opts.MarkInterval,
 		Logger: s.opts.Logger, OnFatal: func(err error) { _ = s.fatal(err) }, Now: s.opts.Now,
 		FS: s.opts.journalFS, OpenLibrary: s.opts.journalLibrary, SyncWatch: s.syncWatch, Reclaim: s.files.Reclaim,
 	})
@@ -52,7 +60,8 @@ func (s *Store) recover() error {
 		return err
 	}
 	s.journal = j
-	r := &recovery{store: s, journal: found, mark: max(found.Mark, jc.Mark), kept: max(jc.First, 1), groups: map[GroupID]*replay{}, deleted: map[GroupID]*deletion{}}
+	r := &recovery{store: s, journal: found, mark: max(found.Mark, jc.Mark), kept: max(jc.First, 1), tails: table,
+		groups: map[GroupID]*replay{}, deleted: map[GroupID]*deletion{}}
 	if err := r.load(); err != nil {
 		return err
 	}
@@ -63,6 +72,7 @@ func (s *Store) recover() error {
 	if err := r.listFolders(); err != nil {
 		return err
 	}
+	r.findFolders()
 	r.finishDeletions()
 	if err := r.openGroups(); err != nil {
 		return err
@@ -71,7 +81,10 @@ func (s *Store) recover() error {
 	// each successor more to read than itself had.
 	s.written(j.Size(), r.payloadBytes, true)
 	// All payloads are on disk now, or voided, or of a Raft group that is offline: the mark may pass.
-	return found.Close()
+	if err := found.Close(); err != nil {
+		return err
+	}
+	return s.beginTails()
 }
 
 // load reads the checkpoints.
@@ -245,7 +258,7 @@ func (r *recovery) fatalOnOpen(err error) bool {
 func (r *recovery) openGroup(p *replay) (*Group, error) {
 	s := r.store
 	g := newGroup(s, p.id, p.folder)
-	g.mu.vote, g.mu.voteAt, g.mu.bornAt = p.vote, p.voteAt, p.bornAt
+	g.mu.vote, g.mu.voteAt, g.mu.bornAt, g.mu.cutAt = p.vote, p.voteAt, p.bornAt, p.cutAt
 	g.mu.base = p.base()
 	g.mu.state = g.mu.base.State
 	g.save.end = p.end()

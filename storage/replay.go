@@ -26,6 +26,7 @@ type replay struct {
 	vote    Vote
 	voteAt  uint64 // 0 = as in meta.db
 	first   uint64 // its first record in the journal
+	cutAt   uint64 // its newest record that took entries away
 	covered uint64 // record up to which the checkpoint makes its records superfluous
 	hurt    error  // why the group cannot be trusted
 	row     error  // the part of hurt that is about its row in meta.db
@@ -90,8 +91,9 @@ func (r *replay) apply(rec *journal.Record) error {
 		r.addEntry(rec)
 	case journal.DeleteRange, journal.Dropped:
 		r.cut(rec.Index)
+		r.cutAt = rec.Sequence
 	case journal.Reset:
-		r.entries = r.entries[:0]
+		r.entries, r.cutAt = r.entries[:0], rec.Sequence
 	case journal.Vote:
 		v, err := rec.Vote()
 		if err != nil {

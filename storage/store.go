@@ -44,6 +44,7 @@ type Store struct {
 	payloadBytes  atomic.Int64  // the same, by reference
 	checkpointing sync.Mutex
 	rowing        sync.Mutex // orders the stores of the journal checkpoint
+	tails         tails      // under rowing
 	carried       int64      // bytes that the last carry copied; under checkpointing
 	failed        atomic.Pointer[error]
 	failing       sync.Once // sets failed
@@ -392,20 +393,24 @@ func (s *Store) Close(clean bool) error {
 		errs = append(errs, s.dropJournal())
 	}
 	s.commits.close()
-	mark := s.journal.Mark()
-	if err := s.journal.Close(); err != nil {
-		errs = append(errs, err)
-	} else {
-		mark = s.journal.Mark()
-	}
+	errs = append(errs, s.journal.Close())
 	if clean && errors.Join(errs...) == nil {
-		jc := s.meta.Journal()
-		jc.Mark, jc.Clean = max(jc.Mark, mark), true
-		errs = append(errs, s.meta.Commit(meta.Commit{Journal: &jc}))
+		errs = append(errs, s.saveClean())
 	}
 	s.failed.CompareAndSwap(nil, &errClosed)
 	errs = append(errs, s.release())
 	return errors.Join(errs...)
+}
+
+// saveClean stores how far a journal is synced that is closed now, and that this was a clean stop.
+func (s *Store) saveClean() error {
+	s.rowing.Lock()
+	defer s.rowing.Unlock()
+	s.tails.take(s.journal)
+	s.tails.settle(s.journal.Mark())
+	jc := s.meta.Journal()
+	jc.Clean = true
+	return s.commitJournalLocked(jc, nil, true)
 }
 
 var errClosed error = ErrClosed

@@ -78,6 +78,9 @@ func Open(host *raft.Host, o Options) (*Manager, error) {
 		if g.ID() == entry.MetadataGroup {
 			continue
 		}
+		if g.Folder() == "" && g.Offline() != nil {
+			continue // its creation is lost, and with it the name: whoever knows that creates it, and learns why it serves nothing
+		}
 		topic, number, ok := splitFolder(g.Folder())
 		if !ok || number != g.ID().Partition {
 			return nil, fmt.Errorf("partition: %s has folder %q", g.ID(), g.Folder())

@@ -143,7 +143,7 @@ func (s *survey) note(h *header) {
 		s.newest = h.sequence
 	}
 	if h.group != (entry.GroupID{}) {
-		s.groups[h.group] = groupTail{h.sequence, lastIndex(h.kind, h.index, h.prevIndex)}
+		s.groups[h.group] = groupTail{sequence: h.sequence, index: lastIndex(h.kind, h.index, h.prevIndex)}
 	}
 }
 
@@ -168,9 +168,8 @@ func (s *survey) judge(h *header) {
 // durable is the sequence up to which every record was on disk.
 func (s *survey) durable() uint64 { return max(s.mark, s.rolled) }
 
-// finish ends the survey at p, and returns the next sequence. A journal that ends below what was on disk has lost more than that:
-// whatever was behind it, of whichever Raft group. One sequence more is given up for it, of which no record will ever tell whose
-// it was: so this start suspects every Raft group, and so does each later one, whatever the checkpoint needs.
+// finish ends the survey at p, and returns the next sequence. A journal that ends below what was on disk has lost all up to there:
+// none of these sequences is used again.
 func (s *survey) finish(p position) (next uint64) {
 	durable := s.durable()
 	if p.next > durable {
@@ -180,10 +179,10 @@ func (s *survey) finish(p position) (next uint64) {
 		last := len(s.files) - 1
 		s.lose(&loss{file: last, pos: s.size(last), from: p.next})
 	}
-	s.open.to, s.open.tail = durable+1, true
+	s.open.to, s.open.tail = durable, true
 	s.open = nil
 	s.before = header{}
-	return durable + 2
+	return durable + 1
 }
 
 // cutAt is where the journal has to be cut, if anywhere: at the first loss above all that was on disk, or behind the part of a
@@ -213,16 +212,16 @@ func (s *survey) damage(dir string, firstKept uint64, log *slog.Logger) []Damage
 		} else {
 			d.File = filepath.Join(dir, fileName(l.from))
 		}
+		if l.tail {
+			log.Error("journal ends below its mark: what was written behind the mark before the last stop is lost too", "file", d.File,
+				"pos", d.Pos, "from", d.From, "mark", s.mark)
+		}
 		if d.To < firstKept && d.From < firstKept {
 			log.Warn("journal damaged below what is needed", "file", d.File, "pos", d.Pos, "from", d.From, "to", d.To)
 			continue
 		}
 		if d.From < firstKept {
 			d.From = firstKept
-		}
-		if l.tail {
-			log.Error("journal ends below its mark: what was acknowledged behind may be lost, of every Raft group", "file", d.File,
-				"pos", d.Pos, "mark", s.mark)
 		}
 		hurt, count := map[entry.GroupID]bool{}, uint64(0)
 		for sequence, id := range l.known {

@@ -35,6 +35,7 @@ type Options struct {
 	SegmentBytes int           // a file is rolled before the next batch once it is this long; 0 = 4 MiB
 	FirstKept    uint64        // first sequence that is needed, from meta.db; files below are unlinked. 0 = 1
 	Mark         uint64        // the newest mark that meta.db knows
+	TailsKnown   uint64        // up to this sequence meta.db knows the newest record of each Raft group; at most Mark
 	MarkInterval time.Duration // bounds a mark behind an idle journal; 0 = 100 ms. Ten of them bound how long a record stays unsynced
 	Logger       *slog.Logger
 	SyncWatch    *vfs.SyncWatch   // told of each sync; nil = none

@@ -265,12 +265,17 @@ func (s *sample) firstIn(file int) int {
 	return slices.IndexFunc(s.where, func(w place) bool { return w.file == file })
 }
 
-// All files are gone: what was acknowledged behind the checkpoint is not known, and the start says so instead of going on without.
+// All files are gone: where nothing tells how much was acknowledged behind the checkpoint, the start says so instead of going on
+// without.
 func TestAllFilesGone(t *testing.T) {
 	s := fourGroups(t)
 	last := uint64(len(s.records))
 	dir := filepath.Join(memDir(t), "journal")
 	if _, _, err := Open(dir, Options{FirstKept: last + 1, Mark: last}); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), dir) {
 		t.Fatalf("got %v", err)
+	}
+	j, r := mustOpen(t, dir, Options{FirstKept: last + 1, Mark: last, TailsKnown: last})
+	if len(r.Damage) != 0 || j.NextSequence() != last+1 {
+		t.Fatalf("damage %+v, next %d, the mark is %d", r.Damage, j.NextSequence(), last)
 	}
 }

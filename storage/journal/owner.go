@@ -25,6 +25,7 @@ type owner struct {
 
 	before    header // of the record before; crc 0 = unknown or none
 	groups    map[entry.GroupID]groupTail
+	changed   []entry.GroupID // those with groupTail.listed
 	written   uint64 // last sequence handed to the library
 	fileBytes int64  // of the last file
 
@@ -40,6 +41,7 @@ type owner struct {
 type groupTail struct {
 	sequence uint64
 	index    uint64 // last index of the Raft group behind it
+	listed   bool   // in owner.changed
 }
 
 // run is the owner goroutine. It ends after Close or a failure, when nothing is queued any more.
@@ -280,7 +282,10 @@ func (j *Journal) put(r *Record, sequence, mark uint64) int {
 	if r.Group != (entry.GroupID{}) {
 		t := o.groups[r.Group]
 		h.prevIndex, h.prevSequence = t.index, t.sequence
-		o.groups[r.Group] = groupTail{sequence, lastIndex(r.Kind, r.Index, t.index)}
+		if !t.listed {
+			o.changed = append(o.changed, r.Group)
+		}
+		o.groups[r.Group] = groupTail{sequence, lastIndex(r.Kind, r.Index, t.index), true}
 	}
 	if r.Placement == ByReference && r.Class == entry.Synced && r.Kind == Entry {
 		j.hold(sequence)

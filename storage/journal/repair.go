@@ -55,9 +55,12 @@ func (j *Journal) repair() (s *survey, next uint64, cut *Cut, err error) {
 		return nil, 0, nil, err
 	}
 	if len(files) == 0 && j.opts.Mark > 0 && j.opts.FirstKept > j.opts.Mark {
-		// There is always a last file. Without it nothing tells what was acknowledged behind a checkpoint that needs nothing
-		// of the journal itself; where it needs some, the damage below tells.
-		return nil, 0, nil, fmt.Errorf("%w: %s holds no journal file, though record %d was on disk: restore the files", ErrCorrupt, j.dir, j.opts.Mark)
+		// There is always a last file. Where the checkpoint needs some of the journal, the damage below tells of it.
+		if j.opts.TailsKnown < j.opts.Mark { // and nothing tells how much was acknowledged behind such a checkpoint
+			return nil, 0, nil, fmt.Errorf("%w: %s holds no journal file, though record %d was on disk: restore the files", ErrCorrupt, j.dir, j.opts.Mark)
+		}
+		j.opts.Logger.Error("no journal file is there: nothing up to the mark is needed of them, what was written behind it is lost",
+			"dir", j.dir, "mark", j.opts.Mark)
 	}
 	if files, err = j.dropFront(files); err != nil {
 		return nil, 0, nil, err
@@ -141,6 +144,12 @@ func (j *Journal) truncate(name string, size int64) error {
 func (j *Journal) resume(s *survey, next uint64, r *Recovery) error {
 	o := &j.owner
 	o.groups, o.newest, o.carried, o.framedMark = s.groups, s.newest, s.mark, s.mark
+	for id, t := range o.groups {
+		if t.listed = t.sequence > j.opts.TailsKnown; t.listed {
+			o.groups[id] = t
+			o.changed = append(o.changed, id)
+		}
+	}
 	if s.before.sequence == next-1 {
 		o.before = s.before
 	}

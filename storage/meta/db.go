@@ -267,6 +267,7 @@ type Commit struct {
 	Groups  map[entry.GroupID]*GroupCheckpoint
 	Removed []entry.GroupID
 	Journal *JournalCheckpoint // nil = as it is
+	Tails   *Tails             // rows that change, a zero one goes; nil = as they are
 }
 
 // Commit makes c durable, whole or not at all. Errors: ErrNoSpace, to be tried again; after any other nothing is written any more.
@@ -280,6 +281,11 @@ func (d *DB) Commit(c Commit) error {
 		}
 		for _, id := range c.Removed {
 			if err := groups.Delete(id.Append(nil)); err != nil {
+				return err
+			}
+		}
+		if c.Tails != nil {
+			if err := putTails(tx, c.Tails); err != nil {
 				return err
 			}
 		}
@@ -430,5 +436,5 @@ func (d *DB) Close() error {
 // reserved says whether a bucket path belongs to the storage layer.
 func reserved(bucket string) bool {
 	top, _, _ := strings.Cut(bucket, "/")
-	return top == bucketIdentity || top == bucketCheckpoint || top == bucketRaft
+	return top == bucketIdentity || top == bucketCheckpoint || top == bucketRaft || top == bucketTails
 }

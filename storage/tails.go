@@ -1,0 +1,118 @@
+package storage
+
+import (
+	"github.com/tandembroker/tandem/storage/journal"
+	"github.com/tandembroker/tandem/storage/meta"
+)
+
+// tails is the table of meta.db that says which journal records each Raft group needs (docs/formats.md section 6). With it a start
+// that finds records missing up to where it is complete knows whose they were. It is complete up to the mark beside it: where the
+// Raft groups end is taken from the journal first, and stored with the mark once that has got there.
+type tails struct {
+	stored map[GroupID]meta.Tail // as meta.db has them
+	known  uint64                // up to here
+	lost   map[GroupID]uint64    // a record that a hurt Raft group has lost: goes with the next store
+	taken  ends                  // not all below the mark yet
+	ready  ends                  // to be stored
+}
+
+// ends is where Raft groups ended when the journal was written up to at: the changes since what was taken before.
+type ends struct {
+	at   uint64
+	last map[GroupID]uint64
+}
+
+// take asks the journal. What was taken and is not ready waits for the newer one.
+func (t *tails) take(j *journal.Journal) {
+	at, changed := j.Tails()
+	if at == 0 {
+		return
+	}
+	if t.taken.last == nil {
+		t.taken.last = make(map[GroupID]uint64, len(changed))
+	}
+	for _, c := range changed {
+		t.taken.last[c.Group] = c.Sequence
+	}
+	t.taken.at = at
+}
+
+// settle makes ready what mark has passed.
+func (t *tails) settle(mark uint64) {
+	if t.taken.at == 0 || mark < t.taken.at {
+		return
+	}
+	if t.ready.last == nil {
+		t.ready.last = t.taken.last
+	} else {
+		for id, last := range t.taken.last {
+			t.ready.last[id] = last
+		}
+	}
+	t.ready.at, t.taken = t.taken.at, ends{}
+}
+
+// changes are the rows to be stored with what is ready. With first all rows are looked at, for records that checkpoints have made
+// superfluous and for those below first.
+func (s *Store) changes(first uint64, all bool) map[GroupID]meta.Tail {
+	t, rows := &s.tails, map[GroupID]meta.Tail{}
+	look := func(id GroupID, last uint64) {
+		old := t.stored[id]
+		row := meta.Tail{Last: max(last, old.Last, t.lost[id])}
+		if row.Need = s.needed(id, first); row.Need > t.ready.at || row.Last < first {
+			row = meta.Tail{}
+		}
+		if row != old {
+			rows[id] = row
+		}
+	}
+	for id, last := range t.ready.last {
+		look(id, last)
+	}
+	for id := range t.lost {
+		look(id, t.ready.last[id])
+	}
+	if all {
+		for id := range t.stored {
+			if _, done := t.ready.last[id]; !done {
+				look(id, 0)
+			}
+		}
+	}
+	return rows
+}
+
+// nothing is above all sequences.
+const nothing = ^uint64(0)
+
+// needed is the first journal record that a start needs for a Raft group, where the journal is kept from first on. It is read
+// behind the ends: whatever was superfluous when they were taken stays so.
+func (s *Store) needed(id GroupID, first uint64) uint64 {
+	g, ok := s.Group(id)
+	if !ok {
+		return 1 // being created, or deleted: what it has in the journal means something until it is gone
+	}
+	need := g.needs()
+	if need == 0 {
+		need = nothing
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if at := g.mu.cutAt; at != 0 && at >= first {
+		need = min(need, at) // without it, what it took away would be back
+	}
+	return need
+}
+
+// stored notes that meta.db has what changes said.
+func (t *tails) store(rows map[GroupID]meta.Tail) {
+	for id, row := range rows {
+		if row == (meta.Tail{}) {
+			delete(t.stored, id)
+		} else {
+			t.stored[id] = row
+		}
+	}
+	t.known, t.ready = max(t.known, t.ready.at), ends{at: t.ready.at}
+	clear(t.lost)
+}
