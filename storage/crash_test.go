@@ -181,6 +181,9 @@ func (d *actor) step(id GroupID) (string, error) {
 		return "vote", d.vote(g, gm)
 	case n < 84:
 		return "snapshot", d.snapshot(g)
+	case n < 88:
+		_, err := d.store.saveMark()
+		return "save the mark", err
 	case n < 96:
 		return "checkpoint", d.store.Checkpoint(context.Background(), func(_ context.Context, g *Group) error { return d.snapshot(g) })
 	case n < 98 && id != entry.MetadataGroup:

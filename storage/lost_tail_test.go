@@ -2,15 +2,24 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/journal"
+	"github.com/tandembroker/tandem/storage/log"
+	"github.com/tandembroker/tandem/storage/meta"
 )
 
 // checkpointAll takes a checkpoint that covers every entry, so that it needs nothing of the journal. It returns how far the
@@ -45,61 +54,539 @@ func recordEnds(t *testing.T, w *world, name string) map[uint64]int64 {
 	return ends
 }
 
-// The last checkpoint needs nothing of the journal, and then the journal loses its end, from below that checkpoint on: with what
-// was acknowledged behind the checkpoint, of any Raft group. All of them say so, at every start, with file and byte.
-func TestJournalCutBelowACheckpointThatNeedsNothingOfIt(t *testing.T) {
-	dir := scratchDir(t)
-	mark := uint64(0)
-	before := damaged(t, dir, func(a *actor) (err error) {
-		if mark, err = a.checkpointAll(); err != nil {
-			return err
+// lostWorld is a world that has lost a part of its journal and goes on: it is started again and again, and the Raft groups that
+// are whole are written to.
+type lostWorld struct {
+	*actor
+	t    *testing.T
+	w    *world
+	hurt map[GroupID]bool // who has to be offline, at every start
+	file string           // and says so with this name
+	how  string
+}
+
+// open starts the world, wants exactly the hurt Raft groups to be offline, and the others to be as they were.
+func (l *lostWorld) open() {
+	l.t.Helper()
+	s, err := l.w.start(l.dir)
+	if err != nil {
+		l.t.Fatalf("%s: %v", l.how, err)
+	}
+	l.t.Cleanup(func() { s.Close(false) })
+	l.store, l.mu.store, l.mem = s, s, l.w.mem
+	l.mu.off, l.producers = true, map[GroupID]*producer{}
+	for _, g := range s.Groups() {
+		if (g.Offline() != nil) != l.hurt[g.ID()] {
+			l.t.Fatalf("%s: %s (%s): hurt is %v, offline: %v", l.how, g.ID(), g.Folder(), l.hurt[g.ID()], g.Offline())
 		}
-		if jc := a.store.meta.Journal(); jc.First <= mark {
-			t.Fatalf("the checkpoint needs the journal from record %d on, the mark is %d", jc.First, mark)
+		if l.hurt[g.ID()] && !strings.Contains(g.Offline().Error(), l.file+", byte ") {
+			l.t.Fatalf("%s: no file and byte in %v", l.how, g.Offline())
 		}
-		for _, id := range crashGroups[1:] { // acknowledged behind the checkpoint
-			g, _ := a.store.Group(id)
-			if err := a.append(g, a.model().groups[id]); err != nil {
-				return err
+	}
+	settled := l.w.model.settle(s)
+	for id, gm := range l.w.model.groups {
+		g, ok := s.Group(id)
+		switch {
+		case ok && l.hurt[id]:
+			settled.groups[id] = gm
+		case ok:
+			if err := gm.check(g); err != nil {
+				l.t.Fatalf("%s: %s: %v", l.how, g, err)
+			}
+		case l.hurt[id] || gm.is == present:
+			l.t.Fatalf("%s: %s is gone", l.how, gm.folder)
+		}
+	}
+	l.mu.model = settled
+}
+
+// write appends to all Raft groups that are whole, and syncs.
+func (l *lostWorld) write(times int) {
+	l.t.Helper()
+	for range times {
+		for id, gm := range l.model().groups {
+			if g, ok := l.store.Group(id); ok && !l.hurt[id] {
+				if err := l.append(g, l.model().groups[id]); err != nil {
+					l.t.Fatalf("%s: %s: %v", l.how, gm.folder, err)
+				}
 			}
 		}
+	}
+	if _, err := l.store.journal.Append(nil, true).Wait(); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *lostWorld) saveMark() {
+	l.t.Helper()
+	if waits, err := l.store.saveMark(); waits || err != nil || l.store.meta.Journal().Mark != l.store.journal.NextSequence()-1 {
+		l.t.Fatalf("%s: waits %v, %v, mark %d behind record %d", l.how, waits, err, l.store.meta.Journal().Mark, l.store.journal.NextSequence()-1)
+	}
+}
+
+func (l *lostWorld) checkpoint() {
+	l.t.Helper()
+	if _, err := l.checkpointAll(); err != nil {
+		l.t.Fatalf("%s: %v", l.how, err)
+	}
+}
+
+// kill takes what is left of a process that ends now, with all power.
+func (l *lostWorld) kill() {
+	next := capture(l.w.mem, l.dir, l.store, l.model(), nil, "")
+	next.checkpointBytes = l.w.checkpointBytes
+	l.store.Close(false)
+	l.w = next
+}
+
+func (l *lostWorld) stop() {
+	l.t.Helper()
+	if err := l.store.Close(true); err != nil {
+		l.t.Fatalf("%s: %v", l.how, err)
+	}
+	b, err := os.ReadFile(filepath.Join(l.dir, metaFile))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.w.meta, l.w.model = b, l.model()
+}
+
+// live is all that a journal can go through behind its damage: kills, records, rolls, checkpoints, copies of what is hurt, stops.
+func (l *lostWorld) live() {
+	l.t.Helper()
+	how := l.how
+	for i, step := range []func(){
+		l.kill,
+		func() { l.write(1); l.saveMark(); l.kill() },
+		func() { l.write(1); l.kill() },
+		func() { l.checkpoint(); l.kill() },
+		func() { l.write(12); l.stop() },
+		func() { l.w.checkpointBytes = 1; l.kill() },
+		func() { l.write(1); l.checkpoint(); l.kill() },
+		func() { l.checkpoint(); l.stop() },
+		l.stop,
+	} {
+		l.how = fmt.Sprintf("%s, start %d", how, i+1)
+		l.open()
+		step()
+	}
+	l.open()
+	l.kill()
+}
+
+// lose makes a lostWorld of before, whose last journal file is cut to size.
+func lose(t *testing.T, before *world, dir, file string, size int64, hurt map[GroupID]bool) *lostWorld {
+	t.Helper()
+	w := &world{mem: before.mem.CrashClone(nil), meta: before.meta, model: before.model}
+	cutFile(t, w.mem, file, size)
+	d := &driver{rng: rand.New(rand.NewPCG(8, uint64(size))), dir: dir}
+	return &lostWorld{actor: &actor{driver: d, rng: d.rng}, t: t, w: w, hurt: hurt, file: path.Base(file), how: fmt.Sprintf("cut at %d", size)}
+}
+
+// The journal loses its end below the mark of meta.db, anywhere in the last records: the Raft groups whose records these were are
+// offline, at this start and at every later one; the others serve, and lose nothing.
+func TestLostEndHurtsOnlyItsRaftGroups(t *testing.T) {
+	dir := scratchDir(t)
+	before := damaged(t, dir, func(a *actor) error {
+		l := &lostWorld{actor: a, t: t}
+		l.write(1)
+		l.saveMark()
 		return nil
 	})
 	files := filesOf(t, before.mem, "/journal", "")
-	if len(files) != 1 {
-		t.Fatalf("files %v", files)
+	last := files[len(files)-1]
+	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
+	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	if len(ends) < 6 {
+		t.Fatalf("%d records in the last file", len(ends))
 	}
-	ends := recordEnds(t, before, files[0])
-	if ends[mark] == 0 || ends[mark+1] == 0 {
-		t.Fatalf("records %v, mark %d", ends, mark)
-	}
-	step := int64(1)
+	step, seen := int64(1), map[int]int{}
 	if testing.Short() {
-		step = 7
+		step = 17
 	}
-	count := 0
-	for size := int64(0); size < ends[mark]; size += step {
-		w := &world{mem: before.mem.CrashClone(nil), meta: before.meta, model: before.model}
-		cutFile(t, w.mem, files[0], size)
-		offline, err := judgeDamage(w, dir, count%5 == 0)
-		if err != nil {
-			t.Fatalf("cut at %d of %d: %v", size, ends[mark], err)
+	for size := ends[mark-5]; size < ends[mark]; size += step {
+		hurt := map[GroupID]bool{}
+		for sequence := mark; ends[sequence] > size; sequence-- {
+			hurt[owners[len(owners)-1-int(mark-sequence)].id] = true
 		}
-		if len(offline) != len(before.model.groups) {
-			t.Fatalf("cut at %d of %d: %d of %d Raft groups are offline", size, ends[mark], len(offline), len(before.model.groups))
+		seen[len(hurt)]++
+		l := lose(t, before, dir, last, size, hurt)
+		if size%7 == 0 || testing.Short() {
+			l.live()
+			continue
 		}
-		for _, g := range offline {
-			if !strings.Contains(g.Offline().Error(), path.Base(files[0])) {
-				t.Fatalf("cut at %d of %d: %v", size, ends[mark], g.Offline())
+		for range 2 {
+			l.open()
+			l.kill()
+		}
+	}
+	if seen[1] == 0 || seen[2] == 0 || seen[3] == 0 {
+		t.Fatalf("hurt Raft groups: %v", seen)
+	}
+}
+
+// Checkpoints cover all but one Raft group, which keeps the journal from its first record on: of the lost end it alone needs anything.
+func TestLostEndThatCheckpointsCover(t *testing.T) {
+	dir := scratchDir(t)
+	busy := crashGroups[1]
+	before := damaged(t, dir, func(a *actor) error {
+		l := &lostWorld{actor: a, t: t}
+		l.write(1)
+		err := a.store.Checkpoint(context.Background(), func(_ context.Context, g *Group) error {
+			if g.ID() == busy {
+				return nil
+			}
+			gm := a.model().groups[g.ID()]
+			a.change(g.ID(), func(m *groupModel) { m.snapshot, m.durable = g.LastIndex(), g.LastIndex() })
+			return g.SaveSnapshot(gm.snapshotOf(gm.entries, g.LastIndex()))
+		})
+		if jc := a.store.meta.Journal(); jc.First >= jc.Mark-6 || jc.Mark != a.store.journal.NextSequence()-1 {
+			t.Fatalf("the journal is kept from %d on, the mark is %d", jc.First, jc.Mark)
+		}
+		return err
+	})
+	files := filesOf(t, before.mem, "/journal", "")
+	last := files[len(files)-1]
+	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
+	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	seen := map[int]int{}
+	for sequence := mark; ends[sequence-1] != 0 && sequence > mark-6; sequence-- {
+		hurt := map[GroupID]bool{}
+		for lost := sequence; lost <= mark; lost++ {
+			if id := owners[len(owners)-1-int(mark-lost)].id; id == busy {
+				hurt[id] = true
 			}
 		}
-		count++
+		seen[len(hurt)]++
+		for _, size := range []int64{ends[sequence] - 1, ends[sequence-1] + 200, ends[sequence-1]} { // the second one leaves the header
+			lose(t, before, dir, last, size, hurt).live()
+		}
 	}
-	w := &world{mem: before.mem.CrashClone(nil), meta: before.meta, model: before.model.forgiving()}
-	cutFile(t, w.mem, files[0], ends[mark])
-	if offline, err := judgeDamage(w, dir, false); err != nil || len(offline) > 0 {
-		t.Fatalf("cut where the checkpoint was taken: %d offline, %v", len(offline), err)
+	if seen[0] == 0 || seen[1] == 0 {
+		t.Fatalf("hurt Raft groups: %v", seen)
 	}
+}
+
+// The last checkpoint, or a clean stop, needs nothing of the journal. Then the journal loses its end, from below that checkpoint on:
+// that is logged, and nobody is hurt. What was written in the moment before the process ended, above the stored mark, may be lost
+// with it, as in a power loss; it leaves no hole.
+func TestLostEndThatNobodyNeeds(t *testing.T) {
+	dir := scratchDir(t)
+	for _, clean := range []bool{true, false} {
+		before := damaged(t, dir, func(a *actor) error {
+			l := &lostWorld{actor: a, t: t, w: &world{mem: a.mem}}
+			l.checkpoint()
+			if clean {
+				l.stop()
+				return nil
+			}
+			l.write(1)
+			return nil
+		})
+		if clean {
+			b, err := os.ReadFile(filepath.Join(dir, metaFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			before.meta = b
+		} else {
+			before.model = before.model.forgiving()
+		}
+		files := filesOf(t, before.mem, "/journal", "")
+		last := files[len(files)-1]
+		end := slices.Max(slices.Collect(maps.Values(recordEnds(t, before, last))))
+		for size := int64(0); size < end; size += 97 {
+			l := lose(t, before, dir, last, size, nil)
+			l.how = fmt.Sprintf("clean %v, %s", clean, l.how)
+			l.live()
+		}
+	}
+}
+
+// Whole files are gone, the last one or all.
+func TestLostFilesHurtOnlyTheirRaftGroups(t *testing.T) {
+	dir := scratchDir(t)
+	before := damaged(t, dir, func(a *actor) error {
+		l := &lostWorld{actor: a, t: t}
+		l.checkpoint()
+		l.write(6)
+		l.saveMark()
+		return nil
+	})
+	names := filesOf(t, before.mem, "/journal", "")
+	if len(names) < 3 {
+		t.Fatalf("files %v", names)
+	}
+	for keep := range names {
+		w := &world{mem: before.mem.CrashClone(nil), meta: before.meta, model: before.model}
+		hurt := map[GroupID]bool{}
+		for _, name := range names[keep:] {
+			if err := w.mem.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range recordOwners(t, before)[name] {
+				hurt[o.id] = true
+			}
+		}
+		if err := w.mem.SyncDir("/journal"); err != nil {
+			t.Fatal(err)
+		}
+		delete(hurt, GroupID{})
+		d := &driver{rng: rand.New(rand.NewPCG(9, uint64(keep))), dir: dir}
+		file := path.Base(names[max(keep-1, 0)])
+		if keep == 0 {
+			file = "journal"
+		}
+		l := &lostWorld{actor: &actor{driver: d, rng: d.rng}, t: t, w: w, hurt: hurt, how: fmt.Sprintf("%d files left", keep), file: file}
+		if keep == 0 {
+			l.file = fmt.Sprintf("%020d", l.firstKept())
+		}
+		l.live()
+	}
+}
+
+// firstKept is what meta.db says is kept of the journal.
+func (l *lostWorld) firstKept() uint64 {
+	l.t.Helper()
+	name := filepath.Join(l.dir, "peeked")
+	if err := os.WriteFile(name, l.w.meta, 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	jc, err := meta.Peek(name)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return max(jc.First, 1)
+}
+
+// forgetTails makes meta.db one of a binary that did not know of tails.
+func forgetTails(t *testing.T, w *world, dir string) {
+	t.Helper()
+	name := filepath.Join(dir, "older")
+	if err := os.WriteFile(name, w.meta, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db, err := bolt.Open(name, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		return errors.Join(tx.DeleteBucket([]byte("tails")), tx.Bucket([]byte("checkpoint")).Delete([]byte("tails")))
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if w.meta, err = os.ReadFile(name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A directory of an older binary says nothing of where the Raft groups end: each of them may be hurt by a lost end, metadata too where
+// nobody knows it, and stays so at each start. Without a loss it goes on, and the next loss is told by Raft group.
+func TestLostEndOfAnOlderDirectory(t *testing.T) {
+	dir := scratchDir(t)
+	before := damaged(t, dir, func(a *actor) error {
+		l := &lostWorld{actor: a, t: t}
+		l.write(1)
+		l.saveMark()
+		return nil
+	})
+	forgetTails(t, before, dir)
+	files := filesOf(t, before.mem, "/journal", "")
+	last := files[len(files)-1]
+	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
+	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	all := map[GroupID]bool{}
+	for id := range before.model.groups {
+		all[id] = true
+	}
+	for _, size := range []int64{ends[mark-1], ends[mark-1] + 5, ends[mark-2] + 5} {
+		lose(t, before, dir, last, size, all).live()
+	}
+	lose(t, before, dir, last, ends[mark]-1, map[GroupID]bool{owners[len(owners)-1].id: true}).live() // its header is there
+	// Opened as it is.
+	l := lose(t, before, dir, last, ends[mark], nil)
+	l.open()
+	l.kill()
+	file := filesOf(t, l.w.mem, "/journal", "")
+	if last != file[len(file)-2] {
+		t.Fatalf("files %v", file)
+	}
+	if err := l.w.mem.Remove(file[len(file)-1]); err != nil { // the new one, empty
+		t.Fatal(err)
+	}
+	lose(t, l.w, dir, last, ends[mark]-1, map[GroupID]bool{owners[len(owners)-1].id: true}).live()
+}
+
+// Two damaged records beside each other, of which the chains do not tell all: the tails do. An idle Raft group is not suspected.
+func TestDamageInTheMiddleThatOnlyTheTailsTell(t *testing.T) {
+	dir := scratchDir(t)
+	idle := groupID(9)
+	before := damaged(t, dir, func(a *actor) error {
+		if err := a.create(idle); err != nil {
+			return err
+		}
+		l := &lostWorld{actor: a, t: t}
+		g, _ := a.store.Group(idle)
+		if err := a.append(g, a.model().groups[idle]); err != nil {
+			return err
+		}
+		for range 3 {
+			for _, id := range crashGroups[1:] {
+				g, _ := a.store.Group(id)
+				if err := a.append(g, a.model().groups[id]); err != nil {
+					return err
+				}
+			}
+		}
+		l.write(0)
+		l.saveMark()
+		return nil
+	})
+	files := filesOf(t, before.mem, "/journal", "")
+	last := files[len(files)-1]
+	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
+	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	for _, lost := range [][2]uint64{{mark - 2, mark - 1}, {mark - 3, mark - 1}, {mark - 4, mark - 2}} {
+		hurt := map[GroupID]bool{}
+		for sequence := lost[0]; sequence <= lost[1]; sequence++ {
+			hurt[owners[len(owners)-1-int(mark-sequence)].id] = true
+		}
+		if hurt[idle] {
+			t.Fatalf("record %d is of the idle Raft group", lost[0])
+		}
+		l := lose(t, before, dir, last, ends[mark], hurt)
+		for at := ends[lost[0]-1]; at < ends[lost[1]]; at++ {
+			flip(t, l.w.mem, last, at, 0x5a)
+		}
+		l.how = fmt.Sprintf("records %d to %d of %d damaged", lost[0], lost[1], mark)
+		l.live()
+	}
+}
+
+// The record of a deletion is lost: the Raft group is hurt, not there again. That of a creation: it is hurt, not made anew, and can
+// be deleted with its folder.
+func TestLostEndWithADeletionAndACreation(t *testing.T) {
+	dir := scratchDir(t)
+	gone, made := groupID(7), groupID(8)
+	before := damaged(t, dir, func(a *actor) error {
+		err := a.create(gone)
+		if g, ok := a.store.Group(gone); ok && err == nil {
+			err = a.append(g, a.model().groups[gone])
+		}
+		if err == nil {
+			_, err = a.checkpointAll()
+		}
+		if err == nil {
+			err = a.store.DeleteGroup(gone)
+		}
+		if err == nil {
+			err = a.create(made)
+		}
+		if err != nil {
+			return err
+		}
+		l := &lostWorld{actor: a, t: t}
+		l.saveMark()
+		return nil
+	})
+	files := filesOf(t, before.mem, "/journal", "")
+	last := files[len(files)-1]
+	ends := recordEnds(t, before, last)
+	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	l := lose(t, before, dir, last, ends[mark-2]+1, map[GroupID]bool{gone: true, made: true})
+	l.live()
+	l.open()
+	for id := range l.hurt {
+		g, _ := l.store.Group(id)
+		if g.Folder() != fmt.Sprintf("crash-%d", id.Partition) {
+			t.Fatalf("%s has folder %q", id, g.Folder())
+		}
+		if _, err := l.store.CreateGroup(id, g.Folder(), 0, log.Options{}); !errors.Is(err, ErrExists) {
+			t.Fatalf("made anew: %v", err)
+		}
+		if err := l.store.DeleteGroup(id); err != nil {
+			t.Fatal(err)
+		}
+		l.change(id, func(g *groupModel) { *g = groupModel{is: deletedForGood} })
+	}
+	l.hurt = nil
+	l.kill()
+	l.live()
+	if left := filesOf(t, l.w.mem, worldData+"/crash-8", ""); len(left) > 0 {
+		t.Fatalf("left behind: %v", left)
+	}
+	l.open()
+	if rows := l.store.tails.stored; rows[gone] != (meta.Tail{}) || rows[made] != (meta.Tail{}) {
+		t.Fatalf("tails of deleted Raft groups: %+v", rows)
+	}
+}
+
+// Tails are stored with a mark that has reached them, never ahead of it, and nothing is synced for that.
+func TestTailsWaitForTheMark(t *testing.T) {
+	dir := scratchDir(t)
+	damaged(t, dir, func(a *actor) error {
+		l := &lostWorld{actor: a, t: t}
+		l.write(0)
+		l.saveMark()
+		id := crashGroups[1]
+		g, _ := a.store.Group(id)
+		p := a.leader(g, a.model().groups[id])
+		mustAppend(t, g, p, p.data(100, entry.Cached))
+		was := a.store.meta.Journal().Mark
+		for range 3 {
+			waits, err := a.store.saveMark()
+			table, errLoad := a.store.meta.LoadTails()
+			if err != nil || errLoad != nil || !waits || a.store.meta.Journal().Mark != was || table.At != was || table.Groups[id].Last > was {
+				t.Fatalf("waits %v, %v, %v, mark %d, was %d, tails up to %d: %+v", waits, err, errLoad, a.store.meta.Journal().Mark, was,
+					table.At, table.Groups[id])
+			}
+		}
+		if a.store.journal.Mark() != was {
+			t.Fatal("something was synced")
+		}
+		l.write(0)
+		l.saveMark()
+		table, err := a.store.meta.LoadTails()
+		if err != nil || table.At != was+1 || table.Groups[id].Last != was+1 || table.Groups[id].Need == 0 || table.Groups[id].Need > was {
+			t.Fatalf("%v, tails up to %d: %+v", err, table.At, table.Groups[id])
+		}
+		return nil
+	})
+}
+
+// All entries of a Raft group are covered or taken away, and the record that took some away is lost: they must not be back.
+func TestLostEndWithATruncation(t *testing.T) {
+	dir := scratchDir(t)
+	id := crashGroups[1]
+	before := damaged(t, dir, func(a *actor) error {
+		l := &lostWorld{actor: a, t: t}
+		l.checkpoint()
+		g, _ := a.store.Group(id)
+		last := g.LastIndex()
+		if last == 0 {
+			last = a.model().groups[id].snapshot
+		}
+		l.write(1)
+		state, err := g.StateAt(last)
+		if err == nil {
+			err = g.TruncateSuffix(last+1, state)
+		}
+		if err != nil {
+			return err
+		}
+		a.change(id, func(m *groupModel) { m.entries, m.durable = m.entries[:last:last], last })
+		if need := g.needs(); need != 0 {
+			t.Fatalf("record %d pins the journal", need)
+		}
+		l.saveMark()
+		return nil
+	})
+	files := filesOf(t, before.mem, "/journal", "")
+	last := files[len(files)-1]
+	ends := recordEnds(t, before, last)
+	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	lose(t, before, dir, last, ends[mark]-1, map[GroupID]bool{id: true}).live()
 }
 
 // Between two checkpoints meta.db follows the mark: a journal cut below it is not taken for one that a power loss ended.
@@ -130,8 +617,11 @@ func TestMarkIsStoredBetweenCheckpoints(t *testing.T) {
 	}
 	for range 3 { // the creation of the Raft group is lost as well: it must not be forgotten that there was something
 		s = openStore(t, o)
-		if g, ok := s.Group(entry.MetadataGroup); !ok || g.Offline() == nil || !strings.Contains(g.Offline().Error(), "byte 0") {
-			t.Fatalf("the journal has lost its end, and the metadata is made anew (%v)", ok)
+		if g, ok := s.Group(groupID(1)); !ok || g.Offline() == nil || !strings.Contains(g.Offline().Error(), "byte 0") || g.Folder() != "topic-1" {
+			t.Fatalf("the journal has lost its end, and the Raft group is made anew (%v)", ok)
+		}
+		if _, ok := s.Group(entry.MetadataGroup); ok {
+			t.Fatal("metadata that never was is lost")
 		}
 		if err := s.Checkpoint(t.Context(), snapshotAll); err != nil {
 			t.Fatal(err)

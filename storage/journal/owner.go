@@ -26,8 +26,8 @@ type owner struct {
 	before    header // of the record before; crc 0 = unknown or none
 	groups    map[entry.GroupID]groupTail
 	changed   []entry.GroupID // those with groupTail.listed
-	written   uint64 // last sequence handed to the library
-	fileBytes int64  // of the last file
+	written   uint64          // last sequence handed to the library
+	fileBytes int64           // of the last file
 
 	carried       uint64    // newest mark that a synced record carries
 	framedMark    uint64    // newest mark that a written record carries
