@@ -5,10 +5,15 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/log"
 )
 
@@ -124,6 +129,42 @@ func BenchmarkOpen(b *testing.B) {
 				}
 				b.StartTimer()
 			}
+		})
+	}
+}
+
+// BenchmarkSaveTails is what the store of the mark costs that runs once a second, when that many Raft groups got records since.
+func BenchmarkSaveTails(b *testing.B) {
+	for _, groups := range []int{1, 1000, 10000} {
+		b.Run(fmt.Sprint(groups), func(b *testing.B) {
+			o := testOptions(b.TempDir())
+			o.MarkSaveInterval, o.CheckpointInterval, o.MetaNoSync = time.Hour, time.Hour, false
+			s := openStore(b, o)
+			records := make([]journal.Record, groups)
+			for i := range records {
+				id := GroupID{Topic: uuid.New(), Partition: int32(i)}
+				records[i] = journal.VoteRecord(id, 1, 1, "1@x")
+			}
+			var took, waited time.Duration
+			for b.Loop() {
+				for some := range slices.Chunk(records, 1000) {
+					if _, err := s.journal.Append(some, false).Wait(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				if _, err := s.journal.Append(nil, true).Wait(); err != nil {
+					b.Fatal(err)
+				}
+				start := time.Now()
+				s.tails.take(s.journal)
+				waited += time.Since(start)
+				if waits, err := s.saveMark(); waits || err != nil {
+					b.Fatal(waits, err)
+				}
+				took += time.Since(start)
+			}
+			b.ReportMetric(float64(took.Milliseconds())/float64(b.N), "ms/store")
+			b.ReportMetric(float64(waited.Microseconds())/float64(b.N), "us/duty")
 		})
 	}
 }

@@ -164,6 +164,7 @@ func (r *replay) reason() string {
 // may belong to a suffix that a delete range takes away further on. finish judges what is left.
 func (r *replay) addEntry(rec *journal.Record) {
 	if rec.Index <= r.snapshotIndex() {
+		r.cut(rec.Index) // what was above it is gone, whether or not the record that took it away is there
 		return
 	}
 	if n := len(r.entries); n > 0 && rec.Index <= r.entries[n-1].Index {

@@ -59,13 +59,88 @@ var holeBugs = []bug{
 	},
 	{
 		name: "mark not stored between checkpoints", file: "storage/mark.go",
-		old: "if mark <= jc.Mark || ", new: "if mark > 0 || ",
+		old: "t.ready.at <= t.known {", new: "t.ready.at > 0 {",
 		pkg: "storage", test: "TestMarkIsStoredBetweenCheckpoints",
 	},
 	{
 		name: "metadata made anew where the journal lost it", file: "storage/damage.go",
-		old: "if d.Unidentified && !contains(", new: "if !d.Unidentified && !contains(",
-		pkg: "storage", test: "TestMarkIsStoredBetweenCheckpoints",
+		old: "set[entry.MetadataGroup] || !contains(", new: "set[entry.MetadataGroup] && !contains(",
+		pkg: "storage", test: "TestMetadataLostWithAnOlderDirectory",
+	},
+	{
+		name: "tails stored ahead of the mark", file: "storage/tails.go",
+		old: "|| mark < t.taken.at {", new: "|| mark == 0 {",
+		pkg: "storage", test: "TestTailsWaitForTheMark",
+	},
+	{
+		name: "tails of Raft groups that need something dropped", file: "storage/tails.go",
+		old: "row.Need > t.ready.at ||", new: "row.Need > 0 ||",
+		pkg: "storage", test: "TestLostEndHurtsOnlyItsRaftGroups", short: true,
+	},
+	{
+		name: "tail of a deleted Raft group kept", file: "storage/tails.go",
+		old: " || row.Last < first {", new: " {",
+		pkg: "storage", test: "TestLostEndWithADeletionAndACreation",
+	},
+	{
+		name: "tail moved back by what a start has found", file: "storage/tails.go",
+		old: "max(last, old.Last, t.lost[id])", new: "max(last, t.lost[id])",
+		pkg: "storage", test: "TestLostEndHurtsOnlyItsRaftGroups", short: true,
+	},
+	{
+		name: "record that took entries away not needed", file: "storage/tails.go",
+		old: "at != 0 && at >= first {", new: "at != 0 && at < first {",
+		pkg: "storage", test: "TestLostEndWithATruncation",
+	},
+	{
+		name: "suspicion not stored", file: "storage/damage.go",
+		old: "\t\t\tr.store.tails.lost[id] = max(r.store.tails.lost[id], d.To)\n", new: "",
+		pkg: "storage", test: "TestLostEndOfAnOlderDirectory",
+	},
+	{
+		name: "loss not charged to whose newest record is in it", file: "storage/damage.go",
+		old: "d.From <= t.Last && t.Last <= d.To", new: "d.From <= t.Last && t.Last < d.From",
+		pkg: "storage", test: "TestLostEndWithADeletionAndACreation",
+	},
+	{
+		name: "tails clear nobody", file: "storage/damage.go",
+		old: "|| d.To <= r.tails.At && (", new: "|| d.To > r.tails.At && (",
+		pkg: "storage", test: "TestLostEndHurtsOnlyItsRaftGroups", short: true,
+	},
+	{
+		name: "tails believed where they are not complete", file: "storage/damage.go",
+		old: "|| d.To <= r.tails.At && (", new: "|| (",
+		pkg: "storage", test: "TestLostEndOfAnOlderDirectory",
+	},
+	{
+		name: "loss of what the checkpoints cover charged", file: "storage/damage.go",
+		old: "(t.Last < d.From || d.To < t.Need)", new: "(t.Last < d.From)",
+		pkg: "storage", test: "TestLostEndThatCheckpointsCover",
+	},
+	{
+		name: "folder of a lost creation left behind", file: "storage/recover.go",
+		old: "\tr.findFolders()\n", new: "",
+		pkg: "storage", test: "TestLostEndWithADeletionAndACreation",
+	},
+	{
+		name: "start refused for a partition whose name is lost", file: "broker/partition/manager.go",
+		old: "if g.Folder() == \"\" && g.Offline() != nil {", new: "if g.Folder() == \"\" && g.Offline() == nil {",
+		pkg: "broker", test: "TestLostJournalEndStopsOnlyItsPartition",
+	},
+	{
+		name: "failed journal says where Raft groups end", file: "storage/journal/tails.go",
+		old: "if j.Err() != nil {", new: "if j.dir == \"\" {",
+		pkg: "storage/journal", test: "TestTailsOfAFailedJournal",
+	},
+	{
+		name: "Raft group with newer records not listed again", file: "storage/journal/owner.go",
+		old: "\t\tif !t.listed {\n", new: "\t\tif t.sequence == 0 {\n",
+		pkg: "storage/journal", test: "TestTailsListWhatChanged",
+	},
+	{
+		name: "Raft groups that meta.db does not know not listed at a start", file: "storage/journal/repair.go",
+		old: "t.sequence > j.opts.TailsKnown; t.listed", new: "t.sequence > s.mark; t.listed",
+		pkg: "storage/journal", test: "TestTailsListWhatChanged",
 	},
 	{
 		name: "missing middle segment taken for a gap", file: "storage/log/open.go",

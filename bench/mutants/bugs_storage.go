@@ -74,9 +74,8 @@ var journalBugs = []bug{
 		pkg: "storage/journal", test: "TestGuardW4MissingFiles",
 	},
 	{
-		name: "tail lost below the checkpoint only logged", file: "storage/journal/damage.go",
-		old: "s.open.to, s.open.tail = durable+1, true", new: "s.open.to, s.open.tail = durable, true",
-		old2: "return durable + 2", new2: "return durable + 1",
+		name: "sequences of a lost tail used again", file: "storage/journal/damage.go",
+		old: "\treturn durable + 1\n", new: "\treturn p.next\n",
 		pkg: "storage/journal", test: "TestTailLostBelowTheCheckpoint",
 	},
 	{
@@ -333,7 +332,7 @@ var storeBugs = []bug{
 	},
 	{
 		name: "deleted group's row kept", file: "storage/mark.go",
-		old: "meta.Commit{Removed: removed, Journal: &jc}", new: "meta.Commit{Removed: removed[:0], Journal: &jc}",
+		old: "meta.Commit{Removed: removed, ", new: "meta.Commit{Removed: removed[:0], ",
 		pkg: "storage", test: "TestDeletedGroupStaysDeletedAfterPowerLoss",
 	},
 	{

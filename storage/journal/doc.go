@@ -40,8 +40,8 @@
 // and one that stopped at a failed sync leaves pages there that are clean and not on the disk.
 //
 // All in front of the last file is on disk, wherever the mark is, and damage there is never cut. A journal that ends below its mark
-// has lost more than what is seen to be missing: one sequence more is given up, so that each start finds a loss that may be of any
-// Raft group, even where FirstKept lies behind the mark (survey.finish).
+// has lost all up to there; it goes on behind the mark, in a new file (survey.finish). Whose records these were the journal itself
+// cannot say: who opens it knows where each Raft group ended (Tails, Options.TailsKnown).
 //
 // A journal payload is chosen by clients, who could put bytes that look like journal records into it. They are only looked at
 // when a record's header and length are both destroyed; then, of all chains of records that are found, the one that reaches the
