@@ -46,6 +46,11 @@ func (l *lostWorld) open() {
 			l.t.Fatalf("%s: no file and byte in %v", l.how, g.Offline())
 		}
 	}
+	for id := range l.hurt {
+		if _, ok := s.Group(id); !ok {
+			l.t.Fatalf("%s: %s is hurt, and gone", l.how, id)
+		}
+	}
 	settled := l.w.model.settle(s)
 	for id, gm := range l.w.model.groups {
 		g, ok := s.Group(id)
