@@ -305,9 +305,9 @@ var storeBugs = []bug{
 	},
 	{
 		name: "segments truncated before the journal says so", file: "storage/append.go",
-		old: "\tif _, err := g.append(journal.DeleteRangeRecord(g.id, from, last)); err != nil {\n",
+		old: "\tseq, err := g.append(journal.DeleteRangeRecord(g.id, from, last))\n",
 		new: "\tif bytes {\n\t\tif err := g.log.Truncate(offset); err != nil {\n\t\t\treturn g.fail(err)\n\t\t}\n\t\t_ = g.log.Sync()\n\t}\n" +
-			"\tif _, err := g.append(journal.DeleteRangeRecord(g.id, from, last)); err != nil {\n",
+			"\tseq, err := g.append(journal.DeleteRangeRecord(g.id, from, last))\n",
 		pkg: "storage", test: "TestTruncationIsRecordedBeforeTheSegmentsChange",
 	},
 	{
