@@ -159,7 +159,7 @@ func (b *Broker) Dial() *Conn {
 	if err := nc.SetDeadline(time.Now().Add(Limit)); err != nil {
 		b.t.Fatal(err)
 	}
-	return &Conn{Conn: nc, t: b.t}
+	return NewConn(b.t, nc)
 }
 
 // Conn is a raw connection to a broker.
@@ -169,6 +169,9 @@ type Conn struct {
 	next int32
 	mu   sync.Mutex
 }
+
+// NewConn is a connection that the caller has opened, and closes.
+func NewConn(t testing.TB, nc net.Conn) *Conn { return &Conn{Conn: nc, t: t} }
 
 // Frame encodes a request with its size, header and correlation id.
 func (c *Conn) Frame(req kmsg.Request) []byte {

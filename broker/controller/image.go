@@ -30,8 +30,10 @@ type Partition struct {
 
 // Broker is a registered broker.
 type Broker struct {
-	Node int32
-	Rack string
+	Node      int32
+	Rack      string
+	Site      string // "" where there is no pair of sites
+	Endpoints []Endpoint
 }
 
 // Image is the metadata at one moment. Immutable.

@@ -201,13 +201,17 @@ func (c *Coordinator) PartitionFor(groupID string) (int32, bool) {
 	return t.partition(groupID), true
 }
 
-// partition is where a group is. Source: GroupCoordinatorService.partitionFor, Utils.abs.
-func (t *table) partition(groupID string) int32 {
+// partition is where a group is.
+func (t *table) partition(groupID string) int32 { return PartitionOf(groupID, len(t.slots)) }
+
+// PartitionOf is the one of so many partitions of __consumer_offsets that a group belongs to. Source:
+// GroupCoordinatorService.partitionFor, Utils.abs.
+func PartitionOf(groupID string, partitions int) int32 {
 	h := javaHash(groupID)
 	if h == math.MinInt32 {
 		return 0
 	}
-	return max(h, -h) % int32(len(t.slots))
+	return max(h, -h) % int32(partitions)
 }
 
 // Locate is the node id of a group's coordinator, for FindCoordinator. It begins to create __consumer_offsets where that is not

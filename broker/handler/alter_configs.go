@@ -87,6 +87,9 @@ func (a *alteration) target() {
 	}
 }
 
+// shared says that both sites have these configs: all but those of one broker.
+func (a *alteration) shared() bool { return !a.change.Resource.Broker || a.change.Resource.Name == "" }
+
 // logLevels are what a logger can be set to. Source: Kafka LogLevelConfig.VALID_LOG_LEVELS.
 var logLevels = []string{"DEBUG", "ERROR", "FATAL", "INFO", "TRACE", "WARN"}
 
@@ -133,11 +136,18 @@ func (h *Handler) alter(ctx context.Context, api string, list []alteration, vali
 	var changes []controller.Alteration
 	var at []int
 	for i := range list {
-		if list[i].code == codeNone && list[i].kind != kmsg.ConfigResourceTypeBrokerLogger {
+		switch {
+		case list[i].code != codeNone || list[i].kind == kmsg.ConfigResourceTypeBrokerLogger:
+		case list[i].shared() && !h.sites.serves():
+			list[i].refuse(codeNotController, deref(messageOf(errNotActive)))
+		default:
 			changes, at = append(changes, list[i].change), append(at, i)
 		}
 	}
 	for i, err := range h.controller.AlterConfigs(ctx, changes, validateOnly) {
+		if err == nil && list[at[i]].shared() && !h.sites.mayAcknowledge() {
+			err = errNotActive
+		}
 		if err != nil {
 			list[at[i]].refuse(codeOf(err), deref(messageOf(err)))
 		}

@@ -28,7 +28,8 @@ func (h *Handler) createPartitions(ctx context.Context, c call[*kmsg.CreateParti
 	}
 	resp := kmsg.NewPtrCreatePartitionsResponse()
 	named := map[string]bool{}
-	for i, err := range h.controller.CreatePartitions(ctx, topics, c.req.ValidateOnly) {
+	results := h.change(len(topics), func() []error { return h.controller.CreatePartitions(ctx, topics, c.req.ValidateOnly) })
+	for i, err := range results {
 		if named[topics[i].Topic] {
 			continue // a name that comes twice has one answer
 		}

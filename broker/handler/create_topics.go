@@ -32,7 +32,7 @@ func (h *Handler) createTopics(ctx context.Context, c call[*kmsg.CreateTopicsReq
 	validateOnly := c.req.ValidateOnly && c.version >= 1
 	resp := kmsg.NewPtrCreateTopicsResponse()
 	named := map[string]bool{}
-	for i, r := range h.controller.CreateTopics(ctx, topics, validateOnly) {
+	for i, r := range h.created(ctx, topics, validateOnly) {
 		if named[topics[i].Name] {
 			continue // a name that comes twice has one answer
 		}
@@ -50,6 +50,23 @@ func (h *Handler) createTopics(ctx context.Context, c call[*kmsg.CreateTopicsReq
 		resp.Topics = append(resp.Topics, out)
 	}
 	return resp
+}
+
+// created hands the topics to the controller, where this site may.
+func (h *Handler) created(ctx context.Context, topics []controller.NewTopic, validateOnly bool) []controller.CreatedTopic {
+	list := make([]controller.CreatedTopic, len(topics))
+	errs := h.change(len(topics), func() []error {
+		list = h.controller.CreateTopics(ctx, topics, validateOnly)
+		errs := make([]error, len(list))
+		for i := range list {
+			errs[i] = list[i].Err
+		}
+		return errs
+	})
+	for i := range list {
+		list[i].Err = errs[i]
+	}
+	return list
 }
 
 func newTopic(t *kmsg.CreateTopicsRequestTopic) controller.NewTopic {

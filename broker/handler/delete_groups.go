@@ -25,6 +25,7 @@ func (h *Handler) deleteGroups(_ context.Context, r *server.Request) server.Repl
 		resp := kmsg.NewPtrDeleteGroupsResponse()
 		resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, 0, len(each))
 		for i, err := range each {
+			err = h.sites.settled(err)
 			out := kmsg.NewDeleteGroupsResponseGroup()
 			out.Group, out.ErrorCode = ids[i], h.fail("DeleteGroups", codeOf(err))
 			resp.Groups = append(resp.Groups, out)

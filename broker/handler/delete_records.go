@@ -52,13 +52,15 @@ func (h *Handler) deleteRecords(ctx context.Context, c call[*kmsg.DeleteRecordsR
 func (h *Handler) deleteBelow(ctx context.Context, image *controller.Image, topic string, id int32, offset int64) kmsg.DeleteRecordsResponseTopicPartition {
 	out := kmsg.NewDeleteRecordsResponseTopicPartition()
 	out.Partition, out.LowWatermark = id, lowWatermarkUnknown
-	p, code := h.lookup(image, topic, id)
+	p, code := h.lookupLed(image, topic, id)
 	if code != codeUnknownTopicOrPartition && controller.IsInternal(topic) {
 		code = codeInvalidTopic
 	}
 	if code == codeNone {
 		start, err := p.DeleteRecords(ctx, offset)
 		switch code = codeOf(err); {
+		case err == nil && !h.sites.mayAcknowledge():
+			code = codeNotLeaderOrFollower
 		case err == nil:
 			out.LowWatermark = start
 		case ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):

@@ -35,14 +35,19 @@ func (h *Handler) deleteTopics(ctx context.Context, c call[*kmsg.DeleteTopicsReq
 	ctx, cancel := deadline(ctx, c.req.TimeoutMillis)
 	defer cancel()
 	entries := doomedOf(c)
-	if !h.config.DeleteTopics {
+	switch {
+	case !h.sites.serves(): // nor does it know which topics there are
+		for i := range entries {
+			entries[i].code, entries[i].message = codeNotController, deref(messageOf(errNotActive))
+		}
+	case !h.config.DeleteTopics:
 		for i := range entries {
 			entries[i].code, entries[i].message = codeTopicDeletionDisabled, "Topic deletion is disabled."
 			if c.version < deleteTopicsVersionDisabled {
 				entries[i].code = codeInvalidRequest
 			}
 		}
-	} else {
+	default:
 		h.resolve(entries)
 		h.deleteResolved(ctx, entries)
 	}
@@ -158,7 +163,7 @@ func (h *Handler) deleteResolved(ctx context.Context, entries []doomed) {
 			ids, at = append(ids, entries[i].id), append(at, i)
 		}
 	}
-	for i, err := range h.controller.DeleteTopics(ctx, ids) {
+	for i, err := range h.change(len(ids), func() []error { return h.controller.DeleteTopics(ctx, ids) }) {
 		e := &entries[at[i]]
 		if e.code = codeOf(err); err == nil {
 			continue

@@ -93,8 +93,9 @@ func (h *Handler) describedTopic(t *controller.Topic, first, end int) kmsg.Descr
 	out.Partitions = make([]kmsg.DescribeTopicPartitionsResponseTopicPartition, 0, end-first)
 	for i := first; i < end; i++ {
 		p := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
-		p.Partition, p.Replicas = int32(i), t.Partitions[i].Replicas
-		p.LeaderID, p.LeaderEpoch, p.ISR, p.OfflineReplicas, p.ErrorCode = h.leadership(t, int32(i))
+		at := h.placement(t, int32(i))
+		p.Partition, p.Replicas, p.ISR, p.OfflineReplicas, p.ErrorCode = int32(i), at.replicas, at.isr, at.offline, at.code
+		p.LeaderID, p.LeaderEpoch = at.leader, at.epoch
 		p.EligibleLeaderReplicas, p.LastKnownELR = []int32{}, []int32{}
 		out.Partitions = append(out.Partitions, p)
 	}

@@ -149,7 +149,7 @@ func (f *fetchReply) planSession(epoch int32) {
 			bytesMax: c.bytesMax, code: code,
 		}
 		if code == codeNone {
-			out.p, out.code = f.h.locate(topic, out.id)
+			out.p, out.code = f.h.locateLed(topic, out.id)
 		}
 		f.parts = append(f.parts, out)
 	}
@@ -176,7 +176,7 @@ func (f *fetchReply) plan(req *kmsg.FetchRequest) {
 			if req.ReplicaID >= 0 || req.ReplicaState.ID >= 0 {
 				out.code = codeReplicaNotAvailable
 			} else if code == codeNone {
-				out.p, out.code = f.h.locate(topic, p.Partition)
+				out.p, out.code = f.h.locateLed(topic, p.Partition)
 			}
 			if s := f.session; s != nil {
 				name := t.Topic

@@ -53,6 +53,12 @@ func (h *Handler) coordinator(listener string, kind int8, key string) (code int1
 	if kind != coordinatorGroup { // no type that Kafka has, or one of a coordinator that is not here
 		return h.fail("FindCoordinator", codeInvalidRequest), nobody
 	}
+	if !h.sites.serves() {
+		if at, ok := h.awayCoordinator(listener, key); ok {
+			return codeNone, at
+		}
+		return h.fail("FindCoordinator", codeCoordinatorNotAvailable), nobody
+	}
 	node, err := h.offsets.Locate(key)
 	if err != nil {
 		return h.fail("FindCoordinator", codeOf(err)), nobody

@@ -15,6 +15,7 @@ import (
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/broker/server"
+	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage"
 )
 
@@ -43,6 +44,7 @@ type Options struct {
 	DirError func(dir string) error
 	Members  Members // of groups
 	Offsets  Offsets // of groups
+	Sites    Sites   // nil = this broker is not of a pair of sites
 	Metrics  Metrics // nil = nothing is counted
 	Logger   *slog.Logger
 	Now      func() time.Time
@@ -58,6 +60,7 @@ type Handler struct {
 	dirError   func(dir string) error
 	members    Members
 	offsets    Offsets
+	sites      *sites // nil = one site
 	metrics    Metrics
 	sessions   *sessionCache
 	logger     *slog.Logger
@@ -80,11 +83,16 @@ func New(o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Handler{
+	h := &Handler{
 		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, endpoint: o.Endpoint,
 		dirError: o.DirError, members: o.Members, offsets: o.Offsets, metrics: o.Metrics,
 		sessions: newSessionCache(o.Config.Network.FetchSessions, o.Now, rand.Int32), logger: o.Logger, now: o.Now,
 	}
+	if o.Sites != nil {
+		h.sites = &sites{Sites: o.Sites, now: o.Now}
+		h.members, h.offsets = siteMembers{o.Members, h.sites}, siteOffsets{o.Offsets, h.sites}
+	}
+	return h
 }
 
 // Pipelined implements server.Handler.
@@ -130,18 +138,41 @@ func (h *Handler) locate(t *controller.Topic, id int32) (p *partition.Partition,
 	return p, codeNone
 }
 
+// lookupLed is lookup for what only the leader answers: NOT_LEADER_OR_FOLLOWER on a site that does not serve.
+func (h *Handler) lookupLed(image *controller.Image, topic string, id int32) (p *partition.Partition, code int16) {
+	p, code = h.lookup(image, topic, id)
+	if code == codeNone && !h.sites.serves() {
+		code = codeNotLeaderOrFollower
+	}
+	return p, code
+}
+
+// locateLed is locate for what only the leader answers.
+func (h *Handler) locateLed(t *controller.Topic, id int32) (p *partition.Partition, code int16) {
+	p, code = h.locate(t, id)
+	if code == codeNone && !h.sites.serves() {
+		code = codeNotLeaderOrFollower
+	}
+	return p, code
+}
+
 // newLeader is what KIP-951 tells a client with NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH; ok is false where there is
-// nothing to tell. Only this broker can be it so far.
+// nothing to tell. Of this site only this broker can be it so far.
 func (h *Handler) newLeader(p *partition.Partition, listener string) (leader, epoch int32, node brokerEndpoint, ok bool) {
 	if p == nil {
 		return -1, -1, brokerEndpoint{}, false
 	}
+	if !h.sites.serves() {
+		leader, epoch = h.sites.Leader(site.PartitionID{Topic: p.TopicID(), Partition: p.ID()})
+		node, ok = h.sites.peer(leader, listener)
+		return leader, epoch, node, ok
+	}
 	leader, epoch = p.Leader(), p.Epoch()
 	host, port, told := h.endpoint(listener)
-	if leader != h.identity.NodeID || !told {
+	if leader != h.identity.NodeID || !told || !h.leads(p, leader) {
 		return -1, -1, brokerEndpoint{}, false
 	}
-	return leader, epoch, brokerEndpoint{leader, host, port, h.config.Rack}, true
+	return leader, epoch, brokerEndpoint{leader, host, port, h.home()}, true
 }
 
 type brokerEndpoint struct {
@@ -159,11 +190,20 @@ func (b brokerEndpoint) rackPointer() *string {
 	return &b.rack
 }
 
-// brokers lists the live brokers as clients of a listener reach them: this one.
+// brokers lists the live brokers as clients of a listener reach them: this one, and those of the other site.
 func (h *Handler) brokers(listener string) iter.Seq[brokerEndpoint] {
 	return func(yield func(brokerEndpoint) bool) {
-		if host, port, ok := h.endpoint(listener); ok {
-			yield(brokerEndpoint{h.identity.NodeID, host, port, h.config.Rack})
+		if host, port, ok := h.endpoint(listener); ok && !yield(brokerEndpoint{h.identity.NodeID, host, port, h.home()}) {
+			return
+		}
+		if h.sites == nil {
+			return
+		}
+		live := h.sites.PeerBrokers()
+		for i := range live {
+			if at, ok := peerEndpoint(&live[i], listener); ok && !yield(at) {
+				return
+			}
 		}
 	}
 }

@@ -36,6 +36,11 @@ func (h *Handler) initProducerID(ctx context.Context, c call[*kmsg.InitProducerI
 		resp.ErrorCode = h.fail("InitProducerId", codeInvalidRequest)
 		return resp
 	}
+	if !h.sites.serves() {
+		// Not NOT_COORDINATOR: without a transactional id Java looks for the coordinator of null then.
+		resp.ErrorCode = h.fail("InitProducerId", codeCoordinatorLoadInProgress)
+		return resp
+	}
 	ctx, cancel := context.WithTimeout(ctx, producerIDWaitMax)
 	defer cancel()
 	id, err := h.controller.ProducerID(ctx)

@@ -73,7 +73,7 @@ func (h *Handler) listOffset(image *controller.Image, c call[*kmsg.ListOffsetsRe
 			return
 		}
 	}
-	found, code := h.lookup(image, topic, p.Partition)
+	found, code := h.lookupLed(image, topic, p.Partition)
 	if code != codeNone {
 		out.ErrorCode = code
 		return

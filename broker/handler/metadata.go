@@ -14,12 +14,15 @@ package handler
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/replication/site"
 )
 
 const (
@@ -43,7 +46,7 @@ func (h *Handler) metadata(ctx context.Context, c call[*kmsg.MetadataRequest]) k
 		resp.Brokers = append(resp.Brokers, out)
 	}
 	resp.ClusterID = text(h.identity.ClusterID)
-	resp.ControllerID = h.controller.Leader()
+	resp.ControllerID = h.controllerID()
 	if c.req.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = clusterOperations
 	}
@@ -68,7 +71,7 @@ func (h *Handler) metadata(ctx context.Context, c call[*kmsg.MetadataRequest]) k
 // createMissing begins to create the topics that the request names and nobody has, where that is wanted, and waits a moment
 // for them; false = there were none.
 func (h *Handler) createMissing(ctx context.Context, image *controller.Image, req *kmsg.MetadataRequest, version int16) bool {
-	if !h.config.AutoCreateTopics || version >= metadataVersionAsks && !req.AllowAutoTopicCreation {
+	if !h.sites.serves() || !h.config.AutoCreateTopics || version >= metadataVersionAsks && !req.AllowAutoTopicCreation {
 		return false
 	}
 	var underWay []<-chan struct{}
@@ -190,24 +193,71 @@ func (h *Handler) describeTopic(t *controller.Topic, c call[*kmsg.MetadataReques
 	for i := range t.Partitions {
 		p := &out.Partitions[i]
 		*p = kmsg.NewMetadataResponseTopicPartition()
-		p.Partition, p.Replicas = int32(i), t.Partitions[i].Replicas
-		p.Leader, p.LeaderEpoch, p.ISR, p.OfflineReplicas, p.ErrorCode = h.leadership(t, int32(i))
+		at := h.placement(t, int32(i))
+		p.Partition, p.Replicas, p.ISR, p.OfflineReplicas, p.ErrorCode = int32(i), at.replicas, at.isr, at.offline, at.code
+		p.Leader, p.LeaderEpoch = at.leader, at.epoch
 	}
 	return out
 }
 
-// leadership is who leads a partition, and which of its replicas are in sync and which are not there.
-func (h *Handler) leadership(t *controller.Topic, id int32) (leader, epoch int32, isr, offline []int32, code int16) {
-	replicas := t.Partitions[id].Replicas
+// placement is where a partition is.
+type placement struct {
+	leader, epoch          int32
+	replicas, isr, offline []int32
+	code                   int16
+}
+
+// placement says who leads a partition, and which of its replicas are in sync and which are not there. The other site's replica is
+// in sync while that site has all that may be read.
+func (h *Handler) placement(t *controller.Topic, id int32) placement {
+	if !h.sites.serves() {
+		return h.awayPlacement(t, id)
+	}
+	own := t.Partitions[id].Replicas
+	at := placement{leader: -1, epoch: noEpoch, replicas: own, isr: []int32{}, offline: []int32{}, code: codeLeaderNotAvailable}
 	p := h.find(t, id)
-	if p == nil {
-		return -1, noEpoch, []int32{}, []int32{}, codeLeaderNotAvailable
+	switch {
+	case p == nil:
+		return at
+	case p.Offline() != nil:
+		at.offline = own
+		return at
 	}
-	if p.Offline() != nil {
-		return -1, noEpoch, []int32{}, replicas, codeLeaderNotAvailable
+	at.isr = own
+	if leader, epoch := p.Leader(), p.Epoch(); leader >= 0 && epoch >= 0 && h.leads(p, leader) {
+		at.leader, at.epoch, at.code = leader, epoch, codeNone
 	}
-	if leader, epoch = p.Leader(), p.Epoch(); leader < 0 || epoch < 0 {
-		return -1, noEpoch, replicas, []int32{}, codeLeaderNotAvailable
+	away := site.PartitionID{Topic: t.ID, Partition: id}
+	if node := h.sites.replica(away); node >= 0 {
+		at.replicas = append(slices.Clone(own), node)
+		if _, hw, _, _ := p.Offsets(); h.sites.InSync(away, hw) {
+			at.isr = at.replicas
+		}
 	}
-	return leader, epoch, replicas, []int32{}, codeNone
+	return at
+}
+
+// leads says whether clients can be sent to the broker that leads the Raft group of p. Of a pair of sites this one may lead the group of
+// a log that it does not serve yet.
+func (h *Handler) leads(p *partition.Partition, leader int32) bool {
+	return h.sites == nil || leader != h.identity.NodeID || p.Ready()
+}
+
+// awayPlacement is the placement of a partition that is led at the other site.
+func (h *Handler) awayPlacement(t *controller.Topic, id int32) placement {
+	own := t.Partitions[id].Replicas
+	at := placement{leader: -1, epoch: noEpoch, replicas: own, isr: own, offline: []int32{}, code: codeLeaderNotAvailable}
+	if p := h.find(t, id); p == nil || p.Offline() != nil {
+		at.isr, at.offline = []int32{}, own
+	}
+	away := site.PartitionID{Topic: t.ID, Partition: id}
+	node := h.sites.replica(away)
+	if node < 0 {
+		return at
+	}
+	at.replicas, at.isr = append([]int32{node}, own...), append([]int32{node}, at.isr...)
+	if leader, epoch := h.sites.Leader(away); leader == node && epoch >= 0 {
+		at.leader, at.epoch, at.code = leader, epoch, codeNone
+	}
+	return at
 }

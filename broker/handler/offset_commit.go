@@ -34,6 +34,7 @@ func (h *Handler) offsetCommit(_ context.Context, r *server.Request) server.Repl
 	req, version := r.Body.(*kmsg.OffsetCommitRequest), r.Header.Version
 	resp, commit, places := h.commitOf(req)
 	finish := func(c committed) kmsg.Response {
+		c.err = h.sites.settled(c.err)
 		if errors.Is(c.err, group.ErrGroupIDNotFound) && version < commitVersionNotFound {
 			c.err = fmt.Errorf("%w: %w", group.ErrIllegalGeneration, c.err)
 		}

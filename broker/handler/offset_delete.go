@@ -42,7 +42,7 @@ func (h *Handler) offsetDelete(_ context.Context, r *server.Request) server.Repl
 	}
 	// The group is asked even where nothing is left to delete: what is wrong with it goes before unknown topics, as in Kafka.
 	reply := meet(r, committed{err: group.ErrCoordinatorNotAvailable}, func(c committed) kmsg.Response {
-		if c.err != nil {
+		if c.err = h.sites.settled(c.err); c.err != nil {
 			resp.ErrorCode, resp.Topics = h.fail("OffsetDelete", codeOf(c.err)), nil
 			return resp
 		}

@@ -20,7 +20,7 @@ func (h *Handler) offsetForLeaderEpoch(_ context.Context, c call[*kmsg.OffsetFor
 		for _, p := range t.Partitions {
 			out := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			out.Partition, out.LeaderEpoch, out.EndOffset = p.Partition, noEpoch, -1
-			found, code := h.lookup(image, t.Topic, p.Partition)
+			found, code := h.lookupLed(image, t.Topic, p.Partition)
 			if code == codeNone {
 				epoch, end, err := found.EpochEnd(p.CurrentLeaderEpoch, p.LeaderEpoch)
 				if code = codeOf(err); err == nil {

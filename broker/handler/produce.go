@@ -51,6 +51,7 @@ type produceReply struct {
 	timeout  time.Duration // from arrival, of acks=all
 	topics   []producedTopic
 	expired  bool // the time is up, or the connection ended
+	safe     bool // what is written may be called so, at the moment when the answer leaves
 }
 
 type producedTopic struct {
@@ -122,7 +123,7 @@ func refusedAsAWhole(req *kmsg.ProduceRequest) int16 {
 // append checks the records of one partition and hands them in. The order of checks is Kafka's, so that what is wrong in two ways gets
 // its error. Source: KafkaApis.handleProduceRequest, ReplicaManager.appendRecords.
 func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *server.Request, acks int16, records []byte) {
-	if out.p, out.code = h.locate(topic, out.id); out.code == codeUnknownTopicOrPartition {
+	if out.p, out.code = h.locateLed(topic, out.id); out.code == codeUnknownTopicOrPartition {
 		return
 	}
 	batch, err := record.Single(records, r.Header.Version)
@@ -134,7 +135,7 @@ func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *ser
 	case acks < acksAll || acks > acksOne:
 		out.code = codeInvalidRequiredAcks
 		return
-	case out.code != codeNone: // being created
+	case out.code != codeNone: // being created, or led elsewhere
 		return
 	case controller.IsInternal(topic.Name) && r.Header.ClientID != adminClientID:
 		out.code = codeInvalidTopic
@@ -255,6 +256,7 @@ func (r *produceReply) Done() {}
 func (r *produceReply) Send(w *server.Writer) error {
 	resp := kmsg.NewPtrProduceResponse()
 	resp.Topics = make([]kmsg.ProduceResponseTopic, len(r.topics))
+	r.safe = r.h.sites.mayAcknowledge()
 	var failed error
 	took := r.h.now().Sub(r.arrived)
 	for i := range r.topics {
@@ -276,7 +278,10 @@ func (r *produceReply) Send(w *server.Writer) error {
 	if r.acks == acksNone {
 		return failed
 	}
-	return w.Response(r.header.CorrelationID, r.header.Version, resp)
+	if err := w.Response(r.header.CorrelationID, r.header.Version, resp); err != nil {
+		return err
+	}
+	return r.h.sites.outlasted()
 }
 
 // partition is the answer for one batch.
@@ -320,6 +325,10 @@ func (r *produceReply) collect(p *producedPartition, out *kmsg.ProduceResponseTo
 	}
 	appended, err := p.append.Result()
 	if p.err, p.code = err, codeOf(err); err != nil {
+		return
+	}
+	if !r.safe { // written, and perhaps lost: another site may have taken over
+		p.code = codeNotLeaderOrFollower
 		return
 	}
 	out.BaseOffset, out.LogAppendTime, out.LogStartOffset = appended.BaseOffset, appended.LogAppendTimeMs, appended.LogStartOffset
