@@ -6,13 +6,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/broker/server"
+	"github.com/tandembroker/tandem/protocol/wire"
 )
 
 const keyProduce = 0
 
 type handle func(h *Handler, ctx context.Context, r *server.Request) server.Reply
 
-// dispatch has one line for each API of wire's table.
+// dispatch has one line for each API of wire's tables.
 var dispatch = map[int16]handle{
 	keyProduce: (*Handler).produce,
 	1:          (*Handler).fetch,
@@ -45,6 +46,8 @@ var dispatch = map[int16]handle{
 	47:         (*Handler).offsetDelete,
 	60:         simple((*Handler).describeCluster),
 	75:         simple((*Handler).describeTopicPartitions),
+
+	wire.KeyOperator: (*Handler).operator,
 }
 
 // call is a request as most handlers see it: decoded, with what they need of the rest.

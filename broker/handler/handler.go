@@ -46,6 +46,7 @@ type Options struct {
 	Offsets  Offsets // of groups
 	Sites    Sites   // nil = this broker is not of a pair of sites
 	Metrics  Metrics // nil = nothing is counted
+	DR       DR      // nil = operator requests are told that no site is configured
 	Logger   *slog.Logger
 	Now      func() time.Time
 }
@@ -62,6 +63,7 @@ type Handler struct {
 	offsets    Offsets
 	sites      *sites // nil = one site
 	metrics    Metrics
+	dr         DR
 	sessions   *sessionCache
 	logger     *slog.Logger
 	now        func() time.Time
@@ -85,7 +87,7 @@ func New(o Options) *Handler {
 	}
 	h := &Handler{
 		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, endpoint: o.Endpoint,
-		dirError: o.DirError, members: o.Members, offsets: o.Offsets, metrics: o.Metrics,
+		dirError: o.DirError, members: o.Members, offsets: o.Offsets, metrics: o.Metrics, dr: o.DR,
 		sessions: newSessionCache(o.Config.Network.FetchSessions, o.Now, rand.Int32), logger: o.Logger, now: o.Now,
 	}
 	if o.Sites != nil {

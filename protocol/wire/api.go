@@ -36,7 +36,7 @@ const (
 	offsetsMax = 200_000
 )
 
-// apis is the only place that says which APIs and versions exist: a new line here makes the frame reader, the header parser,
+// apis is the only place that says which of Kafka's APIs and versions exist: a new line here makes the frame reader, the header parser,
 // ApiVersions and the dispatcher know the API. Its requests are checked by schema_table.go, which already has all of Kafka's.
 var apis = [...]API{
 	// Produce 0-2 are advertised and refused: librdkafka before 2.11 turns compression off for a broker that does not list
@@ -75,11 +75,18 @@ var apis = [...]API{
 	{Key: 75, Name: "DescribeTopicPartitions", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20},
 }
 
-// APIs returns the table, ordered by key. The slice is the caller's.
+// APIs returns the table of what is advertised, ordered by key. The slice is the caller's.
 func APIs() []API { return slices.Clone(apis[:]) }
 
-// Lookup returns the API of a key, and false when it is not served.
+// Lookup returns the API of a key, and false when it is not served. It knows Tandem's own APIs too.
 func Lookup(key int16) (API, bool) {
+	if key >= KeyOperator {
+		i := slices.IndexFunc(ownAPIs[:], func(a API) bool { return a.Key == key })
+		if i < 0 {
+			return API{}, false
+		}
+		return ownAPIs[i], true
+	}
 	i, ok := slices.BinarySearchFunc(apis[:], key, func(a API, key int16) int { return int(a.Key) - int(key) })
 	if !ok {
 		return API{}, false

@@ -13,7 +13,7 @@ func Decode(h RequestHeader) (kmsg.Request, error) {
 	if err := Check(h.Key, h.Version, h.Body); err != nil {
 		return nil, err
 	}
-	req := kmsg.RequestForKey(h.Key)
+	req := requestFor(h.Key)
 	if req == nil {
 		return nil, fmt.Errorf("%w: key %d", ErrUnknownAPI, h.Key)
 	}
@@ -23,6 +23,14 @@ func Decode(h RequestHeader) (kmsg.Request, error) {
 		return nil, fmt.Errorf("%w: key %d version %d: %w", ErrMalformed, h.Key, h.Version, err)
 	}
 	return req, nil
+}
+
+// requestFor returns an empty request, nil where there is no such API.
+func requestFor(key int16) kmsg.Request {
+	if key == KeyOperator {
+		return new(OperatorRequest)
+	}
+	return kmsg.RequestForKey(key)
 }
 
 // DecodeMemory is Check, and returns at most how many bytes of memory Decode will take, a few hundred for a Produce of any size,

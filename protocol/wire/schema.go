@@ -48,6 +48,13 @@ type field struct {
 
 // schemaFor returns the definition of a key's request, nil when there is none.
 func schemaFor(key int16) *schema {
+	if key >= KeyOperator {
+		i := slices.IndexFunc(ownSchemas, func(s schema) bool { return s.key == key })
+		if i < 0 {
+			return nil
+		}
+		return &ownSchemas[i]
+	}
 	i, ok := slices.BinarySearchFunc(schemas, key, func(s schema, key int16) int { return int(s.key) - int(key) })
 	if !ok {
 		return nil

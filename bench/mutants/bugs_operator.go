@@ -1,0 +1,45 @@
+package main
+
+// operatorBugs break what the operator of two sites is told, and what is demanded before records are put at risk.
+var operatorBugs = []bug{
+	{
+		name: "operator request listed to every client", file: "protocol/wire/api_versions.go",
+		old: "for _, api := range apis {", new: "for _, api := range append(APIs(), ownAPIs[:]...) {",
+		pkg: "protocol/wire", test: "TestOwnAPIsAreNotAdvertised",
+	},
+	{
+		name: "unknown option of an order passed over", file: "broker/sites/operator/serve.go",
+		old: "decoder.DisallowUnknownFields()", new: "",
+		pkg: "broker/sites/operator", test: "TestServeRefusesWhatItDoesNotKnow",
+	},
+	{
+		name: "failover beside an active that can be reached", file: "broker/sites/operator/decide.go",
+		old: "case f.Connected && there.Known && there.Role == site.Active:", new: "case f.Connected && !o.ActiveIsDown && there.Known && there.Role == site.Active:",
+		pkg: "broker/sites/operator", test: "TestDecideFailover",
+	},
+	{
+		name: "unknown silence taken for a short one", file: "broker/sites/operator/decide.go",
+		old: "silence, known := f.silence(); !known {", new: "silence, known := f.silence(); false && !known {",
+		pkg: "broker/sites/operator", test: "TestDecideFailover",
+	},
+	{
+		name: "failover of a half-copied standby unasked", file: "broker/sites/operator/decide.go",
+		old: "case c.Copying > 0:\n\t\tall", new: "case c.Copying > c.All:\n\t\tall",
+		pkg: "broker/sites/operator", test: "TestDecideFailover",
+	},
+	{
+		name: "failover waits for a lease that nobody has", file: "broker/sites/operator/decide.go",
+		old: "!f.ActiveLeased || ", new: "",
+		pkg: "broker/sites/operator", test: "TestDecideFailover",
+	},
+	{
+		name: "unknown lag of a partition left out of the sum", file: "broker/sites/operator/facts.go",
+		old: "\t\t\treturn nil\n\t\t}\n\t\tif i == 0", new: "\t\t\tcontinue\n\t\t}\n\t\tif i == 0",
+		pkg: "broker/sites/operator", test: "TestUnknownLagIsNeverZero",
+	},
+	{
+		name: "lag of before shown as that of now", file: "broker/sites/operator/health.go",
+		old: "s.Lag = nil // what", new: "// what",
+		pkg: "broker/sites/operator", test: "TestUnknownLagIsNeverZero",
+	},
+}

@@ -1,0 +1,187 @@
+package operator
+
+import (
+	"time"
+
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// Facts are what one site knows of both at one moment. What it does not know is said to be unknown, and counts as that: never as 0.
+type Facts struct {
+	Now   time.Time
+	Here  Site // the one that the facts are of
+	There Site // as last heard; Known false = never
+
+	Connected   bool
+	LastContact time.Time // zero = unknown: none in this run
+
+	SilenceMax time.Duration // dr.failover.silence.max.ms
+	Lease      time.Duration // dr.fence.after.ms and drift; 0 = none
+	// ActiveLeased: this site, a standby, has learned in this run and site epoch that the active acknowledges only under a lease.
+	ActiveLeased bool
+	LagMax       time.Duration // a longer lag is not green; 0 = 10 s
+
+	Partitions []Partition // of all topics that ship
+	Order      *Order      // that is going on
+	Archives   ArchiveCounts
+}
+
+// Site is one site's role.
+type Site struct {
+	Name    string
+	Known   bool
+	Role    site.Role
+	Epoch   uint32
+	Serving bool   // active, confirmed, and its lease, if it has one, is in force
+	Fencing uint32 // the target of a switchover that is going on; 0 = none
+	Waiting bool   // takes over once the other's lease has ended
+}
+
+// Partition is the link of one partition.
+type Partition struct {
+	Topic  string
+	Index  int32
+	Led    bool // a broker of this site leads it
+	Halted site.HaltReason
+	// Copied: the standby's log has reached the active's, as it then was, at least once since it began to follow it.
+	Copied  bool
+	Shipped End // up to where the standby's log is durable
+	Active  End // up to where the active's is, as last heard
+	// Records and Bytes that the standby does not have, and for how long the oldest of them has been durable at the active. At the
+	// standby it is as last heard.
+	Lag Lag
+}
+
+// End is the end of a log.
+type End struct {
+	Offset int64     // behind the last record; -1 = unknown
+	At     time.Time // of the shipped end: when the last record was stored at the active, or zero; of the active's: when it was heard
+}
+
+// unknownEnd says that nothing is known.
+const unknownEnd = -1
+
+// behind is how many offsets are missing at the standby: what is known of it. Where the active has begun a band that the standby does not
+// have yet, the offsets that no record has are not counted.
+func (p *Partition) behind() *int64 {
+	if p.Lag.Records != nil {
+		return p.Lag.Records
+	}
+	if p.Active.Offset == unknownEnd || p.Shipped.Offset == unknownEnd {
+		return nil
+	}
+	from := p.Shipped.Offset
+	if band := entry.BandStart(uint32(p.Active.Offset >> entry.OffsetBandBits)); band > from {
+		from = band
+	}
+	n := max(p.Active.Offset-from, 0)
+	return &n
+}
+
+// totalLag adds up the lags of partitions: nil where one of them is unknown.
+func totalLag(partitions []Partition) *Lag {
+	var total Lag
+	for i := range partitions {
+		p := &partitions[i]
+		records := p.behind()
+		if records == nil && p.Lag.Bytes == nil && p.Lag.Ms == nil {
+			return nil
+		}
+		if i == 0 {
+			total = Lag{new(int64), new(int64), new(int64)}
+		}
+		total.Records = sum(total.Records, records)
+		total.Bytes = sum(total.Bytes, p.Lag.Bytes)
+		total.Ms = later(total.Ms, p.Lag.Ms)
+	}
+	if len(partitions) == 0 {
+		return nil
+	}
+	return &total
+}
+
+func sum(a, b *int64) *int64 {
+	if a == nil || b == nil {
+		return nil
+	}
+	n := *a + *b
+	return &n
+}
+
+func later(a, b *int64) *int64 {
+	if a == nil || b == nil {
+		return nil
+	}
+	n := max(*a, *b)
+	return &n
+}
+
+// silence is how long nothing was heard of the other site; known false = nobody knows.
+func (f *Facts) silence() (d time.Duration, known bool) {
+	if f.Connected {
+		return 0, true
+	}
+	if f.LastContact.IsZero() {
+		return 0, false
+	}
+	return max(f.Now.Sub(f.LastContact), 0), true
+}
+
+// RPO is what a failover at this moment would lose, as far as anybody knows. At an active site it is exact: it knows what it has.
+func (f *Facts) RPO() RPO {
+	var r RPO
+	if lag := totalLag(f.Partitions); lag != nil {
+		r = RPO{Records: lag.Records, Bytes: lag.Bytes, Ms: lag.Ms}
+	}
+	if f.Connected || f.Here.Role == site.Active {
+		return r
+	}
+	silence, known := f.silence()
+	if !known {
+		return RPO{}
+	}
+	since := f.LastContact
+	r.UnknownSince = &since
+	if r.Ms != nil {
+		n := *r.Ms + silence.Milliseconds()
+		r.Ms = &n
+	}
+	return r
+}
+
+// active is the site that is active, nil where none is known to be.
+func (f *Facts) active() *Site {
+	switch {
+	case f.Here.Role == site.Active && (!f.There.Known || f.There.Role != site.Active || f.Here.Epoch > f.There.Epoch):
+		return &f.Here
+	case f.There.Known && f.There.Role == site.Active:
+		return &f.There
+	}
+	return nil
+}
+
+func (f *Facts) other(name string) *Site {
+	if name == f.Here.Name {
+		return &f.There
+	}
+	return &f.Here
+}
+
+// count says how many links are in a state that stands in the way of something.
+func (f *Facts) count() (c LinkCounts) {
+	c.All = len(f.Partitions)
+	for i := range f.Partitions {
+		p := &f.Partitions[i]
+		switch {
+		case p.Halted != site.Running:
+			c.Halted++
+		case !p.Copied:
+			c.Copying++
+		}
+		if !p.Led {
+			c.Unled++
+		}
+	}
+	return c
+}

@@ -1,0 +1,197 @@
+package operator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+const (
+	lagMaxDefault = 10 * time.Second
+	topicsMax     = 1000 // of a Status; those with the most trouble first
+)
+
+// Status is how the sites stand by these facts.
+func (f *Facts) Status() Status {
+	s := Status{
+		AnsweredBy: f.Here.Name, Sites: []SiteStatus{f.describe(&f.Here), f.describe(&f.There)},
+		Contact: ContactStatus{Connected: f.Connected}, Lag: totalLag(f.Partitions), RPO: f.RPO(), Partitions: f.count(), Order: f.Order,
+		Archives: f.Archives, Reasons: f.reasons(),
+	}
+	if !f.Connected && f.Here.Role == site.Standby {
+		s.Lag = nil // what was heard last is in the RPO
+	}
+	if d, known := f.silence(); known {
+		ms := d.Milliseconds()
+		s.Contact.SilenceMs = &ms
+	}
+	if !f.LastContact.IsZero() {
+		last := f.LastContact
+		s.Contact.Last = &last
+	}
+	s.Topics = f.topics()
+	s.TopicsHidden = max(len(s.Topics)-topicsMax, 0)
+	s.Topics = s.Topics[:len(s.Topics)-s.TopicsHidden]
+	s.Green = len(s.Reasons) == 0
+	if !s.Green {
+		s.Next = s.Reasons[0].Next
+	}
+	return s
+}
+
+// describe tells one site's role.
+func (f *Facts) describe(s *Site) SiteStatus {
+	if !s.Known {
+		return SiteStatus{Name: s.Name, Role: "unknown", State: "never heard of in this run"}
+	}
+	out := SiteStatus{Name: s.Name, Role: s.Role.String(), SiteEpoch: s.Epoch, Serving: s.Serving}
+	switch {
+	case s.Waiting:
+		out.State = "takes over once the other site's lease has ended"
+	case s.Fencing != 0:
+		out.State = fmt.Sprintf("hands over to site epoch %d", s.Fencing)
+	case s.Role == site.Active && s.Serving:
+		out.State = "takes writes"
+	case s.Role == site.Active:
+		out.State = "takes no writes before the other site has answered"
+	default:
+		out.State = "follows"
+	}
+	if s == &f.There && !f.Connected {
+		out.State = "no contact; before that: " + out.State
+	}
+	return out
+}
+
+// reasons are why the sites are not green, the most urgent first.
+func (f *Facts) reasons() []Reason {
+	all := []Reason{}
+	add := func(code, next, format string, args ...any) {
+		all = append(all, Reason{code, fmt.Sprintf(format, args...), next})
+	}
+	f.roleReasons(add)
+	f.contactReason(add)
+	f.linkReasons(add)
+	return all
+}
+
+func (f *Facts) roleReasons(add func(code, next, format string, args ...any)) {
+	if f.Order != nil && f.Order.State == Running {
+		add("order", nextWatch+", or "+nextAbort, "a %s to %s is going on: %s", f.Order.Kind, f.Order.To, cmp.Or(f.Order.Step, "begun"))
+	} else if f.Here.Waiting || f.There.Waiting || f.Here.Fencing != 0 || f.There.Fencing != 0 {
+		add("order", nextWatch+", or "+nextAbort, "the active role is being handed over")
+	}
+	active := f.active()
+	switch {
+	case f.There.Known && f.Connected && f.Here.Role == site.Active && f.There.Role == site.Active:
+		add("two actives", nextWatch, "both sites were promoted: %s, of the higher site epoch, stays active, the other one steps down by itself", active.Name)
+	case active == nil && f.Connected:
+		add("no active", "tandem dr failover --active-is-down --to the site that is to be active", "neither site is active")
+	case active == nil:
+		add("no active", failoverTo(f.Here.Name), "no active site is known here")
+	case !active.Serving && (active == &f.Here || f.Connected):
+		add("not serving", failoverTo(active.Name)+", only if the other site is lost for good",
+			"%s takes no writes: it was restarted, or its lease has ended, and the other site has not said that it was not promoted meanwhile", active.Name)
+	}
+}
+
+func (f *Facts) contactReason(add func(code, next, format string, args ...any)) {
+	if f.Connected {
+		return
+	}
+	next := "mend the network between the sites, or start the brokers of " + f.There.Name
+	if f.Here.Role == site.Standby {
+		next += "; if " + f.There.Name + " is lost: " + failoverTo(f.Here.Name)
+	}
+	if d, known := f.silence(); known {
+		add("no contact", next, "nothing was heard of %s for %s", f.There.Name, rough(d))
+		return
+	}
+	add("no contact", next, "nothing was heard of %s since this site was started", f.There.Name)
+}
+
+func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
+	c := f.count()
+	for i := range f.Partitions {
+		if p := &f.Partitions[i]; p.Halted != site.Running { // the first stands for all
+			more := ""
+			if c.Halted > 1 {
+				more = fmt.Sprintf(", and %d more", c.Halted-1)
+			}
+			add("halted", wayOut(p), "the link of %s-%d has stopped%s: %s", p.Topic, p.Index, more, p.Halted)
+			break
+		}
+	}
+	if c.Unled > 0 {
+		add("not led", nextWatch, "%d of %d partitions have no leader at %s", c.Unled, c.All, f.Here.Name)
+	}
+	if c.Copying > 0 {
+		add("copying", nextWatch, "%d of %d partitions are not copied to the standby yet", c.Copying, c.All)
+	}
+	lag := totalLag(f.Partitions)
+	lagMax := cmp.Or(f.LagMax, lagMaxDefault)
+	switch {
+	case !f.Connected || c.Halted+c.Copying+c.Unled > 0: // told already
+	case len(f.Partitions) > 0 && (lag == nil || lag.Ms == nil):
+		add("lag unknown", nextWatch, "how far the standby is behind is not known yet")
+	case lag != nil && *lag.Ms > lagMax.Milliseconds():
+		add("lag", "look at the network and the standby's disk; "+nextWatch, "the standby is %s behind, more than %s", rough(time.Duration(*lag.Ms)*time.Millisecond), rough(lagMax))
+	}
+}
+
+// wayOut is what to do about a link that has stopped.
+func wayOut(p *Partition) string {
+	if p.Halted == site.HaltRecreated {
+		return fmt.Sprintf("delete the topic %s at the site where it is not wanted", p.Topic)
+	}
+	return fmt.Sprintf("have %s-%d copied anew: delete the partition's data at the standby", p.Topic, p.Index)
+}
+
+func failoverTo(name string) string { return "tandem dr failover --to " + name }
+
+// topics is one line for each topic, those with trouble first.
+func (f *Facts) topics() []TopicStatus {
+	byName := map[string][]Partition{}
+	for _, p := range f.Partitions {
+		byName[p.Topic] = append(byName[p.Topic], p)
+	}
+	all := make([]TopicStatus, 0, len(byName))
+	for name, partitions := range byName {
+		t := TopicStatus{Topic: name, Partitions: len(partitions), Lag: totalLag(partitions)}
+		for i := range partitions {
+			if partitions[i].Halted != site.Running {
+				t.Halted++
+			}
+		}
+		if !f.Connected && f.Here.Role == site.Standby {
+			t.Lag = nil
+		}
+		all = append(all, t)
+	}
+	slices.SortFunc(all, func(a, b TopicStatus) int {
+		return cmp.Or(cmp.Compare(b.Halted, a.Halted), cmp.Compare(lagOrder(b.Lag), lagOrder(a.Lag)), cmp.Compare(a.Topic, b.Topic))
+	})
+	return all
+}
+
+// lagOrder puts unknown lags in front of known ones.
+func lagOrder(l *Lag) int64 {
+	if l == nil || l.Records == nil {
+		return 1<<63 - 1
+	}
+	return *l.Records
+}
+
+// rough is a duration for people.
+func rough(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
