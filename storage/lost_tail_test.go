@@ -111,6 +111,82 @@ func TestLostEndThatCheckpointsCover(t *testing.T) {
 	}
 }
 
+// The journal loses its end, goes on, and loses its end again: what the first loss hurt stays hurt, the second one hurts its own, and
+// metadata serves all the while.
+func TestSecondLostEnd(t *testing.T) {
+	dir := scratchDir(t)
+	second := crashGroups[2]
+	before := damaged(t, dir, func(a *actor) error {
+		g, _ := a.store.Group(crashGroups[1])
+		err := a.append(g, a.model().groups[crashGroups[1]])
+		(&lostWorld{actor: a, t: t}).write(0)
+		(&lostWorld{actor: a, t: t}).saveMark()
+		return err
+	})
+	files := filesOf(t, before.mem, "/journal", "")
+	last := files[len(files)-1]
+	end := slices.Max(slices.Collect(maps.Values(recordEnds(t, before, last))))
+	for _, checkpoint := range []bool{false, true} {
+		l := lose(t, before, dir, last, end-1, map[GroupID]bool{crashGroups[1]: true})
+		l.open()
+		l.write(2)
+		if checkpoint {
+			l.checkpoint()
+		}
+		g, _ := l.store.Group(second)
+		if err := l.append(g, l.model().groups[second]); err != nil {
+			t.Fatal(err)
+		}
+		l.write(0)
+		l.saveMark()
+		l.kill()
+		files := filesOf(t, l.w.mem, "/journal", "")
+		newest := files[len(files)-1]
+		ends := recordEnds(t, l.w, newest)
+		again := lose(t, l.w, dir, newest, ends[slices.Max(slices.Collect(maps.Keys(ends)))]-1, map[GroupID]bool{crashGroups[1]: true, second: true})
+		again.file, again.how = "", fmt.Sprintf("checkpoint %v", checkpoint)
+		again.live()
+	}
+}
+
+// Power is lost at any moment of the start that finds the lost end: the next one judges as it would have.
+func TestPowerLossWhileALostEndIsFound(t *testing.T) {
+	dir := scratchDir(t)
+	before := damaged(t, dir, func(a *actor) error {
+		l := &lostWorld{actor: a, t: t}
+		l.write(1)
+		l.saveMark()
+		return nil
+	})
+	files := filesOf(t, before.mem, "/journal", "")
+	last := files[len(files)-1]
+	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
+	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	for _, older := range []bool{false, true} {
+		hurt := map[GroupID]bool{owners[len(owners)-1].id: true}
+		if older {
+			forgetTails(t, before, dir)
+			for id := range before.model.groups {
+				hurt[id] = true
+			}
+		}
+		l := lose(t, before, dir, last, ends[mark-1], hurt)
+		l.mem, l.clones, l.mu.rng, l.mu.model = l.w.mem, 2, l.rng, l.w.model
+		l.mem.SetHook(l.hook)
+		l.open()
+		l.mem.SetHook(nil)
+		l.kill()
+		if len(l.mu.states) < 6 {
+			t.Fatalf("%d states", len(l.mu.states))
+		}
+		for _, state := range l.mu.states {
+			next := lose(t, state, dir, last, ends[mark-1], hurt)
+			next.how = fmt.Sprintf("older %v, %s", older, state.how)
+			next.live()
+		}
+	}
+}
+
 // The last checkpoint, or a clean stop, needs nothing of the journal. Then the journal loses its end, from below that checkpoint on:
 // that is logged, and nobody is hurt. What was written in the moment before the process ended, above the stored mark, may be lost
 // with it, as in a power loss; it leaves no hole.

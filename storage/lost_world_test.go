@@ -24,7 +24,7 @@ type lostWorld struct {
 	t    *testing.T
 	w    *world
 	hurt map[GroupID]bool // who has to be offline, at every start
-	file string           // and says so with this name
+	file string           // and says so with this name; "" = with any
 	how  string
 }
 
