@@ -52,8 +52,8 @@ func (t *tails) settle(mark uint64) {
 	t.ready.at, t.taken = t.taken.at, ends{}
 }
 
-// changes are the rows to be stored with what is ready. With first all rows are looked at, for records that checkpoints have made
-// superfluous and for those below first.
+// changes are the rows to be stored with what is ready, where the journal is kept from first on; a zero one goes. With all every row
+// is looked at, for records that checkpoints have made superfluous and for those below first. Store.rowing is held.
 func (s *Store) changes(first uint64, all bool) map[GroupID]meta.Tail {
 	t, rows := &s.tails, map[GroupID]meta.Tail{}
 	look := func(id GroupID, last uint64) {
@@ -104,7 +104,7 @@ func (s *Store) needed(id GroupID, first uint64) uint64 {
 	return need
 }
 
-// stored notes that meta.db has what changes said.
+// store notes that meta.db has what changes said.
 func (t *tails) store(rows map[GroupID]meta.Tail) {
 	for id, row := range rows {
 		if row == (meta.Tail{}) {
