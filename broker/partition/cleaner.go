@@ -171,7 +171,7 @@ func (c *cleaner) release(ctx context.Context, p *Partition, done *log.Cleaned, 
 }
 
 func (c *cleaner) noteLocked(ctx context.Context, p *Partition, done *log.Cleaned, err error) {
-	m, logger := c.m, c.m.options.Logger.With("topic", p.topic, "partition", p.id.Partition)
+	m, logger := c.m, c.m.options.Logger.With("topic", p.Topic(), "partition", p.id.Partition)
 	s := &m.cleaning.stats
 	s.BytesRead, s.BytesWritten = s.BytesRead+done.BytesRead, s.BytesWritten+done.BytesWritten
 	s.RecordsRead, s.RecordsKept = s.RecordsRead+done.RecordsRead, s.RecordsKept+done.RecordsKept

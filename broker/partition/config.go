@@ -29,7 +29,7 @@ type Options struct {
 	// Cleaner is how compaction goes.
 	Cleaner CleanerOptions
 	// Topic tells configuration and leader-epoch floor of a partition that is found in the store; nil = the zero Spec.
-	// Topic name, id and partition are filled in.
+	// Topic name, id and partition are filled in; another name in the answer is the partition's.
 	Topic func(Spec) Spec
 	// Archives takes the records that only this site has when it returns to the other; required where partitions are shipped.
 	Archives *archive.Archives

@@ -1,7 +1,9 @@
 package partition
 
 import (
+	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -29,13 +31,24 @@ type Spec struct {
 	EpochFloor  int32 // the first leader epoch; above those of a deleted topic of the same name; -1 = unknown (Options.Topic)
 	Start       int64 // offset of the first record; 0 but for partitions added after a promotion
 	Config      Config
+	// OwnFolder: the folder of this name is still that of a topic of the same name, which was set aside.
+	OwnFolder bool
 }
 
 func (s *Spec) groupID() storage.GroupID {
 	return storage.GroupID{Topic: s.TopicID, Partition: s.Partition, Incarnation: s.Incarnation}
 }
 
-func (s *Spec) folder() string { return s.Topic + "-" + strconv.Itoa(int(s.Partition)) }
+// ownFolderNameMax is how much of a topic's name is in a folder that has the topic id in its name as well.
+const ownFolderNameMax = 200
+
+func (s *Spec) folder() string {
+	topic := s.Topic
+	if s.OwnFolder {
+		topic = topic[:min(len(topic), ownFolderNameMax)] + "." + hex.EncodeToString(s.TopicID[:])
+	}
+	return topic + "-" + strconv.Itoa(int(s.Partition))
+}
 
 type name struct {
 	topic     string
@@ -86,6 +99,7 @@ func Open(host *raft.Host, o Options) (*Manager, error) {
 			return nil, fmt.Errorf("partition: %s has folder %q", g.ID(), g.Folder())
 		}
 		spec := m.options.Topic(Spec{Topic: topic, TopicID: g.ID().Topic, Partition: number})
+		topic = cmp.Or(spec.Topic, topic) // the folder may have another, see OwnFolder
 		spec.Topic, spec.TopicID, spec.Partition, spec.Incarnation = topic, g.ID().Topic, number, g.ID().Incarnation
 		if spec.EpochFloor < 0 && !g.State().HasEpochBase && g.Offline() == nil {
 			continue // nothing was ever written: whoever knows the floor creates it
@@ -122,7 +136,8 @@ func splitFolder(folder string) (topic string, partition int32, ok bool) {
 }
 
 func (m *Manager) newPartition(s *Spec) *Partition {
-	p := &Partition{manager: m, topic: s.Topic, id: s.groupID(), floor: max(s.EpochFloor, 0)}
+	p := &Partition{manager: m, id: s.groupID(), floor: max(s.EpochFloor, 0)}
+	p.topic.Store(&s.Topic)
 	p.mu.producers, p.mu.savedOffset = newProducers(), none
 	c := s.Config
 	p.config.Store(&c)
@@ -246,8 +261,8 @@ func (m *Manager) Delete(_ context.Context, topicID uuid.UUID, partition int32) 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.mu.byName[name{p.topic, partition}] == p {
-		delete(m.mu.byName, name{p.topic, partition})
+	if m.mu.byName[name{p.Topic(), partition}] == p {
+		delete(m.mu.byName, name{p.Topic(), partition})
 	}
 	return nil
 }
@@ -310,9 +325,9 @@ func (m *Manager) retain(ctx context.Context) {
 		n, err := p.Retain(ctx, m.options.Now())
 		switch {
 		case err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrRetriable):
-			m.options.Logger.Warn("retention failed", "topic", p.topic, "partition", p.id.Partition, "err", err)
+			m.options.Logger.Warn("retention failed", "topic", p.Topic(), "partition", p.id.Partition, "err", err)
 		case n > 0:
-			m.options.Logger.Info("segments deleted", "topic", p.topic, "partition", p.id.Partition, "segments", n)
+			m.options.Logger.Info("segments deleted", "topic", p.Topic(), "partition", p.id.Partition, "segments", n)
 		}
 	}
 }

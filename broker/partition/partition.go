@@ -18,7 +18,7 @@ import (
 // Partition is one partition of a topic. Safe for concurrent use.
 type Partition struct {
 	manager *Manager
-	topic   string
+	topic   atomic.Pointer[string]
 	id      storage.GroupID
 	config  atomic.Pointer[Config]
 	group   *raft.Group // nil when opened is not
@@ -41,8 +41,8 @@ type Partition struct {
 	}
 }
 
-// Topic is the topic's name.
-func (p *Partition) Topic() string { return p.topic }
+// Topic is the topic's name; that of a topic which was set aside is another one.
+func (p *Partition) Topic() string { return *p.topic.Load() }
 
 // TopicID is the topic's id.
 func (p *Partition) TopicID() uuid.UUID { return p.id.Topic }

@@ -139,7 +139,7 @@ func (p *Partition) Read(offset, bytesMax int64, isolation Isolation, currentEpo
 // readError notes a damaged file once, and translates.
 func (p *Partition) readError(err error) error {
 	if errors.Is(err, log.ErrCorrupt) {
-		p.manager.options.Logger.Error("partition is damaged", "topic", p.topic, "partition", p.id.Partition, "err", err)
+		p.manager.options.Logger.Error("partition is damaged", "topic", p.Topic(), "partition", p.id.Partition, "err", err)
 	}
 	return translate(err)
 }

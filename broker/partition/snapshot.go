@@ -239,7 +239,7 @@ func (m machine) Restore(b []byte) error {
 			ps = decodeProducers(entries)
 			ps.addRecent(st.recent, p.manager.options.Now())
 		} else {
-			p.manager.options.Logger.Warn("producer snapshot unusable, reading the log", "topic", p.topic,
+			p.manager.options.Logger.Warn("producer snapshot unusable, reading the log", "topic", p.Topic(),
 				"partition", p.id.Partition, "offset", st.producerOffset, "err", err)
 			if ps, err = p.rebuildProducers(st.hw); err != nil {
 				return err
@@ -310,7 +310,7 @@ func (p *Partition) noteAborted(t completedTxn) {
 		ProducerID: t.producerID, FirstOffset: t.firstOffset, LastOffset: t.lastOffset, LastStableOffset: lso,
 	})
 	if err != nil {
-		p.manager.options.Logger.Error("aborted transaction not indexed", "topic", p.topic, "partition", p.id.Partition, "err", err)
+		p.manager.options.Logger.Error("aborted transaction not indexed", "topic", p.Topic(), "partition", p.id.Partition, "err", err)
 	}
 }
 
