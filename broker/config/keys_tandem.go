@@ -53,7 +53,7 @@ var siteKeys = []Key{
 	{Name: "dr.failover.silence.max.ms", Type: Long, Default: "60000", Min: "0", Effect: Honoured,
 		Doc: "A failover to a standby that has not heard of the active site for longer needs --accept-data-loss."},
 	{Name: "dr.delete.delay.ms", Type: Long, Default: "86400000", Min: "0", Effect: Honoured,
-		Doc: "How long a standby keeps the data of a topic that was deleted, and a site that lost a failover that of a topic which only it had. Until then the deletion can be undone."},
+		Doc: "How long the data of a topic that was deleted is kept at both sites, and at a site that lost a failover that of a topic which only it had. Until then a deletion can be undone. 0 = it goes at once."},
 	{Name: "dr.retention.hold.bytes", Type: Long, Default: "10737418240", Min: "0", Effect: Honoured,
 		Doc: "How many bytes retention holds back, all partitions of a broker together, because the other site does not have them. Beyond that they go, and the link has a gap."},
 	{Name: "dr.topics.include", Type: List, Default: ".*", Effect: Honoured,

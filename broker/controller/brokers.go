@@ -10,9 +10,9 @@ import (
 
 // Endpoint is what clients of a listener are told to connect to.
 type Endpoint struct {
-	Listener string
-	Host     string
-	Port     int32
+	Listener string `json:"name"`
+	Host     string `json:"host"`
+	Port     int32  `json:"port"`
 }
 
 // register tells the metadata who this broker is, where that has changed.

@@ -23,6 +23,12 @@ const (
 	commandSetConfigs          = 4
 	commandAllocateProducerIDs = 5
 	commandRegisterBroker      = 6
+
+	// From format level 2 on.
+	commandSite          = 7
+	commandFollow        = 8
+	commandUndeleteTopic = 9
+	commandPurgeTopics   = 10
 )
 
 var (
@@ -33,7 +39,9 @@ var (
 // placement is where a partition lives.
 type placement struct {
 	Incarnation uint32   `json:"incarnation"`
-	Servers     []string `json:"servers"` // the first ServerIDs, preferred leader first; only these bootstrap
+	Servers     []string `json:"servers"`         // the first ServerIDs, preferred leader first; only these bootstrap
+	Born        uint32   `json:"born,omitempty"`  // the site epoch in which it was created; filled in by the machine
+	Start       int64    `json:"start,omitempty"` // its first offset; filled in by the machine
 }
 
 type createTopic struct {
@@ -49,6 +57,8 @@ type deleteTopic struct {
 	// EpochFloor is above every leader epoch that the topic had: a topic of the same name starts there, since clients without
 	// topic ids ignore lower epochs.
 	EpochFloor int32 `json:"epochFloor"`
+	// Hidden is when, ms since 1970, where the data is to be kept for a time (level 2); 0 = it goes now.
+	Hidden int64 `json:"hidden,omitempty"`
 }
 
 type createPartitions struct {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -34,6 +35,7 @@ type Options struct {
 	// asks.
 	OnTopicDeleted func(*Topic)
 	OffsetsTopic   OffsetsTopic
+	Now            func() time.Time // when a topic was deleted; nil = time.Now
 }
 
 // Controller is this broker's part of the metadata quorum. Safe for concurrent use.
@@ -48,6 +50,7 @@ type Controller struct {
 	cancel   context.CancelFunc
 	wait     sync.WaitGroup // the saver
 	altering chan struct{}  // holds one entry while configs are being changed
+	follows  chan struct{}  // holds one entry while the active's metadata is being applied
 	mu       sync.Mutex     // orders proposals: their order is the order of the log
 }
 
@@ -68,15 +71,19 @@ func New(o Options) (*Controller, error) {
 	if o.OnTopicDeleted == nil {
 		o.OnTopicDeleted = func(*Topic) {}
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	o.OffsetsTopic = o.OffsetsTopic.withDefaults()
-	c := &Controller{opts: o, logger: o.Logger, life: newLifecycle(o.Host.ServerID(), o.Logger), altering: make(chan struct{}, 1)}
+	c := &Controller{opts: o, logger: o.Logger, life: newLifecycle(o.Host.ServerID(), o.Logger), altering: make(chan struct{}, 1),
+		follows: make(chan struct{}, 1)}
 	c.machine = &machine{
 		db: o.Meta, base: o.Config, node: strconv.Itoa(int(o.Host.Store().Identity().NodeID)), life: c.life, logger: o.Logger,
 		onFatal: o.OnFatal, onConfig: o.OnConfig, onDeleted: o.OnTopicDeleted, wake: make(chan struct{}, 1),
 	}
 	c.machine.config.Store(o.Config)
 	c.machine.mu.state = newState()
-	c.life.image, c.life.gone = c.machine.Image, c.machine.forget
+	c.life.image, c.life.gone, c.life.taken = c.machine.Image, c.machine.forget, c.machine.setAside
 	c.ids.controller, c.auto.controller = c, c
 	c.auto.running = map[string]chan struct{}{}
 	if err := c.machine.load(); err != nil {
@@ -90,7 +97,9 @@ func New(o Options) (*Controller, error) {
 // is partition.Options.Topic.
 func (c *Controller) Spec(s partition.Spec) partition.Spec {
 	if t, ok := c.Image().TopicByID(s.TopicID); ok {
-		s.Config, s.EpochFloor = t.Config, t.EpochFloor
+		s.Topic, s.Config, s.EpochFloor = t.Name, t.Config, t.EpochFloor
+	} else if t, ok := c.machine.aside(s.TopicID); ok {
+		s.Topic, s.Config, s.EpochFloor = t.Name, t.Config, t.EpochFloor
 	} else {
 		s.Config = c.Config().Topic
 		s.Config.RetentionMs, s.Config.RetentionBytes, s.EpochFloor = -1, -1, -1

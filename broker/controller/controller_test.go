@@ -29,9 +29,12 @@ const limit = 30 * time.Second // above what anything takes
 
 // world is a broker without a network.
 type world struct {
-	t   *testing.T
-	dir string
-	log syncBuffer
+	t     *testing.T
+	dir   string
+	log   syncBuffer
+	level int      // format level; 0 = 1
+	set   []string // settings
+	now   time.Time
 
 	store      *storage.Store
 	host       *raft.Host
@@ -62,14 +65,16 @@ func (w *world) open(wrap func(Partitions) Partitions) {
 	w.t.Helper()
 	logger := slog.New(slog.NewTextHandler(&w.log, nil))
 	fatal := func(err error) { w.t.Errorf("fatal: %v", err) }
-	cfg, err := config.Load(config.Input{Set: []string{"log.dirs=" + w.dir}})
+	cfg, err := config.Load(config.Input{Set: append([]string{"log.dirs=" + w.dir}, w.set...)})
 	w.check(err)
 	w.store, err = storage.Open(storage.Options{
 		Dirs: []string{w.dir}, NodeID: 1, Logger: logger, OnFatal: fatal, ReserveBytes: -1, BallastBytes: -1, MetaNoSync: true,
+		FormatLevel: w.level,
 	})
 	w.check(err)
 	w.host = raft.NewHost(w.store, raft.Options{Logger: logger, OnFatal: fatal})
-	w.Controller, err = New(Options{Host: w.host, Meta: w.store.Meta(), Config: cfg, Logger: logger, OnFatal: fatal})
+	w.Controller, err = New(Options{Host: w.host, Meta: w.store.Meta(), Config: cfg, Logger: logger, OnFatal: fatal,
+		Now: func() time.Time { return w.now }})
 	w.check(err)
 	w.partitions, err = partition.Open(w.host, partition.Options{Logger: logger, Topic: w.Spec})
 	w.check(err)
@@ -135,9 +140,18 @@ func (w *world) names() (names []string) {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, dir: t.TempDir()}
+	w := &world{t: t, dir: t.TempDir(), now: time.Now()}
 	t.Cleanup(func() { w.close(false) })
 	return w
+}
+
+// folder is the name of a partition's folder.
+func (w *world) folder(p *partition.Partition) string {
+	g, ok := w.store.Group(p.GroupID())
+	if !ok {
+		return ""
+	}
+	return g.Folder()
 }
 
 // failing is a broker whose partitions can not be created or deleted.

@@ -20,7 +20,7 @@ func (c *Controller) DeleteTopics(ctx context.Context, ids []uuid.UUID) []error 
 			results[i] = refuse(ErrUnknownTopicID, "This server does not host this topic ID.")
 			continue
 		}
-		futures[i], results[i] = c.propose(commandDeleteTopic, deleteTopic{ID: id, EpochFloor: c.nextFloor(t)})
+		futures[i], results[i] = c.propose(commandDeleteTopic, deleteTopic{ID: id, EpochFloor: c.nextFloor(t), Hidden: c.hideAt()})
 	}
 	for i, f := range futures {
 		if f != nil {

@@ -15,6 +15,12 @@
 // from this broker's disks its id stays in the bucket deleting, so that a deletion goes on after a crash. Partitions on disk
 // that no topic claims are kept and logged.
 //
+// In a pair of sites the metadata is split (docs/formats.md section 8). The active site's logical part ships as a whole image or as
+// changes (LogicalImage, LogicalChanges); a standby makes its own of it (ApplyLogical): it plans the difference, with placement on its
+// own brokers, and commits that, if nothing has changed meanwhile. Only the machine decides on what must never happen: another topic's
+// data under a name, an older version, a deletion before its time. What goes is hidden first: its partitions get another name, and
+// their data stays until PurgeHidden.
+//
 // Locks: Controller.mu (proposals), machine.mu, lifecycle.mu, never two at once except that the machine calls the lifecycle,
 // which does not call back under its lock.
 package controller

@@ -19,6 +19,8 @@ var (
 	ErrPolicy                   = errors.New("controller: refused by a limit of this broker")
 	// ErrNotController: this broker does not lead the metadata Raft group, or not yet. Trying again may succeed.
 	ErrNotController = errors.New("controller: not the controller")
+	// ErrStandby: the metadata of a site that is not the active one, or is handing over, changes by what the active has.
+	ErrStandby = fmt.Errorf("%w: not the active site", ErrNotController)
 	// ErrTimeout: the operation is under way and will most likely succeed, but not within its time.
 	ErrTimeout = errors.New("controller: timed out")
 )

@@ -15,10 +15,16 @@ import (
 type Topic struct {
 	Name       string
 	ID         uuid.UUID
-	Partitions []Partition       // by index
+	Partitions []Partition // by index
+	// Extra are partitions behind those above, which this site had when it followed an active that did not: not served, and deleted
+	// after a delay, counted from ExtraAt, ms since 1970.
+	Extra      []Partition
+	ExtraAt    int64
 	Configs    map[string]string // what was set for it
 	Config     config.Topic      // that over the broker's defaults
 	EpochFloor int32
+
+	changed Version // when that was changed last, in this run
 }
 
 // Partition is where one partition lives.
@@ -26,7 +32,12 @@ type Partition struct {
 	Incarnation uint32
 	Servers     []string // ServerIDs
 	Replicas    []int32  // their node ids, preferred leader first
+	Born        uint32   // the site epoch in which it was created
+	Start       int64    // its first offset
 }
+
+// all are the partitions that may be on disk.
+func (t *Topic) all() []Partition { return slices.Concat(t.Partitions, t.Extra) }
 
 // Broker is a registered broker.
 type Broker struct {
@@ -41,6 +52,7 @@ type Image struct {
 	byName  map[string]*Topic
 	byID    map[uuid.UUID]*Topic
 	brokers []Broker // by node id
+	others  []Broker // of the other site, by node id
 
 	sorted     func() []*Topic
 	collisions func() map[string]string
@@ -83,6 +95,9 @@ func (i *Image) Topics() []*Topic { return i.sorted() }
 
 // Brokers lists the registered brokers by node id. The slice must not be changed.
 func (i *Image) Brokers() []Broker { return i.brokers }
+
+// OtherBrokers lists the brokers of the other site by node id, as it has told of them. The slice must not be changed.
+func (i *Image) OtherBrokers() []Broker { return i.others }
 
 // collides returns the topic whose name differs from name only in "." and "_".
 func (i *Image) collides(name string) (other string, ok bool) {

@@ -30,6 +30,7 @@ type Partitions interface {
 	Create(ctx context.Context, spec partition.Spec) (*partition.Partition, error)
 	Get(topic string, id int32) (*partition.Partition, bool)
 	Delete(ctx context.Context, topicID uuid.UUID, id int32) error
+	Rename(topicID uuid.UUID, id int32, topic string) error
 	All() []*partition.Partition
 }
 
@@ -39,6 +40,7 @@ type lifecycle struct {
 	partitions Partitions
 	serverID   string
 	image      func() *Image
+	taken      func(topic string) bool // a topic of this name was set aside, with its folders
 	gone       func(topicID uuid.UUID) // a deleted topic has no partition here any more
 	logger     *slog.Logger
 	workers    chan struct{} // holds one entry for each partition in work
@@ -99,11 +101,13 @@ func (l *lifecycle) spawn(fn func()) {
 
 // create brings the partitions of t from index first on into being where they are this broker's.
 func (l *lifecycle) create(t *Topic, first int) (tasks []*task) {
+	taken := l.taken(t.Name)
 	for i := first; i < len(t.Partitions); i++ {
 		if !l.mine(t.Partitions[i]) {
 			continue
 		}
 		spec := specOf(t, int32(i))
+		spec.OwnFolder = taken
 		tasks = append(tasks, l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error { return l.createOne(ctx, spec) }))
 	}
 	return tasks
@@ -121,7 +125,7 @@ func (l *lifecycle) mine(p Partition) bool {
 func specOf(t *Topic, id int32) partition.Spec {
 	return partition.Spec{
 		Topic: t.Name, TopicID: t.ID, Partition: id, Incarnation: t.Partitions[id].Incarnation,
-		EpochFloor: t.EpochFloor, Config: t.Config,
+		EpochFloor: t.EpochFloor, Start: t.Partitions[id].Start, Config: t.Config,
 	}
 }
 
@@ -131,6 +135,9 @@ func (l *lifecycle) createOne(ctx context.Context, spec partition.Spec) error {
 		return nil // deleted meanwhile
 	}
 	p, ok := l.partitions.Get(spec.Topic, spec.Partition)
+	if !ok && l.partitions.Rename(spec.TopicID, spec.Partition, spec.Topic) == nil { // it was set aside
+		p, ok = l.partitions.Get(spec.Topic, spec.Partition)
+	}
 	if !ok || p.TopicID() != spec.TopicID || p.Offline() != nil { // of one that could not be opened, Create tries that again
 		var err error
 		if p, err = l.partitions.Create(ctx, spec); err != nil {
@@ -162,11 +169,14 @@ func (l *lifecycle) configureOne(p *partition.Partition) {
 // remove deletes the partitions of a topic from this broker's disks.
 func (l *lifecycle) remove(t *Topic) {
 	var tasks []*task
-	for i, p := range t.Partitions {
+	for i, p := range t.all() {
 		if !l.mine(p) {
 			continue
 		}
 		tasks = append(tasks, l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error {
+			if _, back := l.image().TopicByID(t.ID); back {
+				return nil
+			}
 			err := l.partitions.Delete(ctx, t.ID, int32(i))
 			if errors.Is(err, partition.ErrUnknown) {
 				return nil
@@ -187,6 +197,50 @@ func (l *lifecycle) remove(t *Topic) {
 			l.logger.Info("topic deleted", "topic", t.Name, "id", t.ID.String(), "partitions", len(t.Partitions))
 		}
 	})
+}
+
+// setAside gives the partitions of a topic, behind whatever is under way for them, the name that they have while they are kept, and
+// lets them keep everything. aside is the topic with that name.
+func (l *lifecycle) setAside(t, aside *Topic) {
+	for i, p := range t.all() {
+		if l.mine(p) {
+			l.begin(name{t.Name, int32(i)}, t.ID, func(context.Context) error { return l.setAsideOne(aside, int32(i)) })
+		}
+	}
+}
+
+func (l *lifecycle) setAsideOne(aside *Topic, id int32) error {
+	if _, back := l.image().TopicByID(aside.ID); back {
+		return nil // undeleted meanwhile
+	}
+	err := l.partitions.Rename(aside.ID, id, aside.Name)
+	if errors.Is(err, partition.ErrUnknown) {
+		return nil
+	}
+	if p, ok := l.partitions.Get(aside.Name, id); ok && p.TopicID() == aside.ID {
+		p.SetConfig(aside.Config)
+	}
+	return err
+}
+
+// removeExtra deletes partitions of a topic from index first on, which it does not have any more.
+func (l *lifecycle) removeExtra(t *Topic, extra []Partition) {
+	for i, p := range extra {
+		if !l.mine(p) {
+			continue
+		}
+		id := int32(len(t.Partitions) + i)
+		l.begin(name{t.Name, id}, t.ID, func(ctx context.Context) error {
+			if now, ok := l.image().TopicByID(t.ID); ok && int(id) < len(now.all()) {
+				return nil // it has it again
+			}
+			err := l.partitions.Delete(ctx, t.ID, id)
+			if errors.Is(err, partition.ErrUnknown) {
+				return nil
+			}
+			return err
+		})
+	}
 }
 
 // begin starts work behind whatever is under way for the same folder.
@@ -277,7 +331,17 @@ func (l *lifecycle) await(ctx context.Context, t *Topic, first int) error {
 // reconcile brings everything to what the metadata says after a start: missing partitions are created, interrupted deletions
 // finished. What no topic claims is kept. On return the partitions that are there have the configurations of their topics, which
 // they were opened without where meta.db had not heard of the topic before a crash.
-func (l *lifecycle) reconcile(topics, deleting []*Topic) {
+func (l *lifecycle) reconcile(topics, deleting, aside []*Topic) {
+	kept := map[uuid.UUID]*Topic{}
+	for _, t := range aside {
+		kept[t.ID] = t
+	}
+	for _, p := range l.partitions.All() { // first these: they may have names that others want
+		if t := kept[p.TopicID()]; t != nil {
+			l.rename(p, t.Name)
+			p.SetConfig(t.Config)
+		}
+	}
 	claimed := map[uuid.UUID]*Topic{}
 	for _, t := range topics {
 		claimed[t.ID] = t
@@ -288,8 +352,9 @@ func (l *lifecycle) reconcile(topics, deleting []*Topic) {
 	}
 	for _, p := range l.partitions.All() {
 		if t := claimed[p.TopicID()]; t != nil {
+			l.rename(p, t.Name)
 			p.SetConfig(t.Config)
-		} else if !doomed[p.TopicID()] {
+		} else if kept[p.TopicID()] == nil && !doomed[p.TopicID()] {
 			l.logger.Error("partition on disk that no topic claims; it is kept and not served", "topic", p.Topic(),
 				"id", p.TopicID().String(), "partition", p.ID())
 		}
@@ -312,6 +377,16 @@ func (l *lifecycle) reconcile(topics, deleting []*Topic) {
 		}
 		close(l.reconciled)
 	})
+}
+
+// rename gives a partition the name that the metadata has for its topic, where that has changed since meta.db was stored.
+func (l *lifecycle) rename(p *partition.Partition, topic string) {
+	if p.Topic() == topic {
+		return
+	}
+	if err := l.partitions.Rename(p.TopicID(), p.ID(), topic); err != nil {
+		l.logger.Error("partition cannot have the name of its topic", "topic", topic, "partition", p.ID(), "error", err)
+	}
 }
 
 // ready says whether what was missing at the start has been tried once.

@@ -45,22 +45,27 @@ type machine struct {
 
 // state is what commands change.
 type state struct {
-	applied  uint64 // index of the last entry
-	term     uint64 // and its validated term
-	version  uint64 // rises with every change of the logical metadata
-	nextPID  int64  // first producer id that was not given out, without the site epoch
+	applied  uint64  // index of the last entry
+	term     uint64  // and its validated term
+	version  Version // rises with every change of the logical metadata
+	nextPID  int64   // first producer id that was not given out, without the site epoch
 	topics   map[string]*Topic
 	byID     map[uuid.UUID]*Topic
 	brokers  map[int32]registerBroker
 	configs  map[string]map[string]string // of brokers, by resource
 	floors   map[string]int32             // leader-epoch floor of the next topic of a name that was deleted
 	deleting map[uuid.UUID]*Topic         // committed deletions that this broker's disks have not finished
+
+	site    *siteState            // nil = no pair of sites
+	hidden  map[uuid.UUID]*hidden // deleted, and kept for a time
+	changes                       // what LogicalChanges knows
 }
 
 func newState() state {
 	return state{
 		topics: map[string]*Topic{}, byID: map[uuid.UUID]*Topic{}, brokers: map[int32]registerBroker{},
 		configs: map[string]map[string]string{}, floors: map[string]int32{}, deleting: map[uuid.UUID]*Topic{},
+		hidden: map[uuid.UUID]*hidden{},
 	}
 }
 
@@ -76,9 +81,10 @@ func (m *machine) Image() *Image {
 	}
 	brokers := make(map[int32]Broker, len(m.mu.brokers))
 	for node, b := range m.mu.brokers {
-		brokers[node] = Broker{Node: node, Rack: b.Rack}
+		brokers[node] = Broker{Node: node, Rack: b.Rack, Site: m.mu.site.name(), Endpoints: endpointsOf(b.Endpoints)}
 	}
 	i := newImage(maps.Clone(m.mu.topics), maps.Clone(m.mu.byID), brokers)
+	i.others = m.mu.site.otherBrokers()
 	m.image.Store(i)
 	return i
 }
@@ -138,6 +144,14 @@ func (m *machine) applyLocked(h *entry.Header) (result any, act func()) {
 		})
 	case commandRegisterBroker:
 		return execute(document, m.registerBrokerLocked)
+	case commandSite:
+		return execute(document, m.siteLocked)
+	case commandFollow:
+		return execute(document, m.followLocked)
+	case commandUndeleteTopic:
+		return execute(document, m.undeleteLocked)
+	case commandPurgeTopics:
+		return execute(document, m.purgeLocked)
 	}
 	if command&maySkip != 0 {
 		return nil, nil
@@ -153,13 +167,18 @@ func execute[T any](document []byte, fn func(T) (any, func())) (any, func()) {
 	return fn(c)
 }
 
-// changedLocked counts a change of the metadata.
-func (m *machine) changedLocked() {
-	m.mu.version++
+// changedLocked counts a change of the logical metadata: of what both sites have. What is this site's own (placement, brokers, the
+// configs of one broker) does not count.
+func (m *machine) changedLocked() Version {
+	m.mu.version.N++
 	m.image.Store(nil)
+	return m.mu.version
 }
 
 func (m *machine) createTopicLocked(c createTopic) (any, func()) {
+	if err := m.mu.site.refusal(); err != nil {
+		return err, nil
+	}
 	if _, ok := m.mu.topics[c.Name]; ok {
 		return refuse(ErrTopicExists, "Topic '%s' already exists.", c.Name), nil
 	}
@@ -167,39 +186,67 @@ func (m *machine) createTopicLocked(c createTopic) (any, func()) {
 		return refuse(ErrTopicExists, "Topic id %s already exists.", c.ID), nil
 	}
 	c.EpochFloor = max(c.EpochFloor, m.mu.floors[c.Name])
+	for i := range c.Partitions {
+		c.Partitions[i].Born, c.Partitions[i].Start = m.mu.site.epoch(), 0
+	}
 	t := &Topic{
 		Name: c.Name, ID: c.ID, Configs: c.Configs, Config: m.parse(c.Name, c.Configs), EpochFloor: c.EpochFloor,
-		Partitions: m.partitions(c.Name, c.Partitions),
+		Partitions: m.partitions(c.Name, c.Partitions), changed: m.changedLocked(),
 	}
-	m.putTopicLocked(t)
-	m.writeLocked(bucketNames, []byte(t.Name), t.ID[:])
-	m.writeJSONLocked(bucketConfigs, configKey(t.ID), t.Configs)
-	m.changedLocked()
+	m.addTopicLocked(t)
 	return t, func() { m.life.create(t, 0) }
 }
 
+// addTopicLocked stores a topic that was not there.
+func (m *machine) addTopicLocked(t *Topic) {
+	m.putTopicLocked(t)
+	m.writeLocked(bucketNames, []byte(t.Name), t.ID[:])
+	m.writeJSONLocked(bucketConfigs, configKey(t.ID), t.Configs)
+}
+
 func (m *machine) deleteTopicLocked(c deleteTopic) (any, func()) {
+	if err := m.mu.site.refusal(); err != nil {
+		return err, nil
+	}
 	t, ok := m.mu.byID[c.ID]
 	if !ok {
 		return refuse(ErrUnknownTopicID, "This server does not host this topic ID."), nil
 	}
-	delete(m.mu.byID, t.ID)
-	delete(m.mu.topics, t.Name)
-	m.mu.floors[t.Name] = max(m.mu.floors[t.Name], t.EpochFloor, c.EpochFloor)
-	m.mu.deleting[t.ID] = t
-	m.writeLocked(bucketTopics, t.ID[:], nil)
-	m.writeLocked(bucketNames, []byte(t.Name), nil)
-	m.writeLocked(bucketConfigs, configKey(t.ID), nil)
-	m.writeLocked(bucketFloors, []byte(t.Name), encodeUint32(uint32(m.mu.floors[t.Name])))
-	m.writeJSONLocked(bucketDeleting, t.ID[:], recordOf(t))
-	m.changedLocked()
+	m.dropTopicLocked(t, c.EpochFloor)
+	m.removedLocked(t, m.changedLocked())
+	var act func()
+	if c.Hidden != 0 {
+		act = m.hideLocked(t, c.Hidden, false)
+	} else {
+		m.mu.deleting[t.ID] = t
+		m.writeJSONLocked(bucketDeleting, t.ID[:], recordOf(t))
+		act = func() { m.life.remove(t) }
+	}
 	return t, func() {
-		m.life.remove(t)
+		act()
 		m.onDeleted(t)
 	}
 }
 
+// dropTopicLocked takes a topic out of the metadata, except for the leader epochs that its name has had.
+func (m *machine) dropTopicLocked(t *Topic, floor int32) {
+	delete(m.mu.byID, t.ID)
+	delete(m.mu.topics, t.Name)
+	m.writeLocked(bucketTopics, t.ID[:], nil)
+	m.writeLocked(bucketNames, []byte(t.Name), nil)
+	m.writeLocked(bucketConfigs, configKey(t.ID), nil)
+	m.raiseFloorLocked(t.Name, max(t.EpochFloor, floor))
+}
+
+func (m *machine) raiseFloorLocked(name string, floor int32) {
+	m.mu.floors[name] = max(m.mu.floors[name], floor)
+	m.writeLocked(bucketFloors, []byte(name), encodeUint32(uint32(m.mu.floors[name])))
+}
+
 func (m *machine) createPartitionsLocked(c createPartitions) (any, func()) {
+	if err := m.mu.site.refusal(); err != nil {
+		return err, nil
+	}
 	old, ok := m.mu.byID[c.ID]
 	if !ok {
 		return refuse(ErrUnknownTopic, "This server does not host this topic-partition."), nil
@@ -207,27 +254,44 @@ func (m *machine) createPartitionsLocked(c createPartitions) (any, func()) {
 	if int(c.First) != len(old.Partitions) {
 		return refuse(ErrInvalidPartitions, "The topic %s now has %d partition(s).", old.Name, len(old.Partitions)), nil
 	}
+	if len(old.Extra) > 0 {
+		return refuse(ErrPolicy, "The topic %s has partitions of a time before this site followed the other one; they are kept for dr.delete.delay.ms, until then it can have no more.", old.Name), nil
+	}
+	for i := range c.Added { // the other site has no records of it, and clients have no offsets below
+		c.Added[i].Born, c.Added[i].Start = m.mu.site.epoch(), entry.BandStart(m.mu.site.epoch())
+	}
 	t := *old
 	t.Partitions = append(old.Partitions[:len(old.Partitions):len(old.Partitions)], m.partitions(t.Name, c.Added)...)
+	t.changed = m.changedLocked()
 	m.putTopicLocked(&t)
-	m.changedLocked()
 	return &t, func() { m.life.create(&t, int(c.First)) }
 }
 
 // allocateLocked gives out a block of producer ids; the result is the first.
 func (m *machine) allocateLocked(c allocateProducerIDs, siteEpoch uint32) (any, func()) {
+	if err := m.mu.site.refusal(); err != nil {
+		return err, nil
+	}
 	if c.Count < 1 || c.Count > producerIDBlockMax || m.mu.nextPID+c.Count > 1<<entry.ProducerIDBits {
 		return refuse(ErrPolicy, "no block of %d producer ids is left", c.Count), nil
 	}
-	first := int64(siteEpoch)<<entry.ProducerIDBits | m.mu.nextPID
+	first := int64(max(siteEpoch, m.mu.site.epoch()))<<entry.ProducerIDBits | m.mu.nextPID
 	m.mu.nextPID += c.Count
+	m.mu.version.N++
 	return first, nil
 }
 
 func (m *machine) registerBrokerLocked(c registerBroker) (any, func()) {
+	if s := m.mu.site; s != nil && s.Peer != nil {
+		for _, b := range s.Peer.Brokers {
+			if err := CheckDisjoint([]int32{c.Node}, []int32{b.Node}); err != nil {
+				return refuse(ErrInvalidRequest, "%s", err), nil
+			}
+		}
+	}
 	m.mu.brokers[c.Node] = c
 	m.writeJSONLocked(bucketBrokers, encodeUint32(uint32(c.Node)), c)
-	m.changedLocked()
+	m.image.Store(nil)
 	return nil, nil
 }
 
@@ -245,7 +309,7 @@ func (m *machine) forget(id uuid.UUID) {
 }
 
 // activate lets changes reach the lifecycle from now on, and returns what is there already.
-func (m *machine) activate() (topics, deleting []*Topic) {
+func (m *machine) activate() (topics, deleting, aside []*Topic) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.mu.active = true
@@ -255,7 +319,10 @@ func (m *machine) activate() (topics, deleting []*Topic) {
 	for _, t := range m.mu.deleting {
 		deleting = append(deleting, t)
 	}
-	return topics, deleting
+	for _, h := range m.mu.hidden {
+		aside = append(aside, h.aside())
+	}
+	return topics, deleting, aside
 }
 
 func (m *machine) broker(node int32) (registerBroker, bool) {
@@ -281,7 +348,7 @@ func (m *machine) putTopicLocked(t *Topic) {
 func (m *machine) partitions(topic string, list []placement) []Partition {
 	out := make([]Partition, 0, len(list))
 	for i, p := range list {
-		q := Partition{Incarnation: p.Incarnation, Servers: p.Servers}
+		q := Partition{Incarnation: p.Incarnation, Servers: p.Servers, Born: p.Born, Start: p.Start}
 		for _, server := range p.Servers {
 			text, _, _ := strings.Cut(server, "@")
 			node, err := strconv.ParseInt(text, 10, 32)

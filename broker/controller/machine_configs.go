@@ -25,30 +25,49 @@ func (m *machine) setConfigsLocked(c setConfigs) (any, func()) {
 	if !ok {
 		return refuse(ErrUnknownTopic, "This server does not host this topic-partition."), nil
 	}
+	if err := m.mu.site.refusal(); err != nil {
+		return err, nil
+	}
+	t := m.setTopicConfigsLocked(old, changed(old.Configs, c.Changes), m.changedLocked())
+	return nil, func() { m.life.configure(t) }
+}
+
+func (m *machine) setTopicConfigsLocked(old *Topic, configs map[string]string, v Version) *Topic {
 	t := *old
-	t.Configs = changed(old.Configs, c.Changes)
+	t.Configs, t.changed = configs, v
 	t.Config = m.parse(t.Name, t.Configs)
 	m.mu.topics[t.Name], m.mu.byID[t.ID] = &t, &t
 	m.writeJSONLocked(bucketConfigs, configKey(t.ID), t.Configs)
-	m.changedLocked()
-	return nil, func() { m.life.configure(&t) }
+	m.image.Store(nil)
+	return &t
 }
 
 func (m *machine) setBrokerConfigsLocked(node string, c setConfigs) (any, func()) {
 	if _, err := strconv.ParseInt(node, 10, 32); err != nil && node != "" {
 		return fmt.Errorf("%w: configs of resource %q", errCommand, c.Resource), nil
 	}
-	configs := changed(m.mu.configs[c.Resource], c.Changes)
-	m.mu.configs[c.Resource] = configs
-	if len(configs) > 0 {
-		m.writeJSONLocked(bucketConfigs, []byte(c.Resource), configs)
-	} else {
-		delete(m.mu.configs, c.Resource)
-		m.writeLocked(bucketConfigs, []byte(c.Resource), nil)
+	if c.Resource == clusterResource { // those of one broker are this site's own
+		if err := m.mu.site.refusal(); err != nil {
+			return err, nil
+		}
+		m.mu.version.N++
+		m.mu.clusterChanged = m.mu.version
 	}
-	m.mu.version++
-	if node != "" && node != m.node {
-		return nil, nil
+	act := m.putBrokerConfigsLocked(c.Resource, changed(m.mu.configs[c.Resource], c.Changes))
+	return nil, act
+}
+
+// putBrokerConfigsLocked replaces the configs of a broker resource.
+func (m *machine) putBrokerConfigsLocked(resource string, configs map[string]string) (act func()) {
+	m.mu.configs[resource] = configs
+	if len(configs) > 0 {
+		m.writeJSONLocked(bucketConfigs, []byte(resource), configs)
+	} else {
+		delete(m.mu.configs, resource)
+		m.writeLocked(bucketConfigs, []byte(resource), nil)
+	}
+	if resource != clusterResource && resource != brokerResource(m.node) {
+		return nil
 	}
 	m.reconfigureLocked()
 	cfg := m.config.Load()
@@ -60,7 +79,7 @@ func (m *machine) setBrokerConfigsLocked(node string, c setConfigs) (any, func()
 		topics = append(topics, &t)
 	}
 	m.image.Store(nil)
-	return nil, func() {
+	return func() {
 		m.onConfig(cfg)
 		for _, t := range topics {
 			m.life.configure(t)

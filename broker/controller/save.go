@@ -21,6 +21,8 @@ const (
 	bucketFloors   = "cluster/floors"   // name -> leader-epoch floor u32
 	bucketDeleting = "cluster/deleting" // topic id -> topicRecord
 	bucketVars     = "cluster/vars"
+	bucketSite     = "cluster/site"   // "record" -> siteRecord; level 2
+	bucketHidden   = "cluster/hidden" // topic id -> hiddenRecord; level 2
 )
 
 var (
@@ -35,14 +37,21 @@ type topicRecord struct {
 	Name       string      `json:"name"`
 	Partitions []placement `json:"partitions"`
 	EpochFloor int32       `json:"epochFloor,omitempty"`
+	Extra      []placement `json:"extra,omitempty"`
+	ExtraAt    int64       `json:"extraAt,omitempty"`
 }
 
 func recordOf(t *Topic) topicRecord {
-	r := topicRecord{Name: t.Name, EpochFloor: t.EpochFloor}
-	for _, p := range t.Partitions {
-		r.Partitions = append(r.Partitions, placement{Incarnation: p.Incarnation, Servers: p.Servers})
+	return topicRecord{
+		Name: t.Name, EpochFloor: t.EpochFloor, Partitions: placementsOf(t.Partitions), Extra: placementsOf(t.Extra), ExtraAt: t.ExtraAt,
 	}
-	return r
+}
+
+func placementsOf(partitions []Partition) (all []placement) {
+	for _, p := range partitions {
+		all = append(all, placement{Incarnation: p.Incarnation, Servers: p.Servers, Born: p.Born, Start: p.Start})
+	}
+	return all
 }
 
 func configKey(id uuid.UUID) []byte { return []byte(topicResource(id)) }
@@ -75,7 +84,7 @@ func (m *machine) save() error {
 	writes := m.mu.writes
 	m.mu.writes = nil
 	applied := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, m.mu.applied), m.mu.term)
-	version := binary.BigEndian.AppendUint64(encodeUint32(0), m.mu.version)
+	version := binary.BigEndian.AppendUint64(encodeUint32(m.mu.version.Epoch), m.mu.version.N)
 	nextPID := binary.BigEndian.AppendUint64(nil, uint64(m.mu.nextPID))
 	m.mu.Unlock()
 
@@ -166,6 +175,9 @@ func (m *machine) load() error {
 		if err := m.loadTopics(tx, &s); err != nil {
 			return err
 		}
+		if err := m.loadSite(tx, &s); err != nil {
+			return err
+		}
 		err := tx.Each(bucketBrokers, func(_, value []byte) error {
 			b, err := decodeDocument[registerBroker](value)
 			s.brokers[b.Node] = b
@@ -186,6 +198,7 @@ func (m *machine) load() error {
 		return fmt.Errorf("controller: load metadata from %s: %w", m.db.Path(), err)
 	}
 	m.mu.Lock()
+	s.deltasFrom = s.version // what changed before is not known
 	m.mu.state = s
 	m.mu.Unlock()
 	m.image.Store(nil)
@@ -199,7 +212,7 @@ func (s *state) loadVars(tx meta.Tx) error {
 		read func(b []byte)
 	}{
 		{keyApplied, 16, func(b []byte) { s.applied, s.term = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]) }},
-		{keyVersion, 12, func(b []byte) { s.version = binary.BigEndian.Uint64(b[4:]) }},
+		{keyVersion, 12, func(b []byte) { s.version = Version{binary.BigEndian.Uint32(b), binary.BigEndian.Uint64(b[4:])} }},
 		{keyNextPID, 8, func(b []byte) { s.nextPID = int64(binary.BigEndian.Uint64(b)) }},
 	}
 	for _, n := range numbers {
@@ -263,6 +276,14 @@ func (m *machine) loadTopics(tx meta.Tx, s *state) error {
 	})
 }
 
+func (m *machine) topicOf(id uuid.UUID, r topicRecord) *Topic {
+	t := &Topic{Name: r.Name, ID: id, Partitions: m.partitions(r.Name, r.Partitions), EpochFloor: r.EpochFloor, ExtraAt: r.ExtraAt}
+	if len(r.Extra) > 0 {
+		t.Extra = m.partitions(r.Name, r.Extra)
+	}
+	return t
+}
+
 func (m *machine) loadTopic(tx meta.Tx, key, value []byte) (*Topic, error) {
 	id, err := uuid.FromBytes(key)
 	if err != nil {
@@ -272,7 +293,7 @@ func (m *machine) loadTopic(tx meta.Tx, key, value []byte) (*Topic, error) {
 	if err != nil {
 		return nil, fmt.Errorf("topic %s: %w", id, err)
 	}
-	t := &Topic{Name: r.Name, ID: id, Partitions: m.partitions(r.Name, r.Partitions), EpochFloor: r.EpochFloor}
+	t := m.topicOf(id, r)
 	configs, err := tx.Get(bucketConfigs, configKey(id))
 	if err != nil {
 		return nil, err

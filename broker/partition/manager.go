@@ -267,6 +267,26 @@ func (m *Manager) Delete(_ context.Context, topicID uuid.UUID, partition int32) 
 	return nil
 }
 
+// Rename gives a partition another name, until the Manager is closed: Options.Topic has to know of it at the next Open. The data
+// stays where it is. Errors: ErrUnknown; ErrExists where another topic has a partition of that name and number.
+func (m *Manager) Rename(topicID uuid.UUID, partition int32, topic string) error {
+	p := m.byID(topicID, partition)
+	if p == nil {
+		return fmt.Errorf("%w: topic id %s, partition %d", ErrUnknown, topicID, partition)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if other := m.mu.byName[name{topic, partition}]; other != nil && other != p {
+		return fmt.Errorf("%w: %s-%d has topic id %s", ErrExists, topic, partition, other.id.Topic)
+	}
+	if old := (name{p.Topic(), partition}); m.mu.byName[old] == p {
+		delete(m.mu.byName, old)
+		m.mu.byName[name{topic, partition}] = p
+		p.topic.Store(&topic)
+	}
+	return nil
+}
+
 // deleteStored removes a partition that the store has and nobody opened.
 func (m *Manager) deleteStored(topicID uuid.UUID, partition int32) error {
 	for _, g := range m.host.Store().Groups() {

@@ -27,7 +27,7 @@ func (s Shipped) ID() site.PartitionID {
 }
 
 // Topic implements sites.Replica.
-func (s Shipped) Topic() string { return s.p.topic }
+func (s Shipped) Topic() string { return s.p.Topic() }
 
 // LogView implements sites.Replica.
 func (s Shipped) LogView() (site.LogView, bool) {
@@ -143,5 +143,5 @@ func (s Shipped) SealArchive(_ context.Context, logCut entry.Cut) error {
 }
 
 func (s Shipped) archived() archive.Partition {
-	return archive.Partition{Topic: s.p.topic, TopicID: s.p.id.Topic, Index: s.p.id.Partition}
+	return archive.Partition{Topic: s.p.Topic(), TopicID: s.p.id.Topic, Index: s.p.id.Partition}
 }

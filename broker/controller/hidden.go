@@ -1,0 +1,249 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/storage/meta"
+)
+
+// hidden is a topic that was deleted, and whose data is kept for a time.
+type hidden struct {
+	topic *Topic
+	at    int64 // ms since 1970
+	lost  bool  // the active that this site has followed did not have it
+}
+
+// hiddenRecord is the document in meta.db.
+type hiddenRecord struct {
+	Topic   topicRecord       `json:"topic"`
+	Configs map[string]string `json:"configs,omitempty"`
+	At      int64             `json:"at"`
+	Lost    bool              `json:"lost,omitempty"`
+}
+
+// aside is the topic under the name that it has while it is kept: none that a topic can have. Retention takes nothing of it.
+func (h *hidden) aside() *Topic {
+	t := *h.topic
+	t.Name = t.Name + "~" + t.ID.String()
+	t.Config.RetentionMs, t.Config.RetentionBytes = -1, -1
+	return &t
+}
+
+// HiddenTopic is a topic that was deleted and can come back until Until.
+type HiddenTopic struct {
+	Name       string
+	ID         uuid.UUID
+	Partitions int
+	At         time.Time // when it was deleted
+	// Lost says that nobody deleted it: this site has followed an active that did not have it. Its records are at no other place.
+	Lost bool
+	// Extra says that it is only about partitions of a topic that goes on with fewer: only this site had them. Partitions counts these.
+	Extra bool
+}
+
+// HiddenTopics lists what is kept though it is deleted, in no order.
+func (c *Controller) HiddenTopics() (all []HiddenTopic) {
+	m := c.machine
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, h := range m.mu.hidden {
+		all = append(all, HiddenTopic{Name: h.topic.Name, ID: id, Partitions: len(h.topic.all()), At: time.UnixMilli(h.at), Lost: h.lost})
+	}
+	for id, t := range m.mu.byID {
+		if len(t.Extra) > 0 {
+			all = append(all, HiddenTopic{Name: t.Name, ID: id, Partitions: len(t.Extra), At: time.UnixMilli(t.ExtraAt), Lost: true, Extra: true})
+		}
+	}
+	return all
+}
+
+// hideAt is when a topic is deleted now, in ms since 1970; 0 = its data goes at once.
+func (c *Controller) hideAt() int64 {
+	if _, ok := c.SiteRecord(); !ok || c.deleteDelay() == 0 {
+		return 0
+	}
+	return c.opts.Now().UnixMilli()
+}
+
+// deleteDelay is dr.delete.delay.ms.
+func (c *Controller) deleteDelay() time.Duration {
+	if s := c.opts.Config.Site; s != nil {
+		return s.DeleteDelay
+	}
+	return 0
+}
+
+// hideLocked keeps a topic that was taken out of the metadata.
+func (m *machine) hideLocked(t *Topic, at int64, lost bool) (act func()) {
+	h := &hidden{topic: t, at: at, lost: lost}
+	m.mu.hidden[t.ID] = h
+	m.writeJSONLocked(bucketHidden, t.ID[:], hiddenRecord{Topic: recordOf(t), Configs: t.Configs, At: at, Lost: lost})
+	aside := h.aside()
+	return func() {
+		m.logger.Info("topic deleted, its data is kept for a time", "topic", t.Name, "id", t.ID.String(), "lost", lost)
+		m.life.setAside(t, aside)
+	}
+}
+
+// setAside says whether a topic of this name is kept.
+func (m *machine) setAside(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range m.mu.hidden {
+		if h.topic.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// aside finds a topic that is kept.
+func (m *machine) aside(id uuid.UUID) (*Topic, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h, ok := m.mu.hidden[id]; ok {
+		return h.aside(), true
+	}
+	return nil, false
+}
+
+func (m *machine) loadHidden(tx meta.Tx, s *state) error {
+	return tx.Each(bucketHidden, func(key, value []byte) error {
+		id, err := uuid.FromBytes(key)
+		if err != nil {
+			return fmt.Errorf("%w: topic id of %d bytes", meta.ErrCorrupt, len(key))
+		}
+		r, err := decodeDocument[hiddenRecord](value)
+		if err != nil {
+			return fmt.Errorf("hidden topic %s: %w", id, err)
+		}
+		t := m.topicOf(id, r.Topic)
+		t.Configs, t.Config = r.Configs, m.parse(t.Name, r.Configs)
+		s.hidden[id] = &hidden{topic: t, at: r.At, lost: r.Lost}
+		return nil
+	})
+}
+
+// undeleteTopic is the document of command 9.
+type undeleteTopic struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// UndeleteTopic brings a deleted topic back, with its data, here and then at the other site. It returns when its partitions lead. Only
+// what was deleted comes back so; of a topic that the other site never had, this would bring back the half of it. Errors: ErrUnknownTopicID,
+// ErrTopicExists, ErrInvalidRequest, ErrStandby, ErrTimeout.
+func (c *Controller) UndeleteTopic(ctx context.Context, id uuid.UUID) error {
+	f, err := c.propose(commandUndeleteTopic, undeleteTopic{ID: id})
+	if err != nil {
+		return err
+	}
+	t, err := outcome[*Topic](ctx, f)
+	if err != nil {
+		return err
+	}
+	c.logger.Info("topic undeleted", "topic", t.Name, "id", t.ID.String())
+	if err := c.life.await(ctx, t, 0); err != nil {
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	return nil
+}
+
+func (m *machine) undeleteLocked(c undeleteTopic) (any, func()) {
+	if err := m.mu.site.refusal(); err != nil {
+		return err, nil
+	}
+	h, ok := m.mu.hidden[c.ID]
+	if !ok {
+		return refuse(ErrUnknownTopicID, "No deleted topic has the id %s.", c.ID), nil
+	}
+	if other, ok := m.mu.topics[h.topic.Name]; ok {
+		return refuse(ErrTopicExists, "Topic '%s' was created again, with id %s; delete that one first.", other.Name, other.ID), nil
+	}
+	if h.lost {
+		return refuse(ErrInvalidRequest, "Topic '%s' was not deleted: the other site never had it.", h.topic.Name), nil
+	}
+	t := m.restoreLocked(h, m.changedLocked())
+	return t, func() { m.life.create(t, 0) }
+}
+
+// restoreLocked puts a hidden topic back. Its name must be free.
+func (m *machine) restoreLocked(h *hidden, v Version) *Topic {
+	t := *h.topic
+	t.changed = v
+	delete(m.mu.hidden, t.ID)
+	m.writeLocked(bucketHidden, t.ID[:], nil)
+	m.unremoveLocked(t.ID)
+	t.Config = m.parse(t.Name, t.Configs)
+	m.addTopicLocked(&t)
+	m.image.Store(nil)
+	return &t
+}
+
+// purgeTopics is the document of command 10: what was hidden so long that its data may go.
+type purgeTopics struct {
+	Topics []uuid.UUID `json:"topics"`
+	Now    int64       `json:"now"`   // ms since 1970
+	Delay  int64       `json:"delay"` // ms
+}
+
+// PurgeHidden deletes the data of topics that were deleted longer than dr.delete.delay.ms ago, for good. may says which of them can go
+// by now: what only this site had is archived first; nil = all. It returns how many go.
+func (c *Controller) PurgeHidden(ctx context.Context, may func(HiddenTopic) bool) (int, error) {
+	command := purgeTopics{Now: c.opts.Now().UnixMilli(), Delay: c.deleteDelay().Milliseconds()}
+	for _, h := range c.HiddenTopics() {
+		if command.due(h.At.UnixMilli()) && (may == nil || may(h)) {
+			command.Topics = append(command.Topics, h.ID)
+		}
+	}
+	if len(command.Topics) == 0 {
+		return 0, nil
+	}
+	f, err := c.propose(commandPurgeTopics, command)
+	if err != nil {
+		return 0, err
+	}
+	return outcome[int](ctx, f)
+}
+
+func (p *purgeTopics) due(at int64) bool { return at+p.Delay <= p.Now }
+
+// purgeLocked takes the topics that have waited long enough; the result is how many. One that was undeleted, or deleted anew, since
+// this was proposed stays.
+func (m *machine) purgeLocked(c purgeTopics) (any, func()) {
+	var acts []func()
+	for _, id := range c.Topics {
+		h, ok := m.mu.hidden[id]
+		if !ok {
+			if t := m.mu.byID[id]; t != nil && len(t.Extra) > 0 && c.due(t.ExtraAt) {
+				acts = append(acts, m.purgeExtraLocked(t))
+			}
+			continue
+		}
+		if !c.due(h.at) {
+			continue
+		}
+		delete(m.mu.hidden, id)
+		m.writeLocked(bucketHidden, id[:], nil)
+		m.mu.deleting[id] = h.topic
+		m.writeJSONLocked(bucketDeleting, id[:], recordOf(h.topic))
+		aside := h.aside()
+		acts = append(acts, func() { m.life.remove(aside) })
+	}
+	return len(acts), func() {
+		for _, act := range acts {
+			act()
+		}
+	}
+}
+
+func (m *machine) purgeExtraLocked(old *Topic) (act func()) {
+	t := *old
+	t.Extra, t.ExtraAt = nil, 0
+	m.putTopicLocked(&t)
+	m.image.Store(nil)
+	return func() { m.life.removeExtra(&t, old.Extra) }
+}
