@@ -27,7 +27,7 @@ var transportBugs = []bug{
 	transportRule("data connection of another boot", "session.go", "TestDataConnectionNeedsItsSession",
 		"return formingKey{s.id, uint64(s.peer.Boot), s.peer.session}", "return formingKey{s.id, 0, s.peer.session}"),
 	transportRule("each side prefers its own", "session.go", "TestBothSidesPreferTheSameSession",
-		"return s.dialled == lower\n", "return lower == lower && s.dialled\n"),
+		"return s.dialled == s.lower\n", "return s.dialled || s.lower && false\n"),
 	transportRule("silence is not noticed", "conn.go", "TestHalfOpenIsNoticed",
 		"if c.s != nil { // else", "if c.s == nil { // else"),
 	transportRule("slow link given up", "writer.go", "TestSlowLinkIsNotGivenUp",

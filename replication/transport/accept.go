@@ -106,8 +106,11 @@ func (t *Transport) answer(h *handshaking) (*session, error) {
 		return nil, err
 	}
 	mine := hello{Handshake: t.options.Self(), session: peer.session, index: peer.index, count: peer.count, credit: uint64(t.options.Credit)}
+	if err := mine.check(); err != nil {
+		return nil, err
+	}
 	s, verdict := t.consider(&mine, &peer, spoken, h.raw.RemoteAddr().String())
-	if _, err := secured.Write(appendVerdict(appendHello(opening(nil), &mine), verdict)); err != nil && verdict == nil {
+	if _, err := secured.Write(appendVerdict(appendHello(opening(), &mine), verdict)); err != nil && verdict == nil {
 		verdict = fmt.Errorf("handshake: %w", err)
 	}
 	if verdict == nil {
@@ -144,7 +147,7 @@ func (t *Transport) consider(mine, peer *hello, spoken bool, address string) (*s
 	if err := t.welcomes(mine, peer, ""); err != nil {
 		return nil, err
 	}
-	fresh := newSession(t, *peer, false, address)
+	fresh := newSession(t, mine, peer, false, address)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.mu.forming[fresh.key()]
@@ -178,8 +181,8 @@ func (t *Transport) welcomes(mine, peer *hello, dialled string) error {
 }
 
 // opening writes the first bytes of a connection.
-func opening(dst []byte) []byte {
-	return append(append(dst, magic[:]...), versionMin, versionMax, 0, 0)
+func opening() []byte {
+	return append(magic[:len(magic):len(magic)], versionMin, versionMax, 0, 0)
 }
 
 // readOpening reads the other side's opening and handshake; spoken is false where there is no version that both speak.

@@ -38,13 +38,21 @@ func (t *Transport) keepDialling(ctx context.Context, d *dialState) {
 			}
 		} else if ctx.Err() == nil && !duplicate(err) {
 			t.dialFailed(d, err)
-			if text := err.Error(); text != logged { // a peer that is down is a line, not one every few seconds
+			if text := cause(err); text != logged { // a peer that is down is a line, not one every few seconds
 				t.log.Warn("site link: cannot connect", "address", d.address, "error", err)
 				logged = text
 			}
 		}
 		sleep(ctx, pause.next())
 	}
+}
+
+// cause is the innermost error, which does not name a port that is another one each time.
+func cause(err error) string {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err.Error()
 }
 
 // sessionAt is the session with the broker that answers at d, as far as that is known.
@@ -59,11 +67,14 @@ func (t *Transport) dialSession(ctx context.Context, d *dialState) (*session, er
 	ctx, cancel := context.WithTimeout(ctx, 2*t.options.HandshakeTimeout) // control, then data
 	defer cancel()
 	mine := hello{Handshake: t.options.Self(), session: t.number(), count: uint8(t.options.DataConnections), credit: uint64(t.options.Credit)}
+	if err := mine.check(); err != nil {
+		return nil, err
+	}
 	c, peer, err := t.dial(ctx, d, mine)
 	if err != nil {
 		return nil, err
 	}
-	s := newSession(t, peer, true, d.address)
+	s := newSession(t, &mine, &peer, true, d.address)
 	free, err := t.claim(s, d)
 	if err == nil {
 		defer free()
@@ -181,7 +192,7 @@ func (t *Transport) dial(ctx context.Context, d *dialState, mine hello) (c *conn
 		secured = tls.Client(raw, t.clientTLS(d.address))
 	}
 	c = newConn(t, raw, secured)
-	if _, err := secured.Write(appendHello(opening(nil), &mine)); err != nil {
+	if _, err := secured.Write(appendHello(opening(), &mine)); err != nil {
 		return nil, hello{}, fmt.Errorf("transport: handshake with %s: %w", d.address, err)
 	}
 	peer, spoken, err := c.readOpening()

@@ -192,6 +192,18 @@ func TestHalfOpenIsNoticed(t *testing.T) {
 	})
 }
 
+func TestTimeoutsMayDiffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, w := pair(t, newPipes(), Options{Timeout: time.Second}, Options{Timeout: time.Minute})
+		connected(t, e, w)
+		time.Sleep(time.Hour)
+		connected(t, e, w)
+		if p := e.Status().Peers[0]; p.Sessions != 1 {
+			t.Errorf("%+v", p)
+		}
+	})
+}
+
 // TestPeerThatReadsNothingIsNoticed: it even pings, but what is written to it does not go away.
 func TestPeerThatReadsNothingIsNoticed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

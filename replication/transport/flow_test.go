@@ -171,11 +171,18 @@ func TestControlQueueIsBounded(t *testing.T) {
 	})
 }
 
-func TestTooLargeIsNotSent(t *testing.T) {
+func TestWhatThePeerWouldRefuseIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, w := pair(t, newPipes(), Options{}, Options{})
 		connected(t, e, w)
-		for _, m := range []any{Broker{Body: make([]byte, BrokerBytesMax+1)}, site.Append{Payload: make([]byte, site.PayloadBytesMax+1)}} {
+		unstamped, short, empty := batch(0, 5, 10), batch(0, 5, 10), batch(0, 5, 10)
+		unstamped.Rows[0].BaseOffset, unstamped.Rows[0].LastOffset = -1, -1
+		short.Payload = short.Payload[1:]
+		empty.Rows, empty.Payload = nil, nil
+		large := batch(0, 5, 10)
+		large.Payload = make([]byte, site.PayloadBytesMax+1)
+		large.Rows[0].Length = uint32(len(large.Payload))
+		for _, m := range []any{Broker{Body: make([]byte, BrokerBytesMax+1)}, large, unstamped, short, empty} {
 			told := 0
 			w.Send(e.id(), m, func(ok bool) {
 				if !ok {

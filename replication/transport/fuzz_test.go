@@ -30,7 +30,7 @@ func FuzzVerdict(f *testing.F) {
 	f.Add(uint8(3), appendVerdict(nil, refuse(CodeSite, "why"))[headerLen:])
 	f.Add(uint8(2), []byte{})
 	f.Fuzz(func(t *testing.T, k uint8, body []byte) {
-		if err, refused := parseVerdict(kind(k), body).(*Refusal); refused {
+		if err, refused := parseVerdict(kind(k), body).(*Refusal); refused && err.Text == string(body[4:]) {
 			if again := appendVerdict(nil, err)[headerLen:]; !bytes.Equal(again, body) {
 				t.Fatalf("%x comes back as %x", body, again)
 			}
@@ -57,7 +57,7 @@ func FuzzFrames(f *testing.F) {
 		}
 		c := newConn(tr, nil, nil)
 		c.data, c.mu.granted = data, 1
-		c.s = newSession(tr, hello{count: 1}, false, "")
+		c.s = newSession(tr, &hello{}, &hello{count: 1}, false, "")
 		frame := make([]byte, headerLen, headerLen+len(body)+len(rest))
 		putHeader(frame, header{kind: kind(k), flags: flags, size: len(body), crc: crc32.Checksum(body, entry.Castagnoli)})
 		c.in = bufio.NewReader(bytes.NewReader(append(append(frame, body...), rest...)))

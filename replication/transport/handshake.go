@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/tandembroker/tandem/replication/site"
 )
@@ -37,7 +39,7 @@ type Handshake struct {
 	Role      site.Role
 	SiteEpoch uint32
 	Node      int32
-	Nodes     []int32 // node ids of the site, Node included; at most 1,024
+	Nodes     []int32 // node ids of the site, beside Node; at most 1,024
 	LevelMin  uint8   // format levels that the broker can do
 	LevelMax  uint8
 	Boot      site.Boot // random, one for each run
@@ -45,6 +47,27 @@ type Handshake struct {
 
 // ID is the name of the broker that said h.
 func (h Handshake) ID() PeerID { return PeerID{h.Site, h.Node} }
+
+// check says whether h fits into a handshake and is fit to be shown.
+func (h *Handshake) check() error {
+	if len(h.ClusterID) > nameBytesMax || len(h.Site) > nameBytesMax || len(h.Nodes) > nodesMax || h.SiteIndex >= site.Sites || h.Role > site.Active {
+		return fmt.Errorf("%w: a handshake beyond its limits", errProtocol)
+	}
+	if h.Site == "" || printable(h.Site) != h.Site || printable(h.ClusterID) != h.ClusterID {
+		return fmt.Errorf("%w: site name %q or cluster id %q cannot be shown", errProtocol, h.Site, h.ClusterID)
+	}
+	return nil
+}
+
+// printable is text of the other side as it may go to a log or a terminal.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
+			return r
+		}
+		return '?'
+	}, text)
+}
 
 // hello is a handshake on one connection.
 type hello struct {
@@ -124,7 +147,7 @@ func parseHello(b []byte) (h hello, err error) {
 	h.Boot, h.session = site.Boot(be.Uint64(b)), be.Uint64(b[8:])
 	h.index, h.count, h.LevelMin, h.LevelMax, h.SiteIndex, h.Role = b[16], b[17], b[18], b[19], b[20], site.Role(b[21])
 	h.SiteEpoch, h.Node, h.credit = be.Uint32(b[24:]), int32(be.Uint32(b[28:])), be.Uint64(b[32:])
-	if h.count < 1 || h.count > dataMax || h.index > h.count || h.SiteIndex >= site.Sites || h.Role > site.Active || b[22] != 0 || b[23] != 0 {
+	if h.count < 1 || h.count > dataMax || h.index > h.count || b[22] != 0 || b[23] != 0 {
 		return hello{}, bad
 	}
 	b = b[handshakeHeadLen:]
@@ -148,7 +171,7 @@ func parseHello(b []byte) (h hello, err error) {
 	for i := range n {
 		h.Nodes = append(h.Nodes, int32(be.Uint32(b[2+4*i:])))
 	}
-	return h, nil
+	return h, h.check()
 }
 
 // appendVerdict writes a welcome, or a refusal where err is not nil.
@@ -174,7 +197,7 @@ func parseVerdict(k kind, b []byte) error {
 		return nil
 	case k == kindRefusal && len(b) >= 4:
 		if n := int(binary.BigEndian.Uint16(b[2:])); n <= refusalTextMax && len(b) == 4+n {
-			return &Refusal{Code: Code(binary.BigEndian.Uint16(b)), Text: string(b[4:]), Peer: true}
+			return &Refusal{Code: Code(binary.BigEndian.Uint16(b)), Text: printable(string(b[4:])), Peer: true}
 		}
 	}
 	return fmt.Errorf("%w: no verdict but kind %d in %d bytes", errProtocol, k, len(b))
@@ -201,10 +224,8 @@ func judge(self, peer *Handshake, dialled string, known []string) error {
 	case self.LevelMax < peer.LevelMin || peer.LevelMax < self.LevelMin:
 		return refuse(CodeLevel, "site %q can do format levels %d to %d, site %q %d to %d", self.Site, self.LevelMin, self.LevelMax,
 			peer.Site, peer.LevelMin, peer.LevelMax)
-	case !slices.Contains(peer.Nodes, peer.Node):
-		return refuse(CodeNodes, "node id %d is not among those of site %q", peer.Node, peer.Site)
 	}
-	for _, n := range peer.Nodes {
+	for _, n := range append([]int32{peer.Node}, peer.Nodes...) {
 		if n == self.Node || slices.Contains(self.Nodes, n) {
 			return refuse(CodeNodes, "sites %q and %q both have node id %d", self.Site, peer.Site, n)
 		}

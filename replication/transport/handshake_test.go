@@ -42,7 +42,7 @@ func TestHandshakeGolden(t *testing.T) {
 			t.Errorf("cut at %d: %+v, %v", cut, got, err)
 		}
 	}
-	for at, value := range map[int]byte{16: 3, 17: 5, 20: 4, 21: 2, 22: 1, 40: 1, 44: 1, 47: 4} {
+	for at, value := range map[int]byte{16: 3, 17: 5, 20: 4, 21: 2, 22: 1, 40: 1, 42: 7, 44: 1, 46: 27, 47: 4} {
 		bad := bytes.Clone(want)
 		bad[at] = value
 		if got, err := parseHello(bad); !errors.Is(err, errProtocol) {
@@ -67,7 +67,7 @@ func TestRefusalsAreShownOnBothSides(t *testing.T) {
 		"same site index":   {change: func(h *Handshake) { h.SiteIndex = 1 }, reason: "both have site index 1"},
 		"same boot":         {change: func(h *Handshake) { h.Boot = west().Boot }, reason: "a link to itself"},
 		"overlapping nodes": {change: func(h *Handshake) { h.Nodes = []int32{1, 101} }, reason: "both have node id 101"},
-		"foreign node":      {change: func(h *Handshake) { h.Nodes = []int32{2} }, reason: "not among those of site"},
+		"same node":         {change: func(h *Handshake) { h.Node, h.Nodes = 101, nil }, reason: "both have node id 101"},
 		"other site dialled": {dial: "south@east:1", reason: `site "east" answered where "south" was expected`,
 			sites: []string{"east", "south"}},
 		"unknown site": {dial: "east:1", sites: []string{"south"}, reason: `site "east" is not known here`},
@@ -140,7 +140,7 @@ func TestVersionThatIsNotSpokenIsRefused(t *testing.T) {
 		}{{1, 1, true}, {1, 9, true}, {2, 3, false}} {
 			s := meet(t, net)
 			h := hello{Handshake: west(), session: uint64(c.highest), count: 1}
-			first := opening(nil)
+			first := opening()
 			first[4], first[5] = c.lowest, c.highest
 			s.say(appendHello(first, &h))
 			var b [openingLen]byte
@@ -252,11 +252,11 @@ func TestStrangersHoldNothing(t *testing.T) {
 			t.Errorf("%d handshakes are going on", open)
 		}
 		for _, garbage := range [][]byte{
-			[]byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, 100), opening(nil)[:3],
-			append(opening(nil), appendNumber(nil, kindPing, 1)...),
-			append(opening(nil), appendHello(nil, &hello{})...),
-			append(opening(nil), bytes.Repeat([]byte{0xff}, 100)...),
-			append(opening(nil), bigHeader(kindHandshake, 1<<31)...),
+			[]byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, 100), opening()[:3],
+			append(opening(), appendNumber(nil, kindPing, 1)...),
+			append(opening(), appendHello(nil, &hello{})...),
+			append(opening(), bytes.Repeat([]byte{0xff}, 100)...),
+			append(opening(), bigHeader(kindHandshake, 1<<31)...),
 		} {
 			s := meet(t, net)
 			go func() { _, _ = s.Write(garbage) }() // ends with the connection
@@ -315,6 +315,7 @@ func TestVerdicts(t *testing.T) {
 		"welcome":     {appendVerdict(nil, nil), "<nil>"},
 		"refusal":     {appendVerdict(nil, refuse(CodeNodes, "why")), "transport: refused by the other side: why"},
 		"long":        {long, "transport: refused by the other side: " + strings.Repeat("x", refusalTextMax)},
+		"terminal":    {appendVerdict(nil, refuse(CodeNodes, "a\x1b[31m\xff\nb")), "transport: refused by the other side: a?[31m??b"},
 		"other error": {appendVerdict(nil, fmt.Errorf("two %w", errors.New("actives"))), "transport: refused by the other side: two actives"},
 	} {
 		h, err := parseHeader(c.frame)

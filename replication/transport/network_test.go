@@ -114,6 +114,7 @@ func TestRoundTripIsMeasured(t *testing.T) {
 
 // BenchmarkShipping sends Appends of 256 KiB over loopback through the proxy, with and without a delay.
 func BenchmarkShipping(b *testing.B) {
+	secure := newAuthority(b).config(b)
 	for _, c := range []struct {
 		name string
 		rtt  time.Duration
@@ -123,8 +124,10 @@ func BenchmarkShipping(b *testing.B) {
 		{"rtt=150ms", 150 * time.Millisecond, Options{}},
 		{"rtt=0/limit=200MBps", 0, Options{RateLimit: 200e6}},
 		{"rtt=150ms/limit=200MBps", 150 * time.Millisecond, Options{RateLimit: 200e6}},
-		{"rtt=150ms/credit=256MiB", 150 * time.Millisecond, Options{Credit: 256 << 20}},
+		{"rtt=150ms/credit=64MiB", 150 * time.Millisecond, Options{Credit: 64 << 20}},
 		{"rtt=0/zstd", 0, Options{Compress: true}},
+		{"rtt=0/tls", 0, Options{TLS: secure}},
+		{"rtt=150ms/tls", 150 * time.Millisecond, Options{TLS: secure}},
 	} {
 		b.Run(c.name, func(b *testing.B) { ship(b, c.rtt, c.o) })
 	}
@@ -133,7 +136,7 @@ func BenchmarkShipping(b *testing.B) {
 func ship(b *testing.B, rtt time.Duration, o Options) {
 	const size, window = 256 << 10, 128 // written or waiting to be
 	taken := make(chan struct{}, 1<<20)
-	net, _, w := through(b, Options{Credit: o.Credit, Receive: func(_ PeerID, m any, release func()) {
+	net, _, w := through(b, Options{Credit: o.Credit, TLS: o.TLS, Receive: func(_ PeerID, m any, release func()) {
 		release()
 		if _, ok := m.(site.Append); ok {
 			taken <- struct{}{}

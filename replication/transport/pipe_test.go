@@ -255,7 +255,7 @@ func (s stranger) hear() (kind, []byte, error) {
 // greet does the handshake of one connection and returns the verdict that came.
 func (s stranger) greet(h hello, verdict error) error {
 	s.t.Helper()
-	s.say(appendHello(opening(nil), &h))
+	s.say(appendHello(opening(), &h))
 	var b [openingLen]byte
 	if _, err := io.ReadFull(s, b[:]); err != nil {
 		return err

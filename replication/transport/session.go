@@ -36,6 +36,7 @@ type session struct {
 	id      PeerID
 	peer    hello // of the control connection
 	dialled bool  // by this side
+	lower   bool  // this side has the lower site index
 	address string
 	conns   []*conn // by index; written under Transport.mu until formed
 	joined  int     // under Transport.mu: how many are there
@@ -48,8 +49,8 @@ type session struct {
 	traffic *traffic
 }
 
-func newSession(t *Transport, peer hello, dialled bool, address string) *session {
-	return &session{t: t, id: peer.ID(), peer: peer, dialled: dialled, address: address, conns: make([]*conn, 1+peer.count),
+func newSession(t *Transport, mine, peer *hello, dialled bool, address string) *session {
+	return &session{t: t, id: peer.ID(), peer: *peer, dialled: dialled, lower: mine.SiteIndex < peer.SiteIndex, address: address, conns: make([]*conn, 1+peer.count),
 		formed: make(chan struct{}), done: make(chan struct{}), traffic: &traffic{}}
 }
 
@@ -61,8 +62,7 @@ func (s *session) outranks(old *session) bool {
 	case s.peer.Boot != old.peer.Boot:
 		return true // old is with a process that is no more
 	case s.dialled != old.dialled:
-		lower := s.t.options.Self().SiteIndex < s.peer.SiteIndex
-		return s.dialled == lower
+		return s.dialled == s.lower
 	case s.dialled:
 		return false // the one that stands is good enough; whoever dials knows when it ends
 	}

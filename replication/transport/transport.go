@@ -52,7 +52,7 @@ type Options struct {
 	Changed func(peer PeerID)
 
 	DataConnections  int           // of sessions that are dialled here, 1 to 4; 0 = 2
-	Credit           int64         // bytes of unreleased messages for each data connection; 0 = 64 MiB: 200 ms at 320 MB/s
+	Credit           int64         // bytes of unreleased messages for each data connection; 0 = 128 MiB. All of it goes out in one round trip at most
 	QueueBytes       int64         // of messages that wait to be written on each data connection; 0 = 64 MiB
 	RateLimit        int64         // bytes per second, of Appends and large Broker messages of all peers; 0 = none
 	Compress         bool          // Appends that are not compressed already, by zstd
@@ -71,7 +71,8 @@ const (
 	backoffMin         = 100 * time.Millisecond
 	sessionsMax        = 64
 	handshakesMax      = 32 // going on at the listener
-	defaultWindow      = 64 << 20
+	defaultCredit      = 128 << 20
+	defaultQueue       = 64 << 20
 	defaultTimeout     = 10 * time.Second
 	defaultBackoff     = 5 * time.Second
 	defaultConnections = 2
@@ -92,24 +93,36 @@ type Transport struct {
 	mu      registry
 }
 
-// New starts to dial and to listen. It takes the Listener over, also where it fails.
+// New is Create and Start.
 func New(o Options) (*Transport, error) {
-	t, err := create(o)
-	if err != nil {
-		if o.Listener != nil {
-			o.Listener.Close()
-		}
-		return nil, err
+	t, err := Create(o)
+	if err == nil {
+		t.Start()
 	}
+	return t, err
+}
+
+// Create makes a Transport that does nothing before Start: for whoever's callbacks need it. It takes the Listener over, also where it fails.
+func Create(o Options) (*Transport, error) {
+	t, err := create(o)
+	if err != nil && o.Listener != nil {
+		o.Listener.Close()
+	}
+	return t, err
+}
+
+// Start begins to dial and to listen; it is called once, and not behind Close.
+func (t *Transport) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
+	t.mu.Lock()
 	t.cancel = cancel
+	t.mu.Unlock()
 	for _, d := range t.mu.dials {
 		t.wg.Go(func() { t.keepDialling(ctx, d) })
 	}
 	if t.options.Listener != nil {
 		t.wg.Go(func() { t.accept(ctx) })
 	}
-	return t, nil
 }
 
 // create checks the options and fills in what they leave open.
@@ -124,7 +137,7 @@ func create(o Options) (*Transport, error) {
 	if o.DataConnections < 1 || o.DataConnections > dataMax {
 		return nil, fmt.Errorf("transport: %d data connections: 1 to %d are possible", o.DataConnections, dataMax)
 	}
-	o.Credit, o.QueueBytes = cmp.Or(o.Credit, defaultWindow), cmp.Or(o.QueueBytes, defaultWindow)
+	o.Credit, o.QueueBytes = cmp.Or(o.Credit, defaultCredit), cmp.Or(o.QueueBytes, defaultQueue)
 	o.Timeout, o.HandshakeTimeout = cmp.Or(o.Timeout, defaultTimeout), cmp.Or(o.HandshakeTimeout, defaultTimeout)
 	o.BackoffMax = cmp.Or(o.BackoffMax, defaultBackoff)
 	if o.Credit < 0 || o.QueueBytes < 0 || o.RateLimit < 0 || o.Timeout < 0 || o.HandshakeTimeout < 0 || o.BackoffMax < 0 {
@@ -186,8 +199,8 @@ func (t *Transport) send(to PeerID, m any, done func(sent bool)) bool {
 	}
 	switch m := m.(type) {
 	case site.Append:
-		if len(m.Payload) > site.PayloadBytesMax || len(m.Rows) > entry.RowsMax {
-			t.log.Error("append is too large for the link", "partition", m.Partition.String(), "bytes", len(m.Payload), "batches", len(m.Rows))
+		if !sendable(&m) {
+			t.log.Error("append cannot be sent", "partition", m.Partition.String(), "bytes", len(m.Payload), "batches", len(m.Rows))
 			return false
 		}
 		return s.lane(m.Partition).queueBig(outgoing{m, m.Size(), done})
@@ -204,6 +217,23 @@ func (t *Transport) send(to PeerID, m any, done func(sent bool)) bool {
 		panic(fmt.Sprintf("transport: %T cannot be sent", m))
 	}
 	return s.conns[0].queue(m, done)
+}
+
+// sendable says that the other side will take m for an Append. One that it refuses would end the session, again and again.
+func sendable(m *site.Append) bool {
+	if len(m.Payload) > site.PayloadBytesMax || len(m.Rows) == 0 || len(m.Rows) > entry.RowsMax {
+		return false
+	}
+	size, last := 0, int64(-1)
+	for i := range m.Rows {
+		r := &m.Rows[i]
+		if int(r.Pos) != size || r.Length == 0 || r.BaseOffset <= last || r.LastOffset != r.BaseOffset+int64(r.LastOffsetDelta) ||
+			r.LastOffsetDelta < 0 || r.LeaderEpoch < 0 {
+			return false
+		}
+		size, last = size+int(r.Length), r.LastOffset
+	}
+	return size == len(m.Payload) && m.Partition.Partition >= 0 && m.Prev.Next >= 0 && m.Prev.Epoch >= -1
 }
 
 // lane is the data connection of a partition.
@@ -238,7 +268,12 @@ func (t *Transport) Peer(peer PeerID) (Handshake, bool) {
 
 // Close ends all sessions and waits until no goroutine and no callback runs any more, or ctx is done. Twice is safe.
 func (t *Transport) Close(ctx context.Context) error {
-	t.cancel()
+	t.mu.Lock()
+	cancel := t.cancel
+	t.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
 	if t.options.Listener != nil {
 		t.options.Listener.Close()
 	}

@@ -127,7 +127,7 @@ func TestBothSidesPreferTheSameSession(t *testing.T) {
 		if side == "west" {
 			peer.Handshake = east()
 		}
-		return &session{t: sides[side], peer: peer, dialled: side == dialler}
+		return newSession(sides[side], &hello{Handshake: sides[side].options.Self()}, &peer, side == dialler, "")
 	}
 	for side := range sides {
 		if !at(side, "east", 1).outranks(at(side, "west", 1)) || at(side, "west", 2).outranks(at(side, "east", 1)) {

@@ -262,7 +262,7 @@ func (p *Proxy) deliver(x *pair, q *queue, to net.Conn) {
 			time.Sleep(free.Sub(now))
 		}
 		if stalled != nil {
-			p.waitFor(stalled, x)
+			p.waitFor(stalled)
 		}
 		if p.swallow(x, c) {
 			if c.end {
@@ -285,8 +285,8 @@ func (p *Proxy) deliver(x *pair, q *queue, to net.Conn) {
 	}
 }
 
-// waitFor waits for the end of a stall, or of the connection.
-func (p *Proxy) waitFor(stalled chan struct{}, x *pair) {
+// waitFor waits for the end of a stall, or of all connections.
+func (p *Proxy) waitFor(stalled chan struct{}) {
 	for {
 		select {
 		case <-stalled:
