@@ -53,14 +53,14 @@ func (h *Handshake) check() error {
 	if len(h.ClusterID) > nameBytesMax || len(h.Site) > nameBytesMax || len(h.Nodes) > nodesMax || h.SiteIndex >= site.Sites || h.Role > site.Active {
 		return fmt.Errorf("%w: a handshake beyond its limits", errProtocol)
 	}
-	if h.Site == "" || printable(h.Site) != h.Site || printable(h.ClusterID) != h.ClusterID {
+	if h.Site == "" || showable(h.Site) != h.Site || showable(h.ClusterID) != h.ClusterID {
 		return fmt.Errorf("%w: site name %q or cluster id %q cannot be shown", errProtocol, h.Site, h.ClusterID)
 	}
 	return nil
 }
 
-// printable is text of the other side as it may go to a log or a terminal.
-func printable(text string) string {
+// showable is text of the other side as it may go to a log or a terminal.
+func showable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
 			return r
@@ -197,7 +197,7 @@ func parseVerdict(k kind, b []byte) error {
 		return nil
 	case k == kindRefusal && len(b) >= 4:
 		if n := int(binary.BigEndian.Uint16(b[2:])); n <= refusalTextMax && len(b) == 4+n {
-			return &Refusal{Code: Code(binary.BigEndian.Uint16(b)), Text: printable(string(b[4:])), Peer: true}
+			return &Refusal{Code: Code(binary.BigEndian.Uint16(b)), Text: showable(string(b[4:])), Peer: true}
 		}
 	}
 	return fmt.Errorf("%w: no verdict but kind %d in %d bytes", errProtocol, k, len(b))
