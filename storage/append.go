@@ -32,7 +32,7 @@ func (g *Group) Append(entries []Entry, state entry.State) error {
 	if err := g.usable(); err != nil {
 		return err
 	}
-	synced, err := g.check(entries)
+	synced, uncut, err := g.check(entries)
 	if err != nil {
 		return err
 	}
@@ -56,14 +56,20 @@ func (g *Group) Append(entries []Entry, state entry.State) error {
 		g.write.cachedDirty = true
 	}
 	g.publish(entries, first, state, synced)
+	if uncut != 0 {
+		g.mu.Lock()
+		g.mu.uncut = uncut
+		g.mu.Unlock()
+	}
 	g.store.written(journalBytes, referredBytes, synced)
 	return nil
 }
 
-// check refuses what does not follow, before anything is written, and says whether any entry is of class synced.
-func (g *Group) check(entries []Entry) (synced bool, err error) {
+// check refuses what does not follow, before anything is written, and says whether any entry is of class synced, and which one is a
+// truncate-to.
+func (g *Group) check(entries []Entry) (synced bool, uncut uint64, err error) {
 	g.mu.RLock()
-	index, term := g.mu.last, g.mu.snapshot.Term
+	index, term, before := g.mu.last, g.mu.snapshot.Term, g.mu.uncut
 	if n := len(g.mu.entries); n > 0 {
 		term = g.mu.entries[n-1].term
 	}
@@ -71,19 +77,25 @@ func (g *Group) check(entries []Entry) (synced bool, err error) {
 	for i := range entries {
 		e := &entries[i]
 		if e.Index != index+1 {
-			return false, fmt.Errorf("%w: %s: index %d behind %d", ErrGap, g, e.Index, index)
+			return false, 0, fmt.Errorf("%w: %s: index %d behind %d", ErrGap, g, e.Index, index)
 		}
 		if e.Term < term {
-			return false, fmt.Errorf("%w: %s: index %d of term %d behind term %d", ErrTerm, g, e.Index, e.Term, term)
+			return false, 0, fmt.Errorf("%w: %s: index %d of term %d behind term %d", ErrTerm, g, e.Index, e.Term, term)
 		}
 		index, term = e.Index, e.Term
 		command, err := g.checkEntry(e)
 		if err != nil {
-			return false, fmt.Errorf("%s: index %d: %w", g, e.Index, err)
+			return false, 0, fmt.Errorf("%s: index %d: %w", g, e.Index, err)
+		}
+		if len(e.Payload) > 0 && max(before, uncut) != 0 { // its bytes would stand behind those that are to go
+			return false, 0, fmt.Errorf("%w: %s: a payload at index %d, the truncation at index %d is not carried out", ErrCut, g, e.Index, max(before, uncut))
+		}
+		if command && g.write.header.Kind == entry.TruncateTo {
+			uncut = e.Index
 		}
 		synced = synced || !command || g.write.header.Class == entry.Synced
 	}
-	return synced, nil
+	return synced, uncut, nil
 }
 
 // checkEntry decodes the header of a command into scratch.header and compares it with the payload.
@@ -248,6 +260,9 @@ func (g *Group) TruncateSuffix(from uint64, state entry.State) error {
 	g.mu.last, g.mu.state, g.mu.pending = from-1, state, 0
 	if g.mu.referred >= from {
 		g.mu.referred = 0
+	}
+	if g.mu.uncut >= from {
+		g.mu.uncut = 0
 	}
 	g.mu.Unlock()
 	if bytes {

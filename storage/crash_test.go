@@ -173,6 +173,10 @@ func (d *actor) step(id GroupID) (string, error) {
 		return "", fmt.Errorf("%s is gone", id)
 	}
 	switch n := d.rng.IntN(100); {
+	case n < 70 && g.uncutIndex() != 0:
+		return "carry out a truncate-to", d.cut(g)
+	case n < 55 && d.store.level >= entry.LevelSites && d.rng.IntN(2) == 0 && g.Log() != nil:
+		return "change the role", d.changeRole(g, gm)
 	case n < 55:
 		return "append", d.append(g, gm)
 	case n < 65:
@@ -200,7 +204,7 @@ func (d *actor) create(id GroupID) error {
 	}
 	was := d.model().groups[id]
 	d.change(id, func(g *groupModel) { *g = groupModel{is: creating, folder: folder, start: start} })
-	_, err := d.store.CreateGroup(id, folder, start, log.Options{SegmentBytes: 8 << 10})
+	g, err := d.store.CreateGroup(id, folder, start, log.Options{SegmentBytes: 8 << 10})
 	if err != nil && !errors.Is(err, ErrExists) {
 		return err
 	}
@@ -210,6 +214,9 @@ func (d *actor) create(id GroupID) error {
 	}
 	d.change(id, func(g *groupModel) { g.is = present })
 	d.producers[id] = newProducer(d.rng, start)
+	if g != nil {
+		d.producers[id].state = g.State()
+	}
 	return err
 }
 
@@ -248,11 +255,16 @@ func (d *actor) append(g *Group, gm *groupModel) error {
 	if len(gm.entries) == 0 {
 		entries = append(entries, p.noop())
 	}
-	if g.Log() != nil && !p.state.HasEpochBase {
+	if g.Log() != nil && !p.state.HasEpochBase && p.state.Role != entry.Following {
 		entries = append(entries, p.epochBase())
 	}
+	linked := p.state.Role == entry.Following
 	for range 1 + d.rng.IntN(3) {
 		switch {
+		case g.uncutIndex() != 0 || linked && p.state.Shared < 0 || p.state.FenceTarget != entry.NoFence: // it takes no records now
+			entries = append(entries, p.command(entry.Header{Kind: entry.LogStart, Body: entry.LogStartBody(0)}, nil))
+		case linked:
+			entries = append(entries, p.linked([]int{20, 300, 900, 2500}[d.rng.IntN(4)], class))
 		case g.Log() == nil:
 			entries = append(entries, p.command(entry.Header{Kind: entry.Metadata, Body: []byte("{}")}, nil))
 		case d.rng.IntN(12) == 0:
@@ -261,6 +273,11 @@ func (d *actor) append(g *Group, gm *groupModel) error {
 			entries = append(entries, p.data([]int{20, 300, 900, 2500}[d.rng.IntN(4)], class))
 		}
 	}
+	return d.send(g, p, entries)
+}
+
+// send appends what p has made.
+func (d *actor) send(g *Group, p *producer, entries []Entry) error {
 	d.change(g.ID(), func(m *groupModel) { m.appending = entries })
 	if err := g.Append(append([]Entry(nil), entries...), p.state); err != nil {
 		return err
@@ -277,14 +294,63 @@ func (d *actor) append(g *Group, gm *groupModel) error {
 	return nil
 }
 
+// changeRole stores an entry of a kind of two sites, whichever the log takes now.
+func (d *actor) changeRole(g *Group, gm *groupModel) error {
+	p := d.leader(g, gm)
+	var entries []Entry
+	if len(gm.entries) == 0 {
+		entries = append(entries, p.noop())
+	}
+	s := p.state
+	switch n := d.rng.IntN(4); {
+	case s.SiteEpoch > 1000:
+		return nil
+	case s.Role == entry.Following && s.Shared < 0 && n < 3 && g.uncutIndex() == 0 && (s.LastEpoch < 0 || entry.SiteEpochOf(s.LastEpoch) < s.SiteEpoch):
+		kept, _, err := batches(gm.entries, 0)
+		if err != nil {
+			return err
+		}
+		offset, epoch := gm.start, int32(-1)
+		n := d.rng.IntN(len(kept) + 1)
+		if gm.start > 0 { // of what was written at level 1, nobody knows that it did not begin at 0
+			n = max(n, min(1, len(kept)))
+		}
+		if n > 0 {
+			offset, epoch = kept[n-1].last+1, kept[n-1].epoch
+		}
+		entries = append(entries, p.truncateTo(offset, epoch))
+	case s.Role == entry.Following && s.Shared < 0 && d.rng.IntN(2) == 0:
+		entries = append(entries, p.follow(s.SiteEpoch, s.NextOffset))
+	case s.Role == entry.Following:
+		entries = append(entries, p.promote(s.SiteEpoch+1+uint32(d.rng.IntN(3))), p.epochBase())
+	case s.HasEpochBase && s.FenceTarget == entry.NoFence && n == 0:
+		entries = append(entries, p.fence(s.SiteEpoch+1))
+	default:
+		entries = append(entries, p.follow(s.SiteEpoch+1, -1))
+	}
+	return d.send(g, p, entries)
+}
+
+// cut carries out the truncate-to that is stored.
+func (d *actor) cut(g *Group) error {
+	defer d.exclude(g.ID())()
+	index := g.uncutIndex()
+	d.change(g.ID(), func(m *groupModel) { m.cutting = index })
+	if err := g.TruncateTo(index); err != nil {
+		return err
+	}
+	d.change(g.ID(), func(m *groupModel) { m.cut, m.cutting = index, 0 })
+	return nil
+}
+
 func (d *actor) truncate(g *Group) error {
 	defer d.exclude(g.ID())()
 	gm := d.model().groups[g.ID()]
-	last := uint64(len(gm.entries))
-	if last <= gm.snapshot {
+	last, committed := uint64(len(gm.entries)), max(gm.snapshot, gm.cut)
+	if last <= committed {
 		return nil
 	}
-	from := last - d.rng.Uint64N(min(last-gm.snapshot, 4))
+	from := last - d.rng.Uint64N(min(last-committed, 4))
 	state, err := g.StateAt(from - 1)
 	if err != nil {
 		return err
@@ -322,12 +388,20 @@ func (d *driver) snapshot(g *Group) error {
 	}
 	gm := d.model().groups[g.ID()]
 	last := uint64(len(gm.entries))
-	if gm.is != present || last == gm.snapshot {
+	if uncut := g.uncutIndex(); uncut != 0 {
+		last = uncut - 1 // what is behind is not applied
+	}
+	if gm.is != present || last <= gm.snapshot {
 		return nil
 	}
 	index := last - d.random(min(last-gm.snapshot, 3))
 	d.change(g.ID(), func(m *groupModel) { m.saving = index })
-	if err := g.SaveSnapshot(gm.snapshotOf(gm.entries, index)); err != nil {
+	err := g.SaveSnapshot(gm.snapshotOf(gm.entries, index))
+	if errors.Is(err, ErrCut) && index < gm.cut {
+		d.change(g.ID(), func(m *groupModel) { m.saving = 0 })
+		return nil // it was taken in front of the truncation
+	}
+	if err != nil {
 		return err
 	}
 	d.change(g.ID(), func(m *groupModel) { m.snapshot, m.saving, m.durable = index, 0, max(m.durable, index) })
@@ -369,6 +443,9 @@ func (c *crashSearch) explore(t *testing.T, seed uint64, dir string) error {
 	w := &world{mem: vfs.NewMem(), how: "an empty directory"}
 	trail := ""
 	for range 4 {
+		if rng.IntN(2) == 0 {
+			w.level = 2 // for good
+		}
 		d := &driver{rng: rng, dir: dir, clones: 2, concurrent: rng.IntN(3) == 0}
 		d.mu.rng = rand.New(rand.NewPCG(seed, 2))
 		trail += " > " + w.how
@@ -401,7 +478,7 @@ func (c *crashSearch) explore(t *testing.T, seed uint64, dir string) error {
 
 // verify recovers a state, checks it, and checks that what was recovered survives another power loss at once.
 func (c *crashSearch) verify(state *world, rng *rand.Rand, dir string) error {
-	w := &world{mem: state.mem.CrashClone(nil), meta: state.meta, model: state.model} // the state itself stays as it is
+	w := &world{mem: state.mem.CrashClone(nil), meta: state.meta, model: state.model, level: state.level} // the state itself stays as it is
 	s, err := w.start(dir)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)

@@ -10,5 +10,8 @@
 // that nothing above a snapshot needs. Open does the reverse: it reads the checkpoints, replays the journal's headers to find
 // which entries of each Raft group survive, and makes the segments agree with them (recover.go).
 //
+// A truncate-to (format level 2, two sites) takes records that are committed: truncation.go. It too is a record of the journal first,
+// which a start finishes.
+//
 // Lock order: Group.write, Group.save, Group.mu, Store.mu. No I/O happens under the last two.
 package storage

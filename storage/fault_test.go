@@ -18,6 +18,12 @@ import (
 // TestEveryCallFails fails the n-th call that changes the file system, for every n: what was acknowledged before is there after
 // a restart, and nothing is acknowledged after journal or segments have failed.
 func TestEveryCallFails(t *testing.T) {
+	for level := 1; level <= 2; level++ {
+		t.Run(fmt.Sprintf("level %d", level), func(t *testing.T) { everyCallFails(t, level) })
+	}
+}
+
+func everyCallFails(t *testing.T, level int) {
 	dir := scratchDir(t)
 	failed, last := 0, 0
 	for n := 0; ; n++ {
@@ -27,7 +33,7 @@ func TestEveryCallFails(t *testing.T) {
 		f := &vfs.Fault{Ops: vfs.OpChanges, N: n, Err: syscall.EIO, Short: n % 700, Sticky: n%2 == 0}
 		d := &driver{rng: rand.New(rand.NewPCG(7, 7)), dir: dir}
 		d.mu.rng, d.mu.off = rand.New(rand.NewPCG(8, 8)), true
-		w := &world{mem: vfs.NewMem()}
+		w := &world{mem: vfs.NewMem(), level: level}
 		err := runUntilError(d, w, f)
 		if !f.Hit() {
 			if err != nil {
@@ -98,7 +104,7 @@ func TestEveryCallOfAStartFails(t *testing.T) {
 	dir := scratchDir(t)
 	d := &driver{rng: rand.New(rand.NewPCG(17, 7)), dir: dir}
 	d.mu.rng, d.mu.off = rand.New(rand.NewPCG(8, 8)), true
-	if err := runUntilError(d, &world{mem: vfs.NewMem()}, &vfs.Fault{N: 1 << 30}); err != nil {
+	if err := runUntilError(d, &world{mem: vfs.NewMem(), level: 2}, &vfs.Fault{N: 1 << 30}); err != nil {
 		t.Fatal(err)
 	}
 	before := d.after(rand.New(rand.NewPCG(3, 3)))

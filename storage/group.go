@@ -64,6 +64,7 @@ func (b *basis) advance(h *entry.Header) error {
 
 // stored is an entry in memory.
 type stored struct {
+	cut         bool // a truncate-to that was carried out: the bytes end at place
 	term        uint64
 	sequence    uint64 // of its journal record
 	data        []byte
@@ -96,6 +97,7 @@ type Group struct {
 		sealed []log.Sealed // the segments below; nil = not known
 		epochs uint32       // log.Checkpoint.EpochsCRC
 		gone   bool         // deleted: its row must not come back
+		cut    uint64       // index of the newest truncate-to that was carried out
 	}
 	mu struct {
 		sync.RWMutex
@@ -106,6 +108,7 @@ type Group struct {
 		base     basis // behind the snapshot
 		vote     Vote
 		snapshot Snapshot
+		uncut    uint64 // index of a truncate-to that is not carried out yet; 0 = none
 		referred uint64 // of the first entry of class cached whose payload is in the segment only, and not synced; 0 = none
 
 		// What pins the journal, besides entries above the snapshot. 0 = nothing.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/tandembroker/tandem/storage/entry"
 )
@@ -34,12 +35,47 @@ type groupModel struct {
 	durable  uint64  // index up to which a power loss may take nothing
 	vote     Vote
 	snapshot uint64
+	cut      uint64 // newest truncate-to that was carried out
 
 	// Sent, not answered; at most one of them.
 	appending  []Entry
 	truncating uint64 // from
 	voting     *Vote
 	saving     uint64 // snapshot index
+	cutting    uint64 // truncate-to
+}
+
+// atBatch is a batch that a log holds.
+type atBatch struct {
+	bytes []byte
+	last  int64
+	epoch int32
+}
+
+// batches are those that entries leave, where all truncations but the one at index uncut are carried out, and the newest that is.
+func batches(entries []Entry, uncut uint64) (list []atBatch, cut uint64, err error) {
+	for i := range entries {
+		e := &entries[i]
+		if e.Type != TypeCommand {
+			continue
+		}
+		var h entry.Header
+		if err := h.Decode(e.Data); err != nil {
+			return nil, 0, err
+		}
+		for k := range h.Rows {
+			r := &h.Rows[k]
+			list = append(list, atBatch{e.Payload[r.Pos : r.Pos+r.Length], r.LastOffset, r.LeaderEpoch})
+		}
+		if h.Kind == entry.TruncateTo && e.Index != uncut {
+			c, err := entry.ParseTruncation(h.Body)
+			if err != nil {
+				return nil, 0, err
+			}
+			list, cut = slices.DeleteFunc(list, func(b atBatch) bool { return b.last >= c.Offset }), e.Index
+		}
+	}
+	return list, cut, nil
 }
 
 func (m model) with(id GroupID, change func(*groupModel)) model {
@@ -104,8 +140,21 @@ func (gm *groupModel) check(g *Group) error {
 	if v := g.Vote(); v != gm.vote && (gm.voting == nil || v != *gm.voting) {
 		return fmt.Errorf("vote %+v, acknowledged is %+v, sent is %+v", v, gm.vote, gm.voting)
 	}
-	state := entry.NewState(gm.start)
+	basis := newBasis(g.store.level, gm.start)
+	uncut := g.uncutIndex()
+	kept, cut, err := batches(all[:last], uncut)
+	switch {
+	case err != nil:
+		return err
+	case cut < gm.cut:
+		return fmt.Errorf("the truncation at index %d is undone, the newest is at %d", gm.cut, cut)
+	case cut > gm.cut && cut != gm.cutting:
+		return fmt.Errorf("a truncation at index %d that nobody asked for", cut)
+	}
 	var bytesWanted []byte
+	for _, b := range kept {
+		bytesWanted = append(bytesWanted, b.bytes...)
+	}
 	for i := range last {
 		e := &all[i]
 		if e.Type == TypeCommand {
@@ -113,21 +162,27 @@ func (gm *groupModel) check(g *Group) error {
 			if err := h.Decode(e.Data); err != nil {
 				return err
 			}
-			if err := state.Advance(&h); err != nil {
+			if err := basis.advance(&h); err != nil {
 				return err
 			}
 		}
-		bytesWanted = append(bytesWanted, e.Payload...)
+		length := len(e.Payload)
+		if e.Index < cut {
+			length = 0
+		}
 		got, ok := g.Entry(e.Index)
 		if !ok && e.Index > snap.Index {
 			return fmt.Errorf("entry %d is missing", e.Index)
 		}
-		if ok && (got.Term != e.Term || got.Type != e.Type || !bytes.Equal(got.Data, e.Data) || int(got.PlaceLength) != len(e.Payload)) {
+		if ok && (got.Term != e.Term || got.Type != e.Type || !bytes.Equal(got.Data, e.Data) || int(got.PlaceLength) != length) {
 			return fmt.Errorf("entry %d is %+v, sent was %+v", e.Index, got, e)
 		}
 	}
-	if got := g.State(); got != state {
-		return fmt.Errorf("admission state %+v, should be %+v", got, state)
+	if got := g.State(); got != basis.State {
+		return fmt.Errorf("admission state %+v, should be %+v", got, basis.State)
+	}
+	if err := checkLineage(g, basis.lineage); err != nil {
+		return err
 	}
 	if g.Log() == nil {
 		return nil
@@ -139,6 +194,38 @@ func (gm *groupModel) check(g *Group) error {
 	if !bytes.Equal(got, bytesWanted) {
 		return fmt.Errorf("records of %d bytes, sent were %d up to index %d; first difference at byte %d", len(got), len(bytesWanted), last,
 			firstDifference(got, bytesWanted))
+	}
+	return nil
+}
+
+// checkLineage compares what g has of its lineage with want.
+func checkLineage(g *Group, want entry.Lineage) error {
+	if g.store.level < entry.LevelSites {
+		return nil
+	}
+	_, _, got := g.Base()
+	snap, _ := g.Snapshot()
+	for i := snap.Index + 1; i <= g.mu.last; i++ {
+		e, _ := g.Entry(i)
+		if e.Type != TypeCommand {
+			continue
+		}
+		var h entry.Header
+		if err := h.Decode(e.Data); err != nil {
+			return err
+		}
+		if err := got.Advance(&h); err != nil {
+			return err
+		}
+	}
+	want = want.Clone()
+	for _, l := range []entry.Lineage{got, want} { // of what was written at level 1, the beginning is not known
+		if len(l.Spans) > 0 && l.Spans[0].SiteEpoch == 0 && l.Spans[0].End >= 0 {
+			l.Spans[0].FirstEpoch, l.Spans[0].Start = 0, 0
+		}
+	}
+	if !slices.Equal(got.Spans, want.Spans) {
+		return fmt.Errorf("lineage %+v, should be %+v", got.Spans, want.Spans)
 	}
 	return nil
 }
@@ -174,8 +261,15 @@ func (m model) settle(s *Store) model {
 		snap, _ := g.Snapshot()
 		all := append(append([]Entry(nil), gm.entries...), gm.appending...)
 		n.is, n.entries, n.durable, n.vote, n.snapshot = present, all[:g.mu.last:g.mu.last], g.mu.last, g.Vote(), snap.Index
-		n.appending, n.truncating, n.voting, n.saving = nil, 0, nil, 0
+		n.appending, n.truncating, n.voting, n.saving, n.cutting = nil, 0, nil, 0, 0
+		_, n.cut, _ = batches(n.entries, g.uncutIndex())
 		out.groups[id] = &n
 	}
 	return out
+}
+
+func (g *Group) uncutIndex() uint64 {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.mu.uncut
 }

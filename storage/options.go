@@ -29,6 +29,7 @@ var (
 	ErrExists    = errors.New("storage: Raft group or its folder exists")
 	ErrUnknown   = errors.New("storage: unknown Raft group")
 	ErrCorrupt   = errors.New("storage: corrupt")
+	ErrCut       = errors.New("storage: not while a truncation of the log has no snapshot above it")
 )
 
 // Options configures a Store. Dirs is required; the zero value of everything else works.

@@ -40,6 +40,9 @@ func (p *producer) noop() Entry {
 func (p *producer) command(h entry.Header, payload []byte) Entry {
 	p.index++
 	p.seq++
+	if h.Kind != entry.Promote && h.Kind != entry.Follow {
+		h.SiteEpoch = p.state.SiteEpoch
+	}
 	h.ValidatedTerm, h.AppendSequence = p.term, p.seq
 	if r := p.state.Admit(&h, p.term); r != entry.Admitted {
 		panic(fmt.Sprintf("entry %d of term %d not admitted: %v", p.index, p.term, r))
@@ -69,6 +72,28 @@ func (p *producer) epochBase() Entry {
 
 // data is an entry of one or two batches of together about size bytes.
 func (p *producer) data(size int, class entry.Class) Entry {
+	return p.command(p.batches(size, class))
+}
+
+// linked is data as another site's link ships it, with gaps, of that site epoch.
+func (p *producer) linked(size int, class entry.Class) Entry {
+	h, payload := p.batches(size, class)
+	next, epoch := p.state.NextOffset, max(p.state.LastEpoch, int32(p.state.SiteEpoch<<entry.LeaderEpochBits))
+	if p.rng.IntN(4) == 0 {
+		next = max(next, entry.BandStart(p.state.SiteEpoch))
+		epoch++
+	}
+	for i := range h.Rows {
+		r := &h.Rows[i]
+		next += int64(p.rng.IntN(2)) * 5
+		r.BaseOffset, r.LastOffset, r.LeaderEpoch = next, next+int64(r.LastOffsetDelta), epoch
+		next = r.LastOffset + 1
+	}
+	return p.command(h, payload)
+}
+
+// batches makes a proposal of data.
+func (p *producer) batches(size int, class entry.Class) (entry.Header, []byte) {
 	h := entry.Header{Kind: entry.Data, Class: class}
 	var payload []byte
 	batches := 1
@@ -97,5 +122,23 @@ func (p *producer) data(size int, class entry.Class) Entry {
 		payload = append(payload, batch...)
 	}
 	h.PayloadLength = uint32(len(payload))
-	return p.command(h, payload)
+	return h, payload
+}
+
+func (p *producer) promote(siteEpoch uint32) Entry {
+	b := entry.Promotion{SiteEpoch: siteEpoch, Base: max(p.state.NextOffset, entry.BandStart(siteEpoch)), Shared: -1}.Append(nil)
+	return p.command(entry.Header{Kind: entry.Promote, SiteEpoch: siteEpoch, Body: b}, nil)
+}
+
+func (p *producer) follow(siteEpoch uint32, shared int64) Entry {
+	b := entry.Followed{SiteEpoch: siteEpoch, Shared: shared}.Append(nil)
+	return p.command(entry.Header{Kind: entry.Follow, SiteEpoch: siteEpoch, Body: b}, nil)
+}
+
+func (p *producer) fence(target uint32) Entry {
+	return p.command(entry.Header{Kind: entry.Fence, Body: entry.Fencing{Target: target, Next: -1}.Append(nil)}, nil)
+}
+
+func (p *producer) truncateTo(offset int64, epoch int32) Entry {
+	return p.command(entry.Header{Kind: entry.TruncateTo, Body: entry.Truncation{Offset: offset, LeaderEpoch: epoch}.Append(nil)}, nil)
 }

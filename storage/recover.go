@@ -118,6 +118,9 @@ func (r *recovery) replay() error {
 			g = newReplay(rec.Group, nil, r.kept)
 			r.groups[rec.Group] = g
 		}
+		if rec.Kind == journal.VoidPayloads && r.store.level < entry.LevelSites {
+			return fmt.Errorf("storage: journal record %d of %s: %w %d at format level %d", rec.Sequence, rec.Group, journal.ErrKind, rec.Kind, r.store.level)
+		}
 		g.note(rec)
 		bornAt := g.bornAt
 		if err := g.add(rec); err != nil {
@@ -388,7 +391,7 @@ func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 	o := r.store.opts.LogOptions(p.folder)
 	o.Descriptors, o.SyncWatch = r.store.files, r.store.syncWatch
 	if !r.folders[g.dirIdx][p.folder] {
-		if hasPayloads || p.cp != nil {
+		if hasPayloads || p.cp != nil || p.void != nil {
 			return fmt.Errorf("folder %s is missing: %w", dir, fs.ErrNotExist)
 		}
 		l, err := log.Create(g.dir.fs, dir, p.id.Topic, p.start, o)
@@ -399,9 +402,8 @@ func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 			return err
 		}
 	}
-	sealed, replacing := p.sealed()
-	l, err := log.Open(g.dir.fs, dir, log.Checkpoint{LogStart: p.start, LogEnd: p.base().NextOffset, End: p.end(), Sealed: sealed,
-		Replacing: replacing, EpochsCRC: g.save.epochs}, o)
+	trusted := p.trusted(g.save.epochs)
+	l, err := log.Open(g.dir.fs, dir, trusted, o)
 	switch {
 	case errors.Is(err, log.ErrCorrupt):
 		return fmt.Errorf("%w: open %s: %w", ErrCorrupt, dir, err)
@@ -413,8 +415,8 @@ func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 	if id := l.TopicID(); id != p.id.Topic && id != (uuid.UUID{}) {
 		return fmt.Errorf("%w: %s is of topic id %s", ErrCorrupt, path.Join(dir, partitionMetadata), id)
 	}
-	if at := l.LogStart(); at > p.start { // retention stays below the log start offset of the durable snapshot (Group.RetainFrom)
-		return fmt.Errorf("%w: %s: the segment of offset %d is missing, the first one begins at %d", ErrCorrupt, dir, p.start, at)
+	if at := l.LogStart(); at > trusted.LogStart { // retention stays below the log start offset of the durable snapshot (Group.RetainFrom)
+		return fmt.Errorf("%w: %s: the segment of offset %d is missing, the first one begins at %d", ErrCorrupt, dir, trusted.LogStart, at)
 	}
 	return nil
 }
@@ -448,5 +450,5 @@ func (g *Group) adopt(p *replay, states []entry.State) error {
 			place: log.Position{Segment: rec.Segment, Pos: rec.Pos}, kind: rec.LogType}
 		g.mu.last, g.mu.state = rec.Index, states[i]
 	}
-	return nil
+	return g.adoptCut(p)
 }

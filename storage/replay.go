@@ -31,6 +31,7 @@ type replay struct {
 	hurt    error  // why the group cannot be trusted
 	row     error  // the part of hurt that is about its row in meta.db
 
+	void   *journal.Voided  // the newest truncate-to that was begun; nil = none
 	level  int              // finalized format level; set before anything is asked for
 	kept   uint64           // first sequence that is kept of the journal
 	copies []journal.Record // carried, without their end yet
@@ -93,7 +94,13 @@ func (r *replay) apply(rec *journal.Record) error {
 		r.cut(rec.Index)
 		r.cutAt = rec.Sequence
 	case journal.Reset:
-		r.entries, r.cutAt = r.entries[:0], rec.Sequence
+		r.entries, r.void, r.cutAt = r.entries[:0], nil, rec.Sequence
+	case journal.VoidPayloads:
+		v, err := rec.VoidPayloads()
+		if err != nil {
+			return err
+		}
+		r.void = v
 	case journal.Vote:
 		v, err := rec.Vote()
 		if err != nil {
@@ -208,6 +215,32 @@ func (r *replay) finish() {
 		}
 		index, term = rec.Index, rec.Term
 	}
+	if v := r.cutting(); v != nil && index <= v.To {
+		r.hurt = errors.Join(r.hurt, fmt.Errorf("%w: entries end at index %d, the truncation at index %d was begun", ErrCorrupt, index, v.To+1))
+	}
+}
+
+// cutting is the truncation that a start has to finish, as the checkpoint lies below it; nil = none.
+func (r *replay) cutting() *journal.Voided {
+	if r.void == nil || r.void.To < r.snapshotIndex() {
+		return nil
+	}
+	return r.void
+}
+
+// trusted is what of the segments is synced and true.
+func (r *replay) trusted(epochs uint32) log.Checkpoint {
+	v := r.cutting()
+	if v == nil {
+		sealed, replacing := r.sealed()
+		return log.Checkpoint{LogStart: r.start, LogEnd: r.base().NextOffset, End: r.end(), Sealed: sealed, Replacing: replacing, EpochsCRC: epochs}
+	}
+	c := log.Checkpoint{LogStart: v.LogStart, LogEnd: v.Offset, End: log.Position{Segment: v.Segment, Pos: v.Pos}, EpochsCRC: v.Epochs,
+		Sealed: make([]log.Sealed, len(v.Sealed))}
+	for i, s := range v.Sealed {
+		c.Sealed[i] = log.Sealed{Base: s.Base, Size: int64(s.Size)}
+	}
+	return c
 }
 
 // base is the admission state and the lineage behind the snapshot.
@@ -268,7 +301,7 @@ func (r *replay) tail() (payloads []log.Tail, of []int, states []entry.State, er
 			}
 		}
 		states[i] = state
-		if rec.Placement == journal.None {
+		if rec.Placement == journal.None || r.cutting() != nil && rec.Index <= r.void.To {
 			continue
 		}
 		payloads = append(payloads, log.Tail{

@@ -14,7 +14,7 @@ import (
 // SaveSnapshot makes the segments durable, then stores snap and the newest vote in meta.db, in one transaction with whoever
 // calls at the same time. On nil it is durable. The byte slices of snap are the Group's from then on. A snapshot at the same
 // index as the last one replaces it. Errors: ErrCompacted for an older one, ErrGap for one above the last entry, ErrTerm when
-// the entry at its index has another term, ErrNoSpace where the disk is full, to be tried again (nothing happened), else the Raft
+// the entry at its index has another term, ErrCut for one below a truncation that was carried out (nothing happened), ErrNoSpace where the disk is full, to be tried again (nothing happened), else the Raft
 // group or the store has failed.
 func (g *Group) SaveSnapshot(snap Snapshot) error {
 	g.save.Lock()
@@ -27,6 +27,9 @@ func (g *Group) SaveSnapshot(snap Snapshot) error {
 	}
 	if err := g.Offline(); err != nil {
 		return err
+	}
+	if snap.Index < g.save.cut { // the bytes that it would vouch for are gone
+		return fmt.Errorf("%w: %s: snapshot at %d, truncation at %d", ErrCut, g, snap.Index, g.save.cut)
 	}
 	base, end, err := g.behind(snap.Index, snap.Term)
 	if err != nil {
@@ -76,6 +79,9 @@ func (g *Group) ReplaceSegments(r log.Replacement) error {
 	g.mu.RLock()
 	snap, base := g.mu.snapshot, g.mu.base
 	g.mu.RUnlock()
+	if snap.Index < g.save.cut { // a start would compare the segments with those that there were at the truncation
+		return fmt.Errorf("%w: %s: truncation at %d", log.ErrInvalid, g, g.save.cut)
+	}
 	cp, _, _ := g.checkpoint(snap, base, g.save.end)
 	cp.Replacing = &meta.Replacement{First: r.First, Last: r.Last, Size: uint32(r.Size)}
 	if err := g.store.commits.commit(g.id, cp); err != nil {
@@ -154,6 +160,9 @@ func (g *Group) behind(index, term uint64) (base basis, end log.Position, err er
 	for i := index; i > old.Index; i-- {
 		if e := &entries[i-first]; e.placeLength > 0 {
 			end = log.Position{Segment: e.place.Segment, Pos: e.place.Pos + int64(e.placeLength)}
+			break
+		} else if e.cut {
+			end = e.place
 			break
 		}
 	}

@@ -29,6 +29,7 @@ type world struct {
 	how   string // where it was taken
 
 	checkpointBytes int64 // Options.CheckpointBytes
+	level           int   // Options.FormatLevel
 }
 
 const worldData = "/data"
@@ -110,8 +111,9 @@ func (w *world) start(dir string) (*Store, error) {
 		FS: w.mem, Dirs: []string{worldData}, MetaDir: dir, NodeID: 1, ClusterID: "crash",
 		InlineMax: 600, JournalSegmentBytes: 6 << 10, MarkInterval: time.Hour, MarkSaveInterval: time.Hour, ReserveBytes: -1, BallastBytes: -1,
 		OpenFiles: 1, CheckpointBytes: w.checkpointBytes, CheckpointInterval: time.Hour, SpaceInterval: time.Hour, MetaNoSync: true,
-		Now:       func() time.Time { return time.UnixMilli(1000) },
-		journalFS: journalIn{w.mem, dir}, journalLibrary: func(string) (journal.Library, error) { return openMemLibrary(w.mem)("/journal") },
+		FormatLevel: w.level,
+		Now:         func() time.Time { return time.UnixMilli(1000) },
+		journalFS:   journalIn{w.mem, dir}, journalLibrary: func(string) (journal.Library, error) { return openMemLibrary(w.mem)("/journal") },
 	})
 }
 

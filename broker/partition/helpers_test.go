@@ -54,6 +54,7 @@ func (c *clock) add(d time.Duration) {
 type broker struct {
 	dir    string
 	mem    *vfs.Mem // segments; nil = in dir
+	level  int      // format level; 0 = 1
 	config Config
 	clock  *clock
 	store  *storage.Store
@@ -82,7 +83,7 @@ func startBroker(t testing.TB, mem *vfs.Mem) *broker {
 
 func (b *broker) start(t testing.TB) {
 	t.Helper()
-	o := storage.Options{Dirs: []string{b.dir}, NodeID: 1, MetaNoSync: true, ReserveBytes: -1, BallastBytes: -1}
+	o := storage.Options{Dirs: []string{b.dir}, NodeID: 1, FormatLevel: b.level, MetaNoSync: true, ReserveBytes: -1, BallastBytes: -1}
 	if b.mem != nil {
 		o.FS, o.Dirs, o.MetaDir = b.mem, []string{"/data"}, b.dir
 	}

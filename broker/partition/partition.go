@@ -29,14 +29,17 @@ type Partition struct {
 
 	append sync.Mutex // its order is the order of the log
 
-	// What is committed. hw and lso only rise; lso is never above hw.
+	// What is committed. hw and lso only rise, but for a truncate-to; lso is never above hw.
 	hw, lso, logStart atomic.Int64
+
+	saving sync.Mutex // held while a producer snapshot is written, and while the log is cut
 
 	mu struct { // leaf lock, but for the log's own
 		sync.Mutex
 		producers   *producers
 		saved       uint64 // producers.version in the newest producer snapshot file
 		savedOffset int64  // that file's offset; none = there is no file
+		cuts        int    // truncations applied
 		subscribers []chan<- struct{}
 	}
 }
@@ -181,6 +184,10 @@ func (m machine) Apply(_ uint64, h *entry.Header) any {
 		p.commitLocked(h)
 		p.notifyLocked()
 		p.mu.Unlock()
+	case entry.TruncateTo:
+		if err := p.cut(h); err != nil {
+			return err
+		}
 	case entry.LogStart:
 		offset, err := logStartOffset(h)
 		if err == nil {
@@ -208,6 +215,31 @@ func (p *Partition) commitLocked(h *entry.Header) {
 	}
 	p.hw.Store(hw) // before lso: readers load them the other way round
 	p.lso.Store(lso)
+}
+
+// cut takes in a committed truncate-to: producers, high watermark and log start are those of a log that ends at its offset.
+func (p *Partition) cut(h *entry.Header) error {
+	c, err := entry.ParseTruncation(h.Body)
+	if err != nil {
+		return err
+	}
+	p.saving.Lock()
+	defer p.saving.Unlock()
+	if err := p.log.DropProducerSnapshots(c.Offset); err != nil { // one was perhaps being written
+		return err
+	}
+	ps, err := p.producersBelow(c.Offset)
+	if err != nil {
+		return fmt.Errorf("producers below offset %d: %w", c.Offset, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ps.version = p.mu.producers.version + 1 // not that of a file, of before or of later
+	p.mu.producers, p.mu.savedOffset = ps, none
+	p.mu.cuts++
+	p.setOffsetsLocked(c.Offset)
+	p.notifyLocked()
+	return nil
 }
 
 func logStartOffset(h *entry.Header) (int64, error) {

@@ -130,8 +130,16 @@ func (m machine) SnapshotLater() (func() ([]byte, error), error) {
 	if ps.version == p.mu.saved {
 		return func() ([]byte, error) { return st.encode(), nil }, nil
 	}
-	entries, version := ps.encode(), ps.version
+	entries, version, cuts := ps.encode(), ps.version, p.mu.cuts
 	return func() ([]byte, error) {
+		p.saving.Lock()
+		defer p.saving.Unlock()
+		p.mu.Lock()
+		stale := p.mu.cuts != cuts
+		p.mu.Unlock()
+		if stale { // the file would speak of records that are gone, and storage would not take the snapshot
+			return nil, errCut
+		}
 		st.producerOffset = none
 		if len(entries) > 0 {
 			st.producerOffset = st.hw
@@ -145,6 +153,8 @@ func (m machine) SnapshotLater() (func() ([]byte, error), error) {
 		return st.encode(), nil
 	}, nil
 }
+
+var errCut = errors.New("partition: the log was truncated below the snapshot")
 
 // recent copies the batches before the last one of producers that wrote lately.
 func (ps *producers) recent(now time.Time) []recentBatches {
@@ -229,7 +239,15 @@ func (m machine) Restore(b []byte) error {
 	if err := st.decode(b); err != nil {
 		return err
 	}
-	if start, end := p.log.LogStart(), p.log.LogEnd(); st.hw > end || st.hw < start {
+	start, end := p.log.LogStart(), p.log.LogEnd()
+	truncated := false
+	if sg, ok := p.manager.host.Store().Group(p.id); ok {
+		_, _, truncated = sg.Truncated()
+	}
+	if truncated { // by an entry that will be applied again, and puts all of this right
+		st.hw, st.producerOffset = max(start, min(st.hw, end)), none
+	}
+	if st.hw > end || st.hw < start {
 		return fmt.Errorf("partition: high watermark %d, the log is %d to %d", st.hw, start, end)
 	}
 	ps := newProducers()
@@ -241,7 +259,7 @@ func (m machine) Restore(b []byte) error {
 		} else {
 			p.manager.options.Logger.Warn("producer snapshot unusable, reading the log", "topic", p.Topic(),
 				"partition", p.id.Partition, "offset", st.producerOffset, "err", err)
-			if ps, err = p.rebuildProducers(st.hw); err != nil {
+			if ps, err = p.rebuildProducers(newProducers(), p.log.LogStart(), st.hw); err != nil {
 				return err
 			}
 		}
@@ -267,10 +285,29 @@ func (p *Partition) setOffsetsLocked(hw int64) {
 // rebuildStep is how many bytes of the log are read at once.
 const rebuildStep = 1 << 20
 
-// rebuildProducers reads the producer state below end from the batches themselves.
-func (p *Partition) rebuildProducers(end int64) (*producers, error) {
-	ps := newProducers()
-	for offset := p.log.LogStart(); offset < end; {
+// producersBelow is the producer state of a log that ends at end: from the newest file below, and the batches behind that.
+func (p *Partition) producersBelow(end int64) (*producers, error) {
+	offsets, err := p.log.ProducerSnapshots()
+	if err != nil {
+		return nil, err
+	}
+	start := p.log.LogStart()
+	for _, offset := range slices.Backward(offsets) {
+		if offset > end || offset < start {
+			continue
+		}
+		entries, err := p.log.ReadProducerSnapshot(offset)
+		if err == nil {
+			return p.rebuildProducers(decodeProducers(entries), offset, end)
+		}
+		p.manager.options.Logger.Warn("producer snapshot unusable", "topic", p.topic, "partition", p.id.Partition, "offset", offset, "err", err)
+	}
+	return p.rebuildProducers(newProducers(), start, end)
+}
+
+// rebuildProducers moves ps, the producer state below offset, to end by the batches themselves.
+func (p *Partition) rebuildProducers(ps *producers, offset, end int64) (*producers, error) {
+	for offset < end {
 		extent, err := p.log.Read(offset, rebuildStep, end, true)
 		if err != nil {
 			return nil, err
@@ -302,6 +339,9 @@ func (p *Partition) rebuildProducers(end int64) (*producers, error) {
 
 // noteAborted puts an aborted transaction into the index that read_committed fetches use.
 func (p *Partition) noteAborted(t completedTxn) {
+	if t.lastOffset >= p.log.LogEnd() {
+		return // applied again behind a restart, and truncated meanwhile
+	}
 	lso, unstable := p.mu.producers.firstUnstable()
 	if !unstable {
 		lso = t.lastOffset + 1

@@ -14,6 +14,7 @@ import (
 type fsm struct {
 	g      *Group
 	header entry.Header // of commands that are not a proposal in flight
+	failed bool         // a truncation could not be carried out: nothing behind it is applied
 }
 
 // ApplyBatch implements hraft.BatchingFSM.
@@ -37,6 +38,9 @@ func (m *fsm) Apply(l *hraft.Log) any {
 
 func (m *fsm) apply(l *hraft.Log) {
 	g := m.g
+	if m.failed {
+		return // what is in flight ends with the Raft group
+	}
 	f := m.take(l.Index)
 	h := &m.header
 	if f != nil {
@@ -46,7 +50,15 @@ func (m *fsm) apply(l *hraft.Log) {
 		g.host.options.OnFatal(fmt.Errorf("raft: %s: index %d: %w", g.sg, l.Index, err))
 		return
 	}
-	result := g.machine.Apply(l.Index, h)
+	result, err := m.tell(l.Index, h)
+	if err != nil {
+		m.failed = true
+		g.fail(err)
+		if f != nil {
+			g.complete([]*Future{f}, fmt.Errorf("%w: %w", ErrOffline, err))
+		}
+		return
+	}
 	if g.track != nil {
 		if err := g.track.apply(l.Index, h, g.sole.Load()); err != nil { // verify has been over it: as above
 			g.host.options.OnFatal(fmt.Errorf("raft: %s: index %d: %w", g.sg, l.Index, err))
@@ -64,6 +76,23 @@ func (m *fsm) apply(l *hraft.Log) {
 	g.mu.Lock()
 	g.mu.inFlight--
 	g.mu.Unlock()
+}
+
+// tell passes a command to the machine. A truncate-to is carried out first; a machine that cannot follow it ends the Raft group, as does
+// a failure of storage.
+func (m *fsm) tell(index uint64, h *entry.Header) (result any, err error) {
+	g := m.g
+	if h.Kind != entry.TruncateTo {
+		return g.machine.Apply(index, h), nil
+	}
+	if err := g.sg.TruncateTo(index); err != nil {
+		return nil, fmt.Errorf("raft: %s: truncation at index %d: %w", g.sg, index, err)
+	}
+	result = g.machine.Apply(index, h)
+	if err, ok := result.(error); ok && err != nil {
+		return nil, fmt.Errorf("raft: %s: state behind the truncation at index %d: %w", g.sg, index, err)
+	}
+	return result, nil
 }
 
 // take finds the proposal that was stored at index; nil = none in flight.

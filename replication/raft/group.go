@@ -17,7 +17,8 @@ import (
 // Machine is the state behind a Raft group.
 type Machine interface {
 	// Apply takes a committed command, voids included, in the order of the log and from one goroutine. h is borrowed until
-	// return; its rows are stamped. What it returns is the proposal's result. It must not wait for a lock that is held around
+	// return; its rows are stamped. What it returns is the proposal's result. Of a truncate-to the segments are cut already, and an error
+	// ends the Raft group. Behind a restart commands may come again whose records a later truncate-to has taken. It must not wait for a lock that is held around
 	// Propose.
 	Apply(index uint64, h *entry.Header) any
 	// Snapshot returns the state behind the last Apply; it is not called at the same time as Apply.

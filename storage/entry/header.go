@@ -83,6 +83,14 @@ var (
 // Castagnoli is the CRC32C table that every format of Tandem uses.
 var Castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// KindOf is the kind of an encoded header, 0 for what is none.
+func KindOf(data []byte) Kind {
+	if len(data) < headerLen {
+		return 0
+	}
+	return Kind(data[1])
+}
+
 // Size is the encoded length in bytes.
 func (h *Header) Size() int { return headerLen + rowLen*len(h.Rows) + len(h.Body) }
 
