@@ -300,7 +300,7 @@ func (p *Partition) producersBelow(end int64) (*producers, error) {
 		if err == nil {
 			return p.rebuildProducers(decodeProducers(entries), offset, end)
 		}
-		p.manager.options.Logger.Warn("producer snapshot unusable", "topic", p.topic, "partition", p.id.Partition, "offset", offset, "err", err)
+		p.manager.options.Logger.Warn("producer snapshot unusable", "topic", p.Topic(), "partition", p.id.Partition, "offset", offset, "err", err)
 	}
 	return p.rebuildProducers(newProducers(), start, end)
 }
