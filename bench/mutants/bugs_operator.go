@@ -42,4 +42,14 @@ var operatorBugs = []bug{
 		old: "s.Lag = nil // what", new: "// what",
 		pkg: "broker/sites/operator", test: "TestUnknownLagIsNeverZero",
 	},
+	{
+		name: "replay writes records of aborted transactions", file: "cmd/internal/dr/replay.go",
+		old: `if out.Transaction != "none" && out.Transaction != "committed" {`, new: `if out.Transaction == "undecided" {`,
+		pkg: "cmd/internal/dr", test: "TestReplay",
+	},
+	{
+		name: "no answer taken for a yes", file: "cmd/internal/dr/command.go",
+		old: `a != "yes" && a != "y"`, new: `a == "n"`,
+		pkg: "cmd/internal/dr", test: "TestTranscripts",
+	},
 }

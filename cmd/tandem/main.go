@@ -1,6 +1,6 @@
 // Command tandem is the broker and its tools in one static binary. It parses flags and wires packages; what happens then is
 // theirs. Exit codes: 0 = done, 1 = it failed, 2 = what was asked for is wrong (flags or settings), 3 = a write or sync failed, or a
-// stop did not end, and the next start recovers.
+// stop did not end, and the next start recovers. `tandem dr` has 3 for what is refused in the state that the sites are in.
 package main
 
 import (
@@ -25,6 +25,7 @@ const usage = `Tandem is a Kafka-compatible broker.
 
 Usage:
   tandem serve [-c FILE] [--set key=value]...   run a broker
+  tandem dr help                                disaster recovery: status, switchover, failover, lost records
   tandem version                                print the version
   tandem help                                   print this
 
@@ -44,6 +45,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "serve":
 		return serve(args[1:], stderr)
+	case "dr":
+		return disasterRecovery(args[1:], stdout, stderr)
 	case "version", "--version", "-version":
 		_, _ = fmt.Fprintf(stdout, "tandem %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitDone

@@ -16,6 +16,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"help"}, exitDone, "tandem serve", ""},
 		{[]string{"--help"}, exitDone, "tandem serve", ""},
 		{[]string{"version"}, exitDone, "tandem ", ""},
+		{[]string{"dr"}, exitUsage, "", "tandem dr switchover"},
+		{[]string{"dr", "help"}, exitDone, "tandem dr switchover", ""},
 		{[]string{"sevre"}, exitUsage, "", `unknown command "sevre"`},
 		{[]string{"serve", "-h"}, exitDone, "", "-set"},
 		{[]string{"serve", "-x"}, exitUsage, "", "-x"},

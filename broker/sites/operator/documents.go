@@ -4,12 +4,16 @@ import "time"
 
 // SwitchoverOrder hands the active role over, without loss.
 type SwitchoverOrder struct {
+	// ID is chosen at random by who orders. The same one again is the same order, of which it tells how it stands: so it may be sent again
+	// when a connection broke.
+	ID     string `json:"id"`
 	To     string `json:"to"`
 	DryRun bool   `json:"dry_run,omitempty"`
 }
 
 // FailoverOrder takes the active role over from a site that is gone.
 type FailoverOrder struct {
+	ID             string `json:"id"` // as of a SwitchoverOrder
 	To             string `json:"to"`
 	ActiveIsDown   bool   `json:"active_is_down,omitempty"`
 	AcceptDataLoss bool   `json:"accept_data_loss,omitempty"`
@@ -37,7 +41,7 @@ const (
 
 // Order is a switchover or failover.
 type Order struct {
-	ID        string     `json:"id,omitempty"` // empty for a dry run
+	ID        string     `json:"id,omitempty"`
 	Kind      OrderKind  `json:"kind"`
 	From      string     `json:"from"`
 	To        string     `json:"to"`
@@ -207,9 +211,8 @@ type LostRecord struct {
 	Key       []byte       `json:"key"`       // base64; null = none
 	Value     []byte       `json:"value"`
 	Headers   []LostHeader `json:"headers"`
-	// Transaction is none, committed, aborted or undecided. Control: a transaction's marker, which no client wrote.
+	// Transaction is none, committed, aborted or undecided. Its markers are no records.
 	Transaction string `json:"transaction"`
-	Control     bool   `json:"control,omitempty"`
 }
 
 // LostHeader is a header of a record.
@@ -220,6 +223,7 @@ type LostHeader struct {
 
 // VerifyOrder begins to compare the sites; no topic = all that ship.
 type VerifyOrder struct {
+	ID     string   `json:"id"` // as of a SwitchoverOrder
 	Topics []string `json:"topics,omitempty"`
 }
 

@@ -27,7 +27,7 @@ type DR interface {
 	// Status is how the two sites stand.
 	Status(ctx context.Context) (Status, error)
 	// Switchover and Failover begin to make another site the active one, and return once that is under way, or will not be. With DryRun
-	// they only say what would happen (Order.Plan).
+	// they only say what would happen (Order.Plan). An order whose ID is known is not begun again.
 	Switchover(ctx context.Context, o SwitchoverOrder) (Order, error)
 	Failover(ctx context.Context, o FailoverOrder) (Order, error)
 	// Abort gives up the order that is going on.

@@ -53,8 +53,8 @@ func (f *fakeDR) Undelete(_ context.Context, topic string) error { return f.note
 func TestServeAsksTheDR(t *testing.T) {
 	for op, c := range map[Operation]struct{ document, asked string }{
 		OpStatus:         {`{}`, "status"},
-		OpSwitchover:     {`{"to":"west","dry_run":true}`, "switchover {To:west DryRun:true}"},
-		OpFailover:       {`{"to":"west","active_is_down":true}`, "failover {To:west ActiveIsDown:true AcceptDataLoss:false DryRun:false}"},
+		OpSwitchover:     {`{"to":"west","dry_run":true}`, "switchover {ID: To:west DryRun:true}"},
+		OpFailover:       {`{"to":"west","active_is_down":true}`, "failover {ID: To:west ActiveIsDown:true AcceptDataLoss:false DryRun:false}"},
 		OpAbort:          {`{}`, "abort"},
 		OpProgress:       {`{"id":"7"}`, "progress 7"},
 		OpHistory:        {`{}`, "history"},

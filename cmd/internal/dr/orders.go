@@ -1,0 +1,191 @@
+package dr
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tandembroker/tandem/broker/sites/operator"
+)
+
+const (
+	pollFirst = 50 * time.Millisecond // between two questions how an order stands; doubled
+	pollLast  = 500 * time.Millisecond
+	watchEach = time.Second
+)
+
+func (c *command) status(ctx context.Context) error {
+	for {
+		var s operator.Status
+		if err := c.client.ask(ctx, operator.OpStatus, nil, &s); err != nil {
+			return err
+		}
+		if err := c.show(s, func() { c.printStatus(&s) }); err != nil || !c.watch {
+			return err
+		}
+		if c.Sleep(ctx, watchEach) != nil {
+			return nil // the operator has seen enough
+		}
+		c.say("")
+	}
+}
+
+// show prints a result, as JSON or for people.
+func (c *command) show(v any, people func()) error {
+	if c.json {
+		return c.object(v)
+	}
+	people()
+	return nil
+}
+
+func (c *command) switchover(ctx context.Context) error {
+	o := operator.SwitchoverOrder{ID: c.NewID(), To: c.to}
+	dry := o
+	dry.DryRun = true
+	return c.order(ctx, operator.OpSwitchover, dry, o)
+}
+
+func (c *command) failover(ctx context.Context) error {
+	o := operator.FailoverOrder{ID: c.NewID(), To: c.to, ActiveIsDown: c.down, AcceptDataLoss: c.accept}
+	dry := o
+	dry.DryRun = true
+	return c.order(ctx, operator.OpFailover, dry, o)
+}
+
+// order asks what would happen, and whether it may; then has it begun and waits for its end.
+func (c *command) order(ctx context.Context, op operator.Operation, dry, real any) error {
+	var o operator.Order
+	if c.dryRun || !c.yes {
+		if err := c.client.ask(ctx, op, dry, &o); err != nil {
+			return err
+		}
+		if o.Plan == nil {
+			return &operator.Error{Code: operator.CodeFailed, Text: "the broker did not say what would happen", Next: "tandem dr status"}
+		}
+		if c.dryRun {
+			return c.show(o, func() { c.printPlan(o.Plan) })
+		}
+		if err := c.confirm(o.Plan.Question, o.Plan.Notes...); err != nil {
+			return err
+		}
+	}
+	o = operator.Order{}
+	if err := c.client.ask(ctx, op, real, &o); err != nil {
+		return err
+	}
+	return c.await(ctx, o)
+}
+
+// await waits for the end of an order, and prints its progress and what came out.
+func (c *command) await(ctx context.Context, o operator.Order) error {
+	end := c.Now().Add(c.timeout)
+	shown := ""
+	for pause := pollFirst; o.State == operator.Running; pause = min(2*pause, pollLast) {
+		if line := progress(o); line != shown {
+			c.say("%s", line)
+			shown = line
+		}
+		if c.Now().After(end) || c.Sleep(ctx, pause) != nil {
+			return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s has not ended within %s, and goes on: %s", o.Kind, o.To, c.timeout, progress(o)),
+				Next: "tandem dr status --watch, or tandem dr abort"}
+		}
+		id := o.ID
+		o = operator.Order{}
+		if err := c.client.ask(ctx, operator.OpProgress, identified{id}, &o); err != nil {
+			return err
+		}
+	}
+	if o.State != operator.Done {
+		return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s %s: %s", o.Kind, o.To, ended(o.State), orNone(o.Error)), Next: o.Next}
+	}
+	return c.show(o, func() { c.printOrder(&o) })
+}
+
+// identified names what was begun before.
+type identified struct {
+	ID string `json:"id"`
+}
+
+func ended(s operator.OrderState) string {
+	if s == operator.Aborted {
+		return "was given up"
+	}
+	return "failed"
+}
+
+func progress(o operator.Order) string {
+	line := fmt.Sprintf("%s to %s: %s", o.Kind, o.To, orNone(o.Step))
+	if o.Partitions > 0 {
+		line += fmt.Sprintf(" (%d of %d partitions)", o.PartitionsDone, o.Partitions)
+	}
+	return line
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "begun"
+	}
+	return s
+}
+
+func (c *command) abort(ctx context.Context) error {
+	if err := c.confirm("Give up the switchover or failover that is going on?"); err != nil {
+		return err
+	}
+	var o operator.Order
+	if err := c.client.ask(ctx, operator.OpAbort, nil, &o); err != nil {
+		return err
+	}
+	return c.show(o, func() { c.say("The %s to %s is given up.", o.Kind, o.To) })
+}
+
+func (c *command) history(ctx context.Context) error {
+	var h operator.History
+	if err := c.client.ask(ctx, operator.OpHistory, nil, &h); err != nil {
+		return err
+	}
+	return c.show(h, func() { c.printHistory(&h) })
+}
+
+// verify has the sites compared, for as long as that takes. What differs is a failure.
+func (c *command) verify(ctx context.Context) error {
+	var v operator.Verification
+	if err := c.client.ask(ctx, operator.OpVerify, operator.VerifyOrder{ID: c.NewID(), Topics: c.args}, &v); err != nil {
+		return err
+	}
+	shown := -1
+	for pause := pollFirst; v.State == operator.Running; pause = min(2*pause, pollLast) {
+		if v.PartitionsDone != shown {
+			c.say("%d of %d partitions compared", v.PartitionsDone, v.Partitions)
+			shown = v.PartitionsDone
+		}
+		if c.Sleep(ctx, pause) != nil {
+			return &operator.Error{Code: operator.CodeFailed, Text: "stopped before the sites were compared", Next: "tandem dr verify"}
+		}
+		id := v.ID
+		v = operator.Verification{}
+		if err := c.client.ask(ctx, operator.OpVerifyProgress, identified{id}, &v); err != nil {
+			return err
+		}
+	}
+	if v.State != operator.Done {
+		return &operator.Error{Code: operator.CodeFailed, Text: "the sites could not be compared: " + orNone(v.Error), Next: "tandem dr status"}
+	}
+	if err := c.show(v, func() { c.printVerification(&v) }); err != nil {
+		return err
+	}
+	if d := v.Difference; d != nil {
+		return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the sites differ, first in %s-%d at offset %d: %s against %s", d.Topic, d.Partition, d.Offset, d.Here, d.There),
+			Next: "keep both sites as they are, and report it"}
+	}
+	return nil
+}
+
+func (c *command) undelete(ctx context.Context) error {
+	topic := c.args[0]
+	if err := c.client.ask(ctx, operator.OpUndelete, map[string]string{"topic": topic}, nil); err != nil {
+		return err
+	}
+	return c.show(map[string]string{"undeleted": topic}, func() { c.say("The topic %s is back.", topic) })
+}
