@@ -48,6 +48,12 @@ var pairBugs = []bug{
 		"p.Whole && p.controller.ships(t.Name))", "p.Whole)"),
 	metadataBug("partition added after a promotion starts at 0", "machine.go", "TestLoserKeepsWhatOnlyItHad",
 		"m.mu.site.epoch(), entry.BandStart(m.mu.site.epoch())", "m.mu.site.epoch(), 0"),
+	metadataBug("new topic waits for the folder of one that was set aside", "lifecycle.go", "TestSetAsideTopicsKeepTheirData",
+		"spec.OwnFolder = taken", "_ = taken"),
+	metadataBug("crash brings a topic's old name back", "lifecycle.go", "TestSetAsideTopicsKeepTheirData",
+		"l.rename(p, t.Name)\n\t\t\tp.SetConfig(t.Config)\n\t\t}\n\t}", "p.SetConfig(t.Config)\n\t\t}\n\t}"),
+	metadataBug("settings take another site's data directory", "site_open.go", "TestFirstStartDecidesOnTheSite",
+		"case ok && s.Name != r.Name:", "case false:"),
 	metadataBug("plan of other metadata applied", "follow.go", "TestPlanOfOtherMetadataIsRefused",
 		"if s.Revision != c.Revision {", "if false {"),
 }

@@ -153,3 +153,44 @@ func TestStandbyFollows(t *testing.T) {
 		t.Errorf("created at the standby: %v", r.Err)
 	}
 }
+
+// TestFirstStartDecidesOnTheSite: settings make the record once, and must fit to it from then on.
+func TestFirstStartDecidesOnTheSite(t *testing.T) {
+	const peers, plain = "site.peers=west@h:1", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT"
+	w := newWorld(t)
+	w.level = 2
+	for _, step := range []struct {
+		set  []string
+		want string // of the error; "" = none
+		line bool   // the log says that something is ignored
+	}{
+		{nil, "", false},
+		{[]string{"site.name=east", peers, plain}, "site.role is missing", false},
+		{[]string{"site.name=east", "site.role=active", "site.index=2", peers, plain}, "", false},
+		{[]string{"site.name=east", peers, plain}, "", false},
+		{[]string{"site.name=east", "site.role=active", peers, plain}, "", true},
+		{[]string{"site.name=east", "site.role=standby", peers, plain}, "", true},
+		{[]string{"site.name=north", "site.role=active", peers, plain}, "site.name=north: this data directory is of the site east", false},
+		{nil, "accepted: site.name=east", false},
+		{[]string{"site.name=east", "site.peers=north@h:1", plain}, "the other site is west", false},
+	} {
+		w.set = step.set
+		w.open(nil)
+		lines := strings.Count(w.log.String(), "are ignored")
+		r, ok, err := w.OpenSite(w.ctx())
+		if (err == nil) != (step.want == "") || err != nil && (!strings.Contains(err.Error(), step.want) || !errors.Is(err, ErrSiteSettings)) {
+			t.Errorf("%v: %v, want %q", step.set, err, step.want)
+		}
+		if err == nil && ok != (step.set != nil) || ok && (r.Name != "east" || r.Index != 2 || r.Role.Role != site.Active || r.Cluster != w.store.Identity().ClusterID) {
+			t.Errorf("%v: record %+v, %v", step.set, r, ok)
+		}
+		if said := strings.Count(w.log.String(), "are ignored") > lines; said != step.line {
+			t.Errorf("%v: a line in the log: %v", step.set, said)
+		}
+		if ok && r.Peer == nil {
+			r.SiteFacts.Peer = &PeerSite{Name: "west", Index: 1}
+			w.check(w.StoreSite(w.ctx(), nil, &r.SiteFacts))
+		}
+		w.close(false)
+	}
+}
