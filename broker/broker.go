@@ -16,8 +16,10 @@ import (
 	"github.com/tandembroker/tandem/broker/metrics"
 	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/broker/server"
+	"github.com/tandembroker/tandem/broker/sites"
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/archive"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
@@ -59,6 +61,8 @@ type Broker struct {
 	controller *controller.Controller
 	partitions *partition.Manager
 	groups     *group.Coordinator
+	archives   *archive.Archives // nil = one site
+	pair       *sites.Pair       // nil = one site
 	server     *server.Server
 	handler    *handler.Handler
 
@@ -98,9 +102,6 @@ func create(cfg *config.Config, o Options, files vfs.FS) *Broker {
 
 // open brings the parts up, each after those that it needs. What it has opened when it fails, close closes.
 func (b *Broker) open() error {
-	if b.cfg.Site != nil {
-		return fmt.Errorf("site.name=%s: a broker cannot be one of a pair of sites yet; accepted: leave it out", b.cfg.Site.Name)
-	}
 	began := b.opts.Now()
 	if err := b.openAdmin(); err != nil {
 		return err
@@ -143,13 +144,13 @@ func (b *Broker) openStorage() error {
 		Logger: b.logger, InlineMax: orNone(s.InlineBytesMax), JournalSegmentBytes: s.JournalSegmentBytes,
 		CheckpointBytes: s.CheckpointBytes, CheckpointPayloadBytes: s.CheckpointPayloadBytes, CheckpointInterval: s.CheckpointInterval,
 		ReserveBytes: orNone(s.ReserveBytes), BallastBytes: orNone(s.BallastBytes),
-		OnFatal: b.opts.OnFatal, CheckMeta: b.opts.CheckMeta, Now: b.opts.Now,
+		OnFatal: b.opts.OnFatal, CheckMeta: b.opts.CheckMeta, Now: b.opts.Now, FormatLevel: b.formatLevel(),
 	})
 	if err != nil {
 		return err
 	}
 	b.store = store
-	b.host = raft.NewHost(store, raft.Options{Logger: b.logger, OnFatal: b.opts.OnFatal})
+	b.host = raft.NewHost(store, raft.Options{Logger: b.logger, OnFatal: b.opts.OnFatal, HoldEpochBase: b.holdEpochBase})
 	return nil
 }
 
@@ -173,8 +174,12 @@ func (b *Broker) openPartitions() error {
 	if err != nil {
 		return err
 	}
+	if b.archives, err = b.openArchives(); err != nil {
+		return err
+	}
 	b.partitions, err = partition.Open(b.host, partition.Options{
-		Logger: b.logger, Now: b.opts.Now, ProducerExpiration: b.cfg.ProducerIDExpiration,
+		Archives: b.archives,
+		Logger:   b.logger, Now: b.opts.Now, ProducerExpiration: b.cfg.ProducerIDExpiration,
 		RetentionInterval: b.cfg.RetentionCheckInterval, Topic: b.controller.Spec, Cleaner: cleanerOptions(b.cfg),
 	})
 	return err
@@ -207,11 +212,6 @@ func (b *Broker) openServer() error {
 		return err
 	}
 	b.groups = group.New(b.groupOptions())
-	b.handler = handler.New(handler.Options{
-		Config: b.cfg, Controller: b.controller, Partitions: b.partitions, Identity: b.store.Identity(), Endpoint: b.server.Endpoint,
-		DirError: b.store.DirError, Members: b.groups.Members(), Offsets: b.groups,
-		Metrics: b.metrics, Logger: b.logger, Now: b.opts.Now,
-	})
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	var endpoints []controller.Endpoint
@@ -223,8 +223,24 @@ func (b *Broker) openServer() error {
 	if err := b.controller.Start(ctx, b.partitions, endpoints); err != nil {
 		return err
 	}
+	if err := b.openPair(); err != nil {
+		return err
+	}
+	b.handler = handler.New(b.handlerOptions())
 	b.groups.Start() // the metadata says which topics there are
 	return nil
+}
+
+func (b *Broker) handlerOptions() handler.Options {
+	o := handler.Options{
+		Config: b.cfg, Controller: b.controller, Partitions: b.partitions, Identity: b.store.Identity(), Endpoint: b.server.Endpoint,
+		DirError: b.store.DirError, Members: b.groups.Members(), Offsets: b.groups,
+		Metrics: b.metrics, Logger: b.logger, Now: b.opts.Now,
+	}
+	if b.pair != nil {
+		o.Sites, o.DR, o.ClusterID = b.pair, b.pair.DR(), b.pair.ClusterID
+	}
+	return o
 }
 
 func (b *Broker) groupOptions() group.Options {
@@ -253,7 +269,7 @@ func (b *Broker) Ready() error {
 	}
 	waiting := 0
 	for _, p := range b.partitions.All() {
-		if p.Offline() == nil && !p.Ready() {
+		if p.Offline() == nil && !p.Led() {
 			waiting++
 		}
 	}
@@ -304,6 +320,10 @@ func (b *Broker) close(clean bool) error {
 		stop.at("a checkpoint")
 		b.stopCheckpoints()
 		<-b.checkpoints
+	}
+	if b.pair != nil {
+		stop.at("the links to the other site")
+		errs = append(errs, b.pair.Close(ctx))
 	}
 	if b.groups != nil {
 		stop.at("the coordinator of consumer groups")

@@ -9,7 +9,7 @@ var adminBugs = []bug{
 	},
 	{
 		name: "config change lost to a creation", file: "broker/controller/lifecycle.go",
-		old: "\tl.configureOne(p)\n\treturn p.WaitReady(ctx)", new: "\treturn p.WaitReady(ctx)",
+		old: "\tl.configureOne(p)\n\treturn l.awaitOne(ctx, p)", new: "\treturn l.awaitOne(ctx, p)",
 		pkg: "broker/controller", test: "TestConfigsAreNotLostToCreation",
 	},
 	{

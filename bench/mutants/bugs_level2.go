@@ -18,7 +18,7 @@ var level2Bugs = []bug{
 		test: "TestServingGoesByTheRoleOfTheLog", old: "case state.Role == entry.Following, state.Role == entry.Single &&",
 		new: "case state.Role == entry.Single &&"},
 	{name: "level 2: a standby's new log gets an epoch base", file: "replication/raft/group.go", pkg: "replication/raft",
-		test: "TestHeldLogWaitsForItsFollow", old: "state.Role == entry.Single && g.id != entry.MetadataGroup && g.host.options.HoldEpochBase():", new: "state.Role == 99:"},
+		test: "TestHeldLogWaitsForItsFollow", old: "state.Role == entry.Single && g.id != entry.MetadataGroup && g.host.options.HoldEpochBase(g.id):", new: "state.Role == 99:"},
 	{name: "level 2: durable end counts unsynced cached data", file: "replication/raft/sites.go", pkg: "replication/raft",
 		test: "TestDurableLeavesOutWhatIsCached", old: "if h.Class != entry.Synced {\n\t\treturn t", new: "if h.Class > entry.Cached {\n\t\treturn t"},
 	{name: "level 2: cached payload by reference counts once the journal is synced", file: "storage/synced.go", pkg: "replication/raft",

@@ -83,6 +83,7 @@ func New(o Options) (*Controller, error) {
 	}
 	c.machine.config.Store(o.Config)
 	c.machine.mu.state = newState()
+	c.life.standby = c.machine.standby
 	c.life.image, c.life.gone, c.life.taken = c.machine.Image, c.machine.forget, c.machine.setAside
 	c.ids.controller, c.auto.controller = c, c
 	c.auto.running = map[string]chan struct{}{}

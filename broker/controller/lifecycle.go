@@ -40,6 +40,7 @@ type lifecycle struct {
 	partitions Partitions
 	serverID   string
 	image      func() *Image
+	standby    func() bool             // this site is the standby of a pair
 	taken      func(topic string) bool // a topic of this name was set aside, with its folders
 	gone       func(topicID uuid.UUID) // a deleted topic has no partition here any more
 	logger     *slog.Logger
@@ -145,7 +146,28 @@ func (l *lifecycle) createOne(ctx context.Context, spec partition.Spec) error {
 		}
 	}
 	l.configureOne(p)
-	return p.WaitReady(ctx)
+	return l.awaitOne(ctx, p)
+}
+
+// awaitOne waits until p serves; at a standby, until this broker leads it, since its log is the active's to write.
+func (l *lifecycle) awaitOne(ctx context.Context, p *partition.Partition) error {
+	moved := make(chan struct{}, 1)
+	defer p.Subscribe(moved)()
+	for {
+		err := p.WaitReady(ctx)
+		if !errors.Is(err, partition.ErrNotLeader) || p.Offline() != nil {
+			return err
+		}
+		if l.standby() && p.Led() {
+			return nil
+		}
+		select { // its link has not taken it over yet, or the leadership has ended
+		case <-moved:
+		case <-time.After(retryMin):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // configure gives the partitions of t, as far as they are there, the configuration that its topic has now.

@@ -139,6 +139,13 @@ func (s *siteState) notActive() error {
 	return nil
 }
 
+// standby says that this site is the standby of a pair.
+func (m *machine) standby() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mu.site != nil && m.mu.site.Role.Role != site.Active
+}
+
 func (s *siteState) otherBrokers() (brokers []Broker) {
 	if s == nil || s.Peer == nil {
 		return nil

@@ -31,7 +31,7 @@ func (h *Handler) describeCluster(_ context.Context, c call[*kmsg.DescribeCluste
 			return resp
 		}
 	}
-	resp.ClusterID, resp.ControllerID = h.identity.ClusterID, h.controllerID()
+	resp.ClusterID, resp.ControllerID = h.clusterID(), h.controllerID()
 	for b := range h.brokers(c.listener) {
 		out := kmsg.NewDescribeClusterResponseBroker()
 		out.NodeID, out.Host, out.Port, out.Rack = b.node, b.host, b.port, b.rackPointer()

@@ -38,6 +38,8 @@ type Options struct {
 	Controller *controller.Controller
 	Partitions Partitions
 	Identity   storage.Identity
+	// ClusterID is what clients are told, where that is not Identity's; nil = it is.
+	ClusterID func() string
 	// Endpoint is what clients of a listener are told to connect to; ok is false for one that is not advertised.
 	Endpoint func(listener string) (host string, port int32, ok bool)
 	// DirError is why a folder of log.dirs is offline; nil = none ever is.
@@ -57,6 +59,7 @@ type Handler struct {
 	controller *controller.Controller
 	partitions Partitions
 	identity   storage.Identity
+	clusterID  func() string
 	endpoint   func(listener string) (host string, port int32, ok bool)
 	dirError   func(dir string) error
 	members    Members
@@ -85,8 +88,11 @@ func New(o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.ClusterID == nil {
+		o.ClusterID = func() string { return o.Identity.ClusterID }
+	}
 	h := &Handler{
-		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, endpoint: o.Endpoint,
+		config: o.Config, controller: o.Controller, partitions: o.Partitions, identity: o.Identity, clusterID: o.ClusterID, endpoint: o.Endpoint,
 		dirError: o.DirError, members: o.Members, offsets: o.Offsets, metrics: o.Metrics, dr: o.DR,
 		sessions: newSessionCache(o.Config.Network.FetchSessions, o.Now, rand.Int32), logger: o.Logger, now: o.Now,
 	}

@@ -45,7 +45,7 @@ func (h *Handler) metadata(ctx context.Context, c call[*kmsg.MetadataRequest]) k
 		out.NodeID, out.Host, out.Port, out.Rack = b.node, b.host, b.port, b.rackPointer()
 		resp.Brokers = append(resp.Brokers, out)
 	}
-	resp.ClusterID = text(h.identity.ClusterID)
+	resp.ClusterID = text(h.clusterID())
 	resp.ControllerID = h.controllerID()
 	if c.req.IncludeClusterAuthorizedOperations {
 		resp.AuthorizedOperations = clusterOperations

@@ -61,7 +61,8 @@ type Manager struct {
 	options Options
 	stop    context.CancelFunc
 	done    chan struct{}
-	expire  atomic.Int64 // producer.id.expiration.ms, as a time.Duration
+	created atomic.Pointer[func(*Partition)] // nil = nobody is told
+	expire  atomic.Int64                     // producer.id.expiration.ms, as a time.Duration
 
 	cleanerMu     sync.Mutex // guards the next two; held while compaction is stopped
 	cleaner       *cleaner   // nil = none runs
@@ -202,7 +203,19 @@ func (m *Manager) Create(ctx context.Context, s Spec) (*Partition, error) {
 	m.mu.Lock()
 	m.mu.byName[name{s.Topic, s.Partition}] = p
 	m.mu.Unlock()
+	if fn := m.created.Load(); fn != nil {
+		(*fn)(p)
+	}
 	return p, translate(err)
+}
+
+// OnCreate has fn called for each partition that Create has made, when it is there; it must not wait. nil ends that.
+func (m *Manager) OnCreate(fn func(*Partition)) {
+	if fn == nil {
+		m.created.Store(nil)
+		return
+	}
+	m.created.Store(&fn)
 }
 
 // Get finds a partition.

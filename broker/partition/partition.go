@@ -85,6 +85,16 @@ func (p *Partition) Offsets() (logStart, hw, lso, leo int64) {
 // Ready says whether this broker leads the partition and knows its high watermark.
 func (p *Partition) Ready() bool { return p.group != nil && p.group.Ready() && !p.closed.Load() }
 
+// Led says whether this broker leads the partition and has applied all that was committed before, though its log may not be this site's to
+// write.
+func (p *Partition) Led() bool {
+	if p.group == nil || p.closed.Load() {
+		return false
+	}
+	_, led := p.group.Leads()
+	return led
+}
+
 // Epoch is the leader epoch under which this broker serves, else the leader's as far as known, -1 = unknown.
 func (p *Partition) Epoch() int32 {
 	_, epoch := p.leader()

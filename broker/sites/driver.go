@@ -168,17 +168,14 @@ func (d *Driver) viewChanged() {
 func (d *Driver) Add(replica Replica) {
 	id := replica.ID()
 	r := &runner{d: d, replica: replica, worker: d.workers[maphash.Comparable(d.seed, id)%uint64(len(d.workers))]}
-	r.cancel = replica.Watch(r.wake)
 	d.mu.Lock()
-	_, exists := d.links[id]
-	if add := !exists && !d.ended; add {
-		d.links[id] = r
-		r = nil
+	defer d.mu.Unlock()
+	if _, exists := d.links[id]; exists || d.ended {
+		return
 	}
-	d.mu.Unlock()
-	if r != nil {
-		r.close()
-	}
+	r.cancel = replica.Watch(r.wake)
+	d.links[id] = r
+	r.wake()
 }
 
 // Remove ends the link of a partition.
@@ -243,6 +240,20 @@ func (d *Driver) background(fn func()) {
 	}()
 }
 
+// Acked is up to where the standby is known to have a partition; ok is false where that is not known.
+func (d *Driver) Acked(id site.PartitionID) (offset int64, ok bool) {
+	d.mu.Lock()
+	r := d.links[id]
+	d.mu.Unlock()
+	if r == nil {
+		return 0, false
+	}
+	return r.lag.known()
+}
+
+// Leased says that this site, a standby, has learned in this run and site epoch that the active acknowledges only under a lease.
+func (d *Driver) Leased() bool { return d.role.leased() }
+
 // View is the role of the site as known here.
 func (d *Driver) View() site.View { return *d.role.view.Load() }
 
@@ -261,7 +272,12 @@ type LinkStatus struct {
 	Topic  string
 	Leads  bool // this broker leads the partition; without it the rest means nothing
 	Halted site.HaltReason
-	Lag    Lag // known at the active only
+	Lag    Lag   // known at the active only
+	End    int64 // of the durable log
+	Next   int64 // offset of the next record that is produced here
+	Copied bool  // at the active: the standby has had all that was here, once
+	// LeaderEpoch is that under which the log takes produces; -1 = it takes none.
+	LeaderEpoch int32
 }
 
 // Links is how each partition stands, in no order.
@@ -271,7 +287,7 @@ func (d *Driver) Links() []LinkStatus {
 	for _, r := range d.runners() {
 		s := LinkStatus{ID: r.replica.ID(), Topic: r.replica.Topic(), Lag: r.lag.at(now)}
 		if state := r.state.Load(); state != nil {
-			s.Leads, s.Halted = state.leads, state.halted
+			s.Leads, s.Halted, s.End, s.LeaderEpoch, s.Next, s.Copied = state.leads, state.halted, state.end, state.epoch, state.next, state.copied
 		}
 		list = append(list, s)
 	}

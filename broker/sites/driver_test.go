@@ -59,7 +59,7 @@ func closeBoth(east, west *fakeSite) {
 	time.Sleep(time.Minute) // what was under way in the network ends
 }
 
-func order(t *testing.T, s *fakeSite, in site.Input) {
+func give(t *testing.T, s *fakeSite, in site.Input) {
 	t.Helper()
 	until(t, "order", func() bool {
 		err := s.driver.Order(in)
@@ -106,7 +106,7 @@ func TestSwitchoverLosesNothingAndLeavesNoGap(t *testing.T) {
 		if err := west.driver.Order(site.Partitions{IDs: partitionIDs(west)}); err != nil {
 			t.Fatal(err)
 		}
-		order(t, east, site.Switchover{})
+		give(t, east, site.Switchover{})
 		until(t, "west serves", func() bool { return writes(west) })
 		if !equal(east, west) {
 			t.Fatal("the sites differ behind a switchover")
@@ -132,7 +132,7 @@ func TestLostSiteReturnsAndItsTailIsArchived(t *testing.T) {
 		east.setNetwork(true, 0)
 		produce(t, east, 7) // nobody will see them
 		east.driver.Close()
-		order(t, west, site.Failover{ActiveIsDown: true})
+		give(t, west, site.Failover{ActiveIsDown: true})
 		until(t, "west serves", func() bool { return writes(west) })
 		produce(t, west, 30)
 		east.start(false)

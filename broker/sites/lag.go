@@ -91,6 +91,13 @@ func (l *lag) at(now time.Duration) Lag {
 	return lag
 }
 
+// known is up to where the standby has the log; ok is false where that is not known.
+func (l *lag) known() (acked int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acked, l.now.Known
+}
+
 // forget makes the lag unknown.
 func (l *lag) forget() {
 	l.mu.Lock()

@@ -29,6 +29,9 @@ type runner struct {
 	link *site.Link // nil = this broker does not lead the partition
 	term uint64     // of the leadership that link belongs to
 	held []input    // until the next tick
+	// copied: under this site epoch the standby has had all that was here, once.
+	copied      bool
+	copiedEpoch uint32
 
 	state     atomic.Pointer[linkState]
 	hardening atomic.Bool // MakeDurable is under way
@@ -40,6 +43,10 @@ type linkState struct {
 	leads  bool
 	quiet  bool // nothing is due: the next tick may wait
 	halted site.HaltReason
+	end    int64 // of the durable log
+	next   int64 // offset of the next record that is produced here
+	copied bool  // the standby has had all, once
+	epoch  int32 // leader epoch under which the log takes produces; -1 = it takes none
 }
 
 // input is a LinkInput with what goes with it.
@@ -128,7 +135,23 @@ func (r *runner) turn() {
 		r.take(view, &log, &inputs[i])
 	}
 	r.lag.note(r.d.now(), r.link, &log)
-	r.show(linkState{leads: true, quiet: len(r.held) == 0 && r.link.Quiet(view, log), halted: r.link.Halted()})
+	if offsets, known := r.link.Lag(log); known && offsets == 0 {
+		r.copied, r.copiedEpoch = true, view.Epoch
+	} else if r.copiedEpoch != view.Epoch {
+		r.copied = false
+	}
+	r.show(linkState{leads: true, quiet: len(r.held) == 0 && r.link.Quiet(view, log), halted: r.link.Halted(),
+		end: log.Durable.NextOffset, next: log.Tip.NextWrite(), copied: r.copied, epoch: servedEpoch(view, &log)})
+}
+
+// servedEpoch is the leader epoch under which the log takes produces in the View; -1 = it takes none.
+func servedEpoch(view site.View, log *site.LogView) int32 {
+	tip := &log.Tip
+	epoch, ok := tip.Epoch(log.Term)
+	if !ok || !view.Serving || tip.SiteEpoch != view.Epoch || tip.Role == entry.Following || tip.FenceTarget != entry.NoFence {
+		return -1
+	}
+	return epoch
 }
 
 func (r *runner) show(s linkState) {

@@ -95,6 +95,12 @@ func (r *role) record() site.Record {
 	return r.mu.site.Record()
 }
 
+func (r *role) leased() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.site.PeerLeased()
+}
+
 // mayAcknowledge says whether a write may be acknowledged at this moment.
 func (r *role) mayAcknowledge() bool {
 	r.mu.Lock()

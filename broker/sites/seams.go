@@ -23,7 +23,8 @@ type Replica interface {
 	// MakeDurable has written to disk what is committed and nobody waits for; it may wait for that. Without it data of write.caching would
 	// be shipped only when its file is synced for another reason.
 	MakeDurable() error
-	// Watch has changed called whenever LogView may have changed; it must not wait. cancel ends that.
+	// Watch has changed called whenever LogView may have changed; it must not wait, and is not called by Watch
+	// itself. There is one at a time. cancel ends that.
 	Watch(changed func()) (cancel func())
 	// ArchiveTail and SealArchive are what site.ArchiveTail and site.SealArchive ask for. epoch is the leader epoch of the last batch below
 	// the cut, -1 = there is none.

@@ -423,7 +423,7 @@ func (g *Group) proposeBase(term uint64) (*Future, error) {
 	floor := uint32(g.floor)
 	if g.track != nil {
 		switch {
-		case state.Role == entry.Following, state.Role == entry.Single && g.id != entry.MetadataGroup && g.host.options.HoldEpochBase():
+		case state.Role == entry.Following, state.Role == entry.Single && g.id != entry.MetadataGroup && g.host.options.HoldEpochBase(g.id):
 			return nil, nil
 		case state.Role == entry.Promoted:
 			floor = 0 // above all before, by its site epoch

@@ -7,6 +7,7 @@ import (
 
 	hraft "github.com/hashicorp/raft"
 
+	"github.com/tandembroker/tandem/storage"
 	"github.com/tandembroker/tandem/storage/log"
 )
 
@@ -31,7 +32,7 @@ type Options struct {
 	// HoldEpochBase says, at format level 2, that a log which no site was ever named in is not this site's to write: it gets no epoch
 	// base when its leadership begins, and waits for the link's promote or follow. True unless this site is the active one in site epoch 0.
 	// nil = never. It is called by many goroutines.
-	HoldEpochBase func() bool
+	HoldEpochBase func(storage.GroupID) bool
 	// TrailingLogs is how many entries below a snapshot are kept for slow followers; 0 = none.
 	TrailingLogs uint64
 	// OnFatal is called when a machine can not go on (an entry that was checked does not decode): the process must end.
@@ -49,7 +50,7 @@ func (o Options) withDefaults() Options {
 		o.Network = NewNetwork()
 	}
 	if o.HoldEpochBase == nil {
-		o.HoldEpochBase = func() bool { return false }
+		o.HoldEpochBase = func(storage.GroupID) bool { return false }
 	}
 	if o.OnFatal == nil {
 		o.OnFatal = func(err error) { panic(err) }

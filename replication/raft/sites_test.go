@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tandembroker/tandem/protocol/record"
+	"github.com/tandembroker/tandem/storage"
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
 )
@@ -260,7 +261,7 @@ func TestServingGoesByTheRoleOfTheLog(t *testing.T) {
 
 // A standby's new log must be able to follow site epoch 0: it gets no epoch base of its own.
 func TestHeldLogWaitsForItsFollow(t *testing.T) {
-	b := newSitesDisk(t).start(t, Options{HoldEpochBase: func() bool { return true }})
+	b := newSitesDisk(t).start(t, Options{HoldEpochBase: func(storage.GroupID) bool { return true }})
 	m := &recorder{}
 	g, err := b.Open(groupID(1), m, Boot{Folder: "t-1", LogOptions: log.Options{}})
 	if err != nil {

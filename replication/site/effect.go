@@ -73,6 +73,9 @@ type Drained struct {
 	Boot      Boot
 }
 
+// Met says which index the other site has.
+type Met struct{ Index uint32 }
+
 // Failover is the operator's order to take over. Without the claim the site may only wait for the end of a lease.
 type Failover struct{ ActiveIsDown bool }
 
@@ -93,6 +96,7 @@ func (Received) input()        {}
 func (Stored) input()          {}
 func (Partitions) input()      {}
 func (Drained) input()         {}
+func (Met) input()             {}
 func (Failover) input()        {}
 func (AbortFailover) input()   {}
 func (Switchover) input()      {}

@@ -117,6 +117,9 @@ func (s *Site) MayAcknowledge(now time.Duration) bool {
 	return s.Serving() && (!s.leased || now < s.leaseUntil)
 }
 
+// PeerLeased says that this site, a standby, has learned in this run and epoch that the active acknowledges only under a lease.
+func (s *Site) PeerLeased() bool { return s.rec.Role == Standby && s.giver }
+
 // Step takes one input at the time now of this site's monotonic clock. Errors: those of operator orders; nothing has happened then.
 func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
 	switch in := in.(type) {
@@ -133,6 +136,8 @@ func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
 			s.drained[in.Partition] = in.Target
 		}
 		return s.promotePlanned(), nil
+	case Met:
+		s.options.PeerIndex = in.Index
 	case Failover:
 		return s.failover(now, in.ActiveIsDown)
 	case AbortFailover:

@@ -40,6 +40,22 @@ func (l *Log) Size() int64 {
 	return size
 }
 
+// BytesFrom is how many bytes the batches at or above offset have, or up to an index interval more (index.interval.bytes).
+func (l *Log) BytesFrom(offset int64) int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var size int64
+	i := max(0, l.segmentAtLocked(offset))
+	for k, s := range l.mu.segments[i:] {
+		size += s.size
+		if k == 0 && offset > s.base && s.ready.Load() {
+			from, _ := s.index.floor(offset)
+			size -= min(from, s.size)
+		}
+	}
+	return size
+}
+
 // SetLogStart moves the log start offset up; a lower one changes nothing. It is in memory: the caller's own log has it durably.
 // Errors: ErrOffsetOutOfRange above the log end.
 func (l *Log) SetLogStart(offset int64) error {

@@ -1,0 +1,75 @@
+package broker
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/broker/sites"
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/archive"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// formatLevel is the format level that the configuration needs.
+func (b *Broker) formatLevel() int {
+	if b.cfg.Site != nil {
+		return entry.LevelSites
+	}
+	return 0 // what the data directory has
+}
+
+// holdEpochBase says that a new log is not this site's to write before its link has said so (raft.Options.HoldEpochBase).
+func (b *Broker) holdEpochBase(id storage.GroupID) bool {
+	r, ok := b.controller.SiteRecord()
+	if !ok {
+		return b.cfg.Site != nil
+	}
+	if t, known := b.controller.Image().TopicByID(id.Topic); known && b.cfg.Site != nil && !b.cfg.Site.Ships(t.Name) {
+		return false // it has no link
+	}
+	return r.Role.Role != site.Active || r.Role.Epoch != 0
+}
+
+func (b *Broker) openArchives() (*archive.Archives, error) {
+	if b.cfg.Site == nil {
+		return nil, nil
+	}
+	return archive.Open(b.files, b.cfg.LogDirs[0], archive.Options{Logger: b.logger, Now: b.opts.Now, ReserveBytes: b.cfg.Storage.ReserveBytes})
+}
+
+// Pair is the broker's part in a pair of sites; nil where it is not in one.
+func (b *Broker) Pair() *sites.Pair { return b.pair }
+
+// Partition finds a partition of this broker.
+func (b *Broker) Partition(topic string, id int32) (*partition.Partition, bool) {
+	return b.partitions.Get(topic, id)
+}
+
+// openPair makes this broker one of a pair of sites, where it is configured as one.
+func (b *Broker) openPair() error {
+	c := b.cfg.Site
+	if c == nil {
+		if r, ok := b.controller.SiteRecord(); ok {
+			return fmt.Errorf("site.name is missing: the data directory is that of site %s; accepted: site.name=%s with the settings of its pair", r.Name, r.Name)
+		}
+		return nil
+	}
+	var listener net.Listener
+	if c.Listener != nil {
+		var err error
+		if listener, err = b.opts.Listen("tcp", c.Listener.Address()); err != nil {
+			return fmt.Errorf("listener %s: %w", c.Listener.Name, err)
+		}
+	}
+	pair, err := sites.Open(sites.PairOptions{
+		Config: c, Identity: b.store.Identity(), Level: b.store.FormatLevel(), Controller: b.controller, Partitions: b.partitions,
+		Archives: b.archives, Meta: b.store.Meta(), Listener: listener, Logger: b.logger, Now: b.opts.Now,
+	})
+	if err != nil {
+		return err
+	}
+	b.pair = pair
+	return nil
+}

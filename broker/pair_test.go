@@ -1,0 +1,188 @@
+package broker_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tandembroker/tandem/broker/brokertest"
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+// startPair runs a broker of each of two sites. East is the active one, and dials west.
+func startPair(t *testing.T) (east, west *brokertest.Broker) {
+	t.Helper()
+	common := []string{"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT", "site.listener.name=SITE"}
+	west = brokertest.Start(t, append([]string{"node.id=101", "site.name=west", "site.role=standby",
+		"listeners=PLAINTEXT://127.0.0.1:0,SITE://127.0.0.1:0"}, common...)...)
+	east = brokertest.Start(t, "node.id=1", "site.name=east", "site.role=active", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT",
+		"site.peers=west@"+west.Pair().Addr().String())
+	return east, west
+}
+
+// until waits for cond.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(brokertest.Limit); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not in %v", what, brokertest.Limit)
+		}
+	}
+}
+
+// logBytes are the bytes of a partition's log; nil where it is not there.
+func logBytes(t *testing.T, b *brokertest.Broker, topic string, partition int32) []byte {
+	t.Helper()
+	p, ok := b.Partition(topic, partition)
+	if !ok || p.Log() == nil {
+		return nil
+	}
+	start, end, _, _ := p.Offsets()
+	var all []byte
+	for at := start; at < end; {
+		extent, err := p.Log().Read(at, 1<<20, end, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := extent.ReadAll()
+		at = extent.Next()
+		extent.Release()
+		if err != nil || len(b) == 0 {
+			t.Fatalf("%d bytes, %v", len(b), err)
+		}
+		all = append(all, b...)
+	}
+	return all
+}
+
+func sameLog(t *testing.T, a, b *brokertest.Broker, topic string, partitions int32) func() bool {
+	return func() bool {
+		for i := range partitions {
+			x, y := logBytes(t, a, topic, i), logBytes(t, b, topic, i)
+			if len(x) == 0 || !bytes.Equal(x, y) {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+func produceTo(t *testing.T, b *brokertest.Broker, topic, prefix string, partitions int32, n int) {
+	t.Helper()
+	c := b.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.AllowAutoTopicCreation())
+	for i := range n {
+		c.Produce(b.Context(), &kgo.Record{Topic: topic, Partition: int32(i) % partitions, Value: fmt.Appendf(nil, "%s %d", prefix, i)},
+			func(_ *kgo.Record, err error) {
+				if err != nil {
+					t.Errorf("produce: %v", err)
+				}
+			})
+	}
+	if err := c.Flush(b.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func orderOf(t *testing.T, b *brokertest.Broker, in site.Input) {
+	t.Helper()
+	until(t, fmt.Sprintf("%T", in), func() bool {
+		err := b.Pair().Order(in)
+		if err != nil && !errors.Is(err, site.ErrBusy) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+func writable(b *brokertest.Broker, topic string, partitions int32) func() bool {
+	return func() bool {
+		for i := range partitions {
+			if p, ok := b.Partition(topic, i); !ok || !p.Ready() {
+				return false
+			}
+		}
+		return b.Pair().View().Serving
+	}
+}
+
+func TestStandbySiteHasTheSameLog(t *testing.T) {
+	east, west := startPair(t)
+	east.CreateTopic("t", 3, "retention.ms=86400000")
+	produceTo(t, east, "t", "one", 3, 500)
+	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	p, _ := west.Partition("t", 0)
+	if p.Ready() {
+		t.Fatal("a partition of a standby takes produces")
+	}
+	if got := p.Config().RetentionMs; got != 86400000 {
+		t.Fatalf("retention.ms %d at the standby", got)
+	}
+}
+
+func TestSwitchoverAndBack(t *testing.T) {
+	east, west := startPair(t)
+	east.CreateTopic("t", 3)
+	produceTo(t, east, "t", "one", 3, 99)
+	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	orderOf(t, east, site.Switchover{})
+	until(t, "west is writable", writable(west, "t", 3))
+	produceTo(t, west, "t", "two", 3, 99)
+	until(t, "equal logs", sameLog(t, west, east, "t", 3))
+	west.CreateTopic("later", 2)
+	produceTo(t, west, "later", "two", 2, 10)
+	until(t, "equal logs", sameLog(t, west, east, "later", 2))
+	orderOf(t, west, site.Switchover{})
+	until(t, "east is writable", writable(east, "t", 3))
+	produceTo(t, east, "t", "three", 3, 99)
+	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	if p, _ := east.Partition("t", 0); p.Log().LogEnd() != 99 {
+		t.Fatalf("log end offset %d: a switchover leaves no gap", p.Log().LogEnd())
+	}
+	if p, _ := east.Partition("later", 0); p.Log().LogEnd() != 5 {
+		t.Fatalf("log end offset %d: a new topic begins at 0", p.Log().LogEnd())
+	}
+}
+
+func TestActiveThatNeverMetItsStandbyServesAfterARestart(t *testing.T) {
+	east := brokertest.Start(t, "node.id=1", "site.name=east", "site.role=active", "site.peers=west@127.0.0.1:1",
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT")
+	produceTo(t, east, "t", "one", 1, 10)
+	east.Restart()
+	produceTo(t, east, "t", "two", 1, 10)
+}
+
+func TestRestartedActiveAsksBeforeItServes(t *testing.T) {
+	east, west := startPair(t)
+	east.CreateTopic("t", 1)
+	produceTo(t, east, "t", "one", 1, 10)
+	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	if err := west.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	east.Restart()
+	if v := east.Pair().View(); v.Role != site.Active || v.Serving {
+		t.Fatalf("%+v: nobody has said that west was not promoted", v)
+	}
+}
+
+func TestLostSiteComesBack(t *testing.T) {
+	east, west := startPair(t)
+	east.CreateTopic("t", 3)
+	produceTo(t, east, "t", "one", 3, 99)
+	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	if err := east.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	orderOf(t, west, site.Failover{ActiveIsDown: true})
+	until(t, "west is writable", writable(west, "t", 3))
+	produceTo(t, west, "t", "two", 3, 99)
+	east.Restart()
+	until(t, "equal logs", sameLog(t, west, east, "t", 3))
+	if east.Pair().View().Role != site.Standby {
+		t.Fatal("the site that was lost has not stepped down")
+	}
+}

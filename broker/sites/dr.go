@@ -1,0 +1,170 @@
+package sites
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/sites/operator"
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+// DR carries out what the operator asks (operator.DR).
+type DR struct {
+	p     *Pair
+	asked bool // by the other site: it is not asked back
+}
+
+var _ operator.DR = DR{}
+
+// DR is the Pair as the operator's requests see it.
+func (p *Pair) DR() DR { return DR{p, false} }
+
+// elsewhere says that the other site has to carry out what the named one has to.
+func (d DR) elsewhere(name string) bool {
+	return !d.asked && name != d.p.options.Config.Name && d.p.Connected()
+}
+
+// Status implements operator.DR.
+func (d DR) Status(context.Context) (operator.Status, error) {
+	f := d.p.facts()
+	return f.Status(), nil
+}
+
+// Switchover implements operator.DR. The active site carries it out.
+func (d DR) Switchover(ctx context.Context, o operator.SwitchoverOrder) (operator.Order, error) {
+	f := d.p.facts()
+	if f.Here.Role != site.Active && f.There.Known && f.There.Role == site.Active && d.elsewhere(f.There.Name) {
+		var out operator.Order
+		err := d.p.forward(ctx, operator.OpSwitchover, o, &out)
+		return out, err
+	}
+	plan, refused := f.DecideSwitchover(o)
+	if refused != nil {
+		return operator.Order{}, refused
+	}
+	if o.DryRun {
+		return planned(operator.Switchover, f, o.To, plan), nil
+	}
+	if err := d.p.driver.Order(site.Switchover{}); err != nil {
+		return operator.Order{}, operator.Explain(err)
+	}
+	return d.p.orders.begin(operator.Switchover, &plan, f, o.To), nil
+}
+
+func planned(kind operator.OrderKind, f operator.Facts, to string, plan operator.Plan) operator.Order {
+	from := f.Here.Name
+	if from == to {
+		from = f.There.Name
+	}
+	return operator.Order{Kind: kind, From: from, To: to, State: operator.Planned, Partitions: len(f.Partitions), Plan: &plan}
+}
+
+// Failover implements operator.DR. The site that takes over carries it out.
+func (d DR) Failover(ctx context.Context, o operator.FailoverOrder) (operator.Order, error) {
+	if d.elsewhere(o.To) {
+		var out operator.Order
+		err := d.p.forward(ctx, operator.OpFailover, o, &out)
+		return out, err
+	}
+	f := d.p.facts()
+	plan, refused := f.DecideFailover(o)
+	if refused != nil {
+		return operator.Order{}, refused
+	}
+	if o.DryRun {
+		return planned(operator.Failover, f, o.To, plan), nil
+	}
+	d.p.shippedAt(&f)
+	if err := d.p.driver.Order(site.Failover{ActiveIsDown: o.ActiveIsDown}); err != nil {
+		return operator.Order{}, operator.Explain(err)
+	}
+	return d.p.orders.begin(operator.Failover, &plan, f, o.To), nil
+}
+
+// Abort implements operator.DR.
+func (d DR) Abort(ctx context.Context) (operator.Order, error) {
+	view := d.p.driver.View()
+	var err error
+	switch {
+	case d.p.driver.Record().StopRenew:
+		err = d.p.driver.Order(site.AbortFailover{})
+		if err == nil {
+			d.p.orders.end(d.p, operator.Aborted, "it was given up")
+		}
+	case view.Role == site.Active && view.Fencing != 0:
+		err = d.p.driver.Order(site.AbortSwitchover{})
+	case !d.asked && d.p.Connected():
+		var out operator.Order
+		err := d.p.forward(ctx, operator.OpAbort, nil, &out)
+		return out, err
+	default:
+		return operator.Order{}, &operator.Error{Code: operator.CodeRefused, Text: "no switchover and no failover is going on", Next: "tandem dr status"}
+	}
+	if err != nil {
+		return operator.Order{}, operator.Explain(err)
+	}
+	o, _ := d.p.orders.find(d.p, "")
+	return o, nil
+}
+
+// Progress implements operator.DR.
+func (d DR) Progress(ctx context.Context, id string) (operator.Order, error) {
+	if o, ok := d.p.orders.find(d.p, id); ok {
+		return o, nil
+	}
+	if !d.asked && d.p.Connected() {
+		var out operator.Order
+		err := d.p.forward(ctx, operator.OpProgress, struct {
+			ID string `json:"id"`
+		}{id}, &out)
+		return out, err
+	}
+	return operator.Order{}, &operator.Error{Code: operator.CodeFailed, Text: "nobody here knows that order: the broker was started again since", Next: "tandem dr status"}
+}
+
+// History implements operator.DR: what both sites have stored, as far as the other one can be asked.
+func (d DR) History(ctx context.Context) (operator.History, error) {
+	events, _, err := d.p.history.load()
+	if err != nil {
+		return operator.History{}, err
+	}
+	if !d.asked && d.p.Connected() {
+		var there operator.History
+		if err := d.p.forward(ctx, operator.OpHistory, nil, &there); err == nil {
+			events = append(events, there.Events...)
+		}
+	}
+	slices.SortStableFunc(events, func(a, b operator.Event) int {
+		return cmp.Or(cmp.Compare(a.SiteEpoch, b.SiteEpoch), a.At.Compare(b.At))
+	})
+	return operator.History{Events: events}, nil
+}
+
+// Undelete implements operator.DR.
+func (d DR) Undelete(ctx context.Context, topic string) error {
+	view := d.p.driver.View()
+	if view.Role != site.Active && d.elsewhere(d.p.facts().There.Name) {
+		return d.p.forward(ctx, operator.OpUndelete, struct {
+			Topic string `json:"topic"`
+		}{topic}, nil)
+	}
+	var newest *controller.HiddenTopic
+	for _, h := range d.p.options.Controller.HiddenTopics() {
+		if h.Name == topic && !h.Extra && (newest == nil || h.At.After(newest.At)) {
+			newest = &h
+		}
+	}
+	if newest == nil {
+		return &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("no deleted topic %s is kept (dr.delete.delay.ms)", topic), Next: "tandem dr history"}
+	}
+	err := d.p.options.Controller.UndeleteTopic(ctx, newest.ID)
+	var refused *controller.RequestError
+	if errors.As(err, &refused) {
+		return &operator.Error{Code: operator.CodeRefused, Text: err.Error(), Next: "tandem dr status"}
+	}
+	return err
+}

@@ -1,0 +1,157 @@
+package sites
+
+import (
+	"time"
+
+	"github.com/tandembroker/tandem/broker/sites/operator"
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+// report is how this site stands, for the other one.
+func (p *Pair) report() report {
+	view, rec := p.driver.View(), p.driver.Record()
+	r := report{Active: view.Role == site.Active, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew,
+		Links: []linkReport{}}
+	r.Archives, r.ArchiveBytes, _ = p.archives.Figures() // what cannot be told now is told at the next time
+	node := p.options.Identity.NodeID
+	for _, s := range p.driver.Links() {
+		if !s.Leads {
+			continue
+		}
+		l := linkReport{Topic: s.ID.Topic, Partition: s.ID.Partition, Leader: node, Epoch: s.LeaderEpoch, End: s.End, Copied: s.Copied}
+		if s.Lag.Known {
+			l.Lag = &lagJSON{Offsets: s.Lag.Offsets, Bytes: p.bytesBehind(&s), Ms: float64(s.Lag.Time) / float64(time.Millisecond)}
+		}
+		if s.Halted != site.Running {
+			l.Halted = s.Halted.String()
+		}
+		r.Links = append(r.Links, l)
+	}
+	return r
+}
+
+// bytesBehind is how many bytes the standby lacks of a partition, up to an index interval more.
+func (p *Pair) bytesBehind(s *LinkStatus) int64 {
+	if s.Lag.Offsets == 0 {
+		return 0
+	}
+	part, ok := p.options.Partitions.Get(s.Topic, s.ID.Partition)
+	if !ok || part.Log() == nil {
+		return 0
+	}
+	return part.Log().BytesFrom(s.End - s.Lag.Offsets)
+}
+
+// facts is what this site knows of both.
+func (p *Pair) facts() operator.Facts {
+	c := p.options.Config
+	view, rec := p.driver.View(), p.driver.Record()
+	told, heard := p.remote.told()
+	r, _ := p.options.Controller.SiteRecord()
+	options := p.siteOptions(&r)
+	f := operator.Facts{
+		Now:       p.options.Now(),
+		Here:      operator.Site{Name: c.Name, Known: true, Role: view.Role, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew},
+		There:     operator.Site{Name: c.Peer, Known: !heard.IsZero(), Role: roleOf(told.Active), Epoch: told.Epoch, Serving: told.Serving, Fencing: told.Fencing, Waiting: told.Waiting},
+		Connected: p.Connected() && !heard.IsZero(), LastContact: heard,
+		SilenceMax: c.FailoverSilenceMax, ActiveLeased: p.driver.Leased(),
+	}
+	if r.Peer != nil {
+		f.There.Name = r.Peer.Name
+	}
+	if options.Lease > 0 {
+		f.Lease = options.Lease + options.Drift
+	}
+	f.Archives.Archives, f.Archives.Bytes, _ = p.archives.Figures()
+	f.Archives.Archives += told.Archives
+	f.Archives.Bytes += told.ArchiveBytes
+	f.Partitions = p.partitionFacts(view.Role, heard)
+	f.Order = p.orders.running(p)
+	return f
+}
+
+func roleOf(active bool) site.Role {
+	if active {
+		return site.Active
+	}
+	return site.Standby
+}
+
+// partitionFacts is how each partition that ships stands. heard is when the other site was heard of.
+func (p *Pair) partitionFacts(role site.Role, heard time.Time) []operator.Partition {
+	links := map[site.PartitionID]LinkStatus{}
+	for _, s := range p.driver.Links() {
+		links[s.ID] = s
+	}
+	var all []operator.Partition
+	for _, t := range p.options.Controller.Image().Topics() {
+		if !p.options.Config.Ships(t.Name) {
+			continue
+		}
+		for i := range t.Partitions {
+			id := site.PartitionID{Topic: t.ID, Partition: int32(i)}
+			here, there := links[id], linkReport{}
+			told, known := p.remote.link(id)
+			if known {
+				there = told
+			}
+			all = append(all, p.partitionFact(t.Name, id, role, here, there, known, heard))
+		}
+	}
+	return all
+}
+
+func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, here LinkStatus, there linkReport, known bool, heard time.Time) operator.Partition {
+	f := operator.Partition{Topic: topic, Index: id.Partition, Led: here.Leads, Halted: here.Halted, Shipped: operator.End{Offset: -1}, Active: operator.End{Offset: -1}}
+	if role == site.Active {
+		f.Copied = here.Copied
+		f.Active = operator.End{Offset: here.End, At: p.options.Now()}
+		if here.Lag.Known {
+			f.Shipped.Offset = here.End - here.Lag.Offsets
+			f.Lag = lagOf(here.Lag.Offsets, p.bytesBehind(&here), float64(here.Lag.Time)/float64(time.Millisecond))
+		}
+		return f
+	}
+	if here.Leads {
+		f.Shipped.Offset = here.End
+	}
+	if known {
+		f.Copied = there.Copied
+		f.Active = operator.End{Offset: there.End, At: heard}
+		if there.Lag != nil {
+			f.Lag = lagOf(there.Lag.Offsets, there.Lag.Bytes, there.Lag.Ms)
+		}
+		if there.Halted != "" && f.Halted == site.Running {
+			f.Halted = haltOf(there.Halted)
+		}
+	}
+	return f
+}
+
+// haltOf is the reverse of site.HaltReason.String.
+func haltOf(text string) site.HaltReason {
+	for r := site.Running + 1; r.String() != "unknown"; r++ {
+		if r.String() == text {
+			return r
+		}
+	}
+	return site.HaltDivergent
+}
+
+func lagOf(records, bytes int64, ms float64) operator.Lag {
+	whole := int64(ms + 0.5)
+	return operator.Lag{Records: &records, Bytes: &bytes, Ms: &whole}
+}
+
+// shippedAt fills in when the last record that was shipped was written, by its timestamp: for a report.
+func (p *Pair) shippedAt(f *operator.Facts) {
+	for i := range f.Partitions {
+		part, ok := p.options.Partitions.Get(f.Partitions[i].Topic, f.Partitions[i].Index)
+		if !ok || part.Log() == nil || f.Partitions[i].Shipped.Offset <= 0 {
+			continue
+		}
+		if _, ts, _, found, err := part.Log().MaxTimestamp(f.Partitions[i].Shipped.Offset); err == nil && found && ts >= 0 {
+			f.Partitions[i].Shipped.At = time.UnixMilli(ts).UTC()
+		}
+	}
+}

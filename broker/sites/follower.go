@@ -1,0 +1,293 @@
+package sites
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/replication/transport"
+)
+
+// follower keeps the metadata of a standby what the active's is, and what both know of each other.
+type follower struct {
+	pair *Pair
+	wake chan struct{}
+
+	mu struct {
+		sync.Mutex
+		frame []byte // newest that came and was not applied
+	}
+
+	// Of run.
+	asked    time.Time
+	whole    bool // changes are not enough
+	complete bool // the Site knows the partitions of the switchover that is going on
+	warned   string
+}
+
+// askInterval is how long an answer may take.
+const askInterval = 2 * time.Second
+
+// look has run look at what there is to do; it never waits.
+func (f *follower) look() {
+	if f == nil {
+		return
+	}
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take hands in metadata of the active.
+func (f *follower) take(frame []byte) {
+	f.mu.Lock()
+	f.mu.frame = frame
+	f.mu.Unlock()
+	f.look()
+}
+
+// run follows until the Pair is closed.
+func (f *follower) run() {
+	ticker := time.NewTicker(headInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-f.pair.ctx.Done():
+			return
+		case <-ticker.C:
+		case <-f.wake:
+		}
+		f.meet()
+		f.follow()
+	}
+}
+
+// meet stores what the other site has told of itself, where that is new.
+func (f *follower) meet() {
+	p := f.pair
+	p.remote.mu.Lock()
+	facts, cluster := p.remote.mu.facts, p.remote.mu.cluster
+	p.remote.mu.Unlock()
+	r, _ := p.options.Controller.SiteRecord()
+	next := r.SiteFacts
+	if facts != nil {
+		next.Peer = facts
+	}
+	if next.Cluster == "" {
+		next.Cluster = cluster
+	}
+	if facts == nil || reflect.DeepEqual(next, r.SiteFacts) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
+	defer cancel()
+	if err := p.options.Controller.StoreSite(ctx, nil, &next); err != nil {
+		f.warn("what the other site says of itself is not stored", err)
+		return
+	}
+	p.met.Store(true)
+	_ = p.driver.Order(site.Met{Index: next.Peer.Index})
+}
+
+// follow asks for what is missing of the active's metadata, and tells the Site of the partitions that a switchover has to drain.
+func (f *follower) follow() {
+	p := f.pair
+	view := p.driver.View()
+	if view.Role != site.Standby {
+		f.whole, f.complete = false, false
+		return
+	}
+	f.apply()
+	h := p.remote.active(view.Epoch)
+	have, ok := p.options.Controller.FollowedVersion()
+	current := h != nil && ok && have == h.Version
+	if complete := current && h.Fencing != 0; complete != f.complete {
+		f.complete = complete
+		_ = p.driver.Order(site.Partitions{IDs: p.switched(complete)})
+	}
+	if h == nil || current {
+		return
+	}
+	now := p.options.Now()
+	if now.Sub(f.asked) < askInterval {
+		return
+	}
+	f.asked = now
+	question := ask{Since: &have}
+	if !ok || f.whole {
+		question.Since = nil
+	}
+	if m, err := p.codec.pack(messageAsk, question); err == nil {
+		p.broadcast(m)
+	}
+}
+
+// switched are the partitions that a switchover drains: all that are shipped, as the active has them.
+func (p *Pair) switched(complete bool) (ids []site.PartitionID) {
+	if !complete {
+		return nil
+	}
+	for _, t := range p.options.Controller.Image().Topics() {
+		if !p.options.Config.Ships(t.Name) {
+			continue
+		}
+		for i := range t.Partitions {
+			ids = append(ids, site.PartitionID{Topic: t.ID, Partition: int32(i)})
+		}
+	}
+	return ids
+}
+
+// apply makes metadata that came this site's.
+func (f *follower) apply() {
+	f.mu.Lock()
+	frame := f.mu.frame
+	f.mu.frame = nil
+	f.mu.Unlock()
+	if frame == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(f.pair.ctx, recordTimeout)
+	defer cancel()
+	done, err := f.pair.options.Controller.ApplyLogical(ctx, frame)
+	f.asked = time.Time{}
+	switch {
+	case err == nil:
+		f.whole = false
+		f.warned = ""
+		for _, c := range done.Conflicts {
+			f.pair.logger.Warn("topic is not shipped: there is another one of its name", "topic", c.Topic, "ours", c.Ours, "theirs", c.Theirs)
+		}
+	case errors.Is(err, controller.ErrNeedWhole):
+		f.whole = true
+	case errors.Is(err, controller.ErrOldMetadata), errors.Is(err, controller.ErrMetadataMoved), errors.Is(err, controller.ErrNotFollowing):
+	default:
+		f.asked = f.pair.options.Now()
+		f.warn("metadata of the active is not applied", err)
+	}
+}
+
+// warn logs an error once.
+func (f *follower) warn(what string, err error) {
+	if err.Error() != f.warned && f.pair.ctx.Err() == nil {
+		f.warned = err.Error()
+		f.pair.logger.Warn(what, "error", err)
+	}
+}
+
+// tell says to the other site what it has to know of this one.
+func (p *Pair) tell() {
+	if !p.Connected() {
+		return
+	}
+	if !p.remote.greeted.Swap(true) || p.ticks%factsTicks == 0 {
+		if frame, err := p.options.Controller.LocalFacts(); err == nil {
+			p.say(p.codec.packBytes(messageFacts, frame))
+		}
+	}
+	p.ticks++
+	view := p.driver.View()
+	if view.Serving {
+		p.say(p.codec.pack(messageHead, head{Epoch: view.Epoch, Version: p.options.Controller.LogicalVersion(), Fencing: view.Fencing}))
+	}
+	p.say(p.codec.pack(messageReport, p.report()))
+}
+
+// factsTicks is how seldom facts are repeated.
+const factsTicks = 40
+
+func (p *Pair) say(m transport.Broker, err error) {
+	if err != nil {
+		p.logger.Warn("message to the other site", "error", err)
+		return
+	}
+	p.broadcast(m)
+}
+
+// brokerMessage takes a message between brokers.
+func (p *Pair) brokerMessage(from transport.PeerID, m transport.Broker) error {
+	switch m.Kind {
+	case messageHead:
+		h, err := unpack[head](p.codec, m)
+		if err != nil {
+			return err
+		}
+		p.remote.setHead(h)
+		p.follows.look()
+	case messageAsk:
+		a, err := unpack[ask](p.codec, m)
+		if err != nil {
+			return err
+		}
+		return p.sendMetadata(from, a)
+	case messageLogical:
+		frame, err := p.codec.unpackBytes(m)
+		if err != nil {
+			return err
+		}
+		p.follows.take(frame)
+	case messageFacts:
+		frame, err := p.codec.unpackBytes(m)
+		if err != nil {
+			return err
+		}
+		facts, err := controller.DecodeFacts(frame)
+		if err != nil {
+			return err
+		}
+		if facts.Name == "" {
+			return nil // it has no record yet
+		}
+		p.remote.mu.Lock()
+		p.remote.mu.facts = facts
+		p.remote.mu.Unlock()
+		p.follows.look()
+	case messageReport:
+		told, err := unpack[report](p.codec, m)
+		if err != nil {
+			return err
+		}
+		p.remote.setReport(told, p.options.Now())
+	case messageRequest:
+		q, err := unpack[question](p.codec, m)
+		if err != nil {
+			return err
+		}
+		p.serve(from, q)
+	case messageAnswer:
+		a, err := unpack[answer](p.codec, m)
+		if err != nil {
+			return err
+		}
+		p.calls.answered(a)
+	}
+	return nil // of a later version
+}
+
+// sendMetadata sends the metadata that a standby lacks.
+func (p *Pair) sendMetadata(to transport.PeerID, a ask) error {
+	if !p.driver.View().Serving {
+		return nil
+	}
+	var frame []byte
+	var err error
+	if a.Since == nil {
+		_, frame, err = p.options.Controller.LogicalImage()
+	} else {
+		_, frame, err = p.options.Controller.LogicalChanges(*a.Since)
+	}
+	if err != nil || frame == nil {
+		return err
+	}
+	m, err := p.codec.packBytes(messageLogical, frame)
+	if err != nil {
+		return err
+	}
+	p.transport.Send(to, m, nil)
+	return nil
+}

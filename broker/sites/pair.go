@@ -1,0 +1,253 @@
+package sites
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tandembroker/tandem/broker/config"
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/replication/transport"
+	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/archive"
+	"github.com/tandembroker/tandem/storage/meta"
+)
+
+// PairOptions configures a Pair. All but Listener and Now are required.
+type PairOptions struct {
+	Config     *config.Site
+	Identity   storage.Identity
+	Level      int // format level in force
+	Controller *controller.Controller
+	Partitions *partition.Manager
+	Archives   *archive.Archives
+	Meta       *meta.DB
+	Listener   net.Listener // of the other site's brokers; nil = this broker only dials. The Pair closes it
+	Logger     *slog.Logger
+	Now        func() time.Time // nil = time.Now
+}
+
+// Pair is a broker's part in a pair of sites: the connections, the role and the links, and the metadata that goes over. Safe for
+// concurrent use.
+type Pair struct {
+	options   PairOptions
+	logger    *slog.Logger
+	driver    *Driver
+	transport *transport.Transport
+	boot      site.Boot
+	peers     atomic.Pointer[[]transport.PeerID] // connected now
+	met       atomic.Bool                        // the record names the other site
+	follows   *follower
+	remote    remote
+	codec     *codec
+	calls     calls
+	history   *history
+	orders    orders
+	archives  *archive.Archives
+	lost      lostReader
+	ticks     int // of run
+
+	ctx   context.Context
+	stop  context.CancelFunc
+	tasks sync.WaitGroup
+}
+
+// ErrConfig is a setting of two sites that contradicts what the data directory says.
+var ErrConfig = errors.New("sites: configuration")
+
+// recordTimeout is how long the site's record may take to be stored at the first start.
+const recordTimeout = 30 * time.Second
+
+// Open makes a broker part of a pair of sites, and begins to look for the other one. The metadata Raft group must lead.
+func Open(o PairOptions) (*Pair, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	codec, err := newCodec()
+	if err != nil {
+		return nil, errors.Join(err, closeListener(o.Listener))
+	}
+	p := &Pair{options: o, logger: o.Logger, boot: newBoot(), codec: codec}
+	p.peers.Store(&[]transport.PeerID{})
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	record, found, err := p.record()
+	if err != nil {
+		return nil, errors.Join(err, closeListener(o.Listener))
+	}
+	p.met.Store(record.Peer != nil)
+	p.driver = New(Options{
+		Site: p.siteOptions(&record), Record: record.Role, Found: found, Boot: p.boot, Records: p, Network: p, Logger: o.Logger, Now: o.Now,
+		Changed: p.roleChanged,
+	})
+	p.follows = &follower{pair: p, wake: make(chan struct{}, 1)}
+	p.history, p.archives = newHistory(p), o.Archives
+	if err := p.connect(); err != nil {
+		return nil, err
+	}
+	o.Partitions.OnCreate(func(part *partition.Partition) { p.link(o.Controller.Image(), part) })
+	p.driver.Start()
+	p.tasks.Go(p.run)
+	p.tasks.Go(p.follows.run)
+	p.tasks.Go(p.history.run)
+	return p, nil
+}
+
+func closeListener(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
+}
+
+// newBoot is the random name of this run.
+func newBoot() site.Boot {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return site.Boot(binary.BigEndian.Uint64(b[:]))
+}
+
+// Close ends the connections and the links, and waits for them; ctx bounds the former.
+func (p *Pair) Close(ctx context.Context) error {
+	p.options.Partitions.OnCreate(nil)
+	p.stop()
+	err := p.transport.Close(ctx)
+	p.driver.Close()
+	p.tasks.Wait()
+	return err
+}
+
+// record is what is known of the two sites; found says that the site is active and there is nobody to ask: it has never sent anything to
+// another site (Send), so none can have taken over from it.
+func (p *Pair) record() (r controller.SiteRecord, found bool, err error) {
+	c := p.options.Config
+	r, ok := p.options.Controller.SiteRecord()
+	if ok {
+		if r.Name != c.Name {
+			return r, false, fmt.Errorf("%w: site.name: %q, the data directory is that of site %q; accepted: that name", ErrConfig, c.Name, r.Name)
+		}
+		if given := site.Standby; c.Role != "" {
+			if c.Role == site.Active.String() {
+				given = site.Active
+			}
+			if given != r.Role.Role {
+				p.logger.Info("site.role counts at the first start only, and is passed over", "given", c.Role, "role", r.Role.Role)
+			}
+		}
+		return r, r.Role.Role == site.Active && r.Peer == nil, nil
+	}
+	if c.Role == "" {
+		return r, false, fmt.Errorf("%w: site.role: it is needed at the first start; accepted: active, standby", ErrConfig)
+	}
+	r = controller.SiteRecord{Role: site.Record{Role: site.Standby}, SiteFacts: controller.SiteFacts{Name: c.Name, Index: uint32(c.Index)}}
+	if c.Role == site.Active.String() {
+		r.Role.Role, r.Cluster = site.Active, p.options.Identity.ClusterID
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
+	defer cancel()
+	if err := p.options.Controller.StoreSite(ctx, &r.Role, &r.SiteFacts); err != nil {
+		return r, false, fmt.Errorf("store the site's record: %w", err)
+	}
+	return r, r.Role.Role == site.Active, nil
+}
+
+// siteOptions are those of the role. Where the other site was never met its index is a guess, which only a switchover needs.
+func (p *Pair) siteOptions(r *controller.SiteRecord) site.Options {
+	o := site.Options{Index: r.Index, PeerIndex: (r.Index + 1) % 2, Lease: p.options.Config.FenceAfter}
+	o.Drift = o.Lease/20 + 50*time.Millisecond
+	if r.Peer != nil {
+		o.PeerIndex = r.Peer.Index
+	}
+	return o
+}
+
+// StoreSite implements Records.
+func (p *Pair) StoreSite(ctx context.Context, rec site.Record) error {
+	return p.options.Controller.StoreSite(ctx, &rec, nil)
+}
+
+// Addr is where the other site's brokers are listened to; nil where they are not.
+func (p *Pair) Addr() net.Addr {
+	if p.options.Listener == nil {
+		return nil
+	}
+	return p.options.Listener.Addr()
+}
+
+// Order gives the role an order of the operator. Errors: those of site.Site.Step.
+func (p *Pair) Order(in site.Input) error { return p.driver.Order(in) }
+
+// Links is how the partitions stand here, in no order.
+func (p *Pair) Links() []LinkStatus { return p.driver.Links() }
+
+// View is the role of this site.
+func (p *Pair) View() site.View { return p.driver.View() }
+
+// MayAcknowledge says whether a write may be acknowledged at this moment.
+func (p *Pair) MayAcknowledge() bool { return p.driver.MayAcknowledge() }
+
+// ClusterID is the id of the cluster that both sites are: a standby takes over that of the active.
+func (p *Pair) ClusterID() string {
+	if r, ok := p.options.Controller.SiteRecord(); ok && r.Cluster != "" {
+		return r.Cluster
+	}
+	return p.options.Identity.ClusterID
+}
+
+func (p *Pair) roleChanged() {
+	p.follows.look()
+	p.history.look()
+}
+
+// run says what the other site has to know of this one, until Close.
+func (p *Pair) run() {
+	ticker := time.NewTicker(headInterval)
+	defer ticker.Stop()
+	for {
+		p.links()
+		p.tell()
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// headInterval is how often a site tells the other of its metadata and its partitions.
+const headInterval = 250 * time.Millisecond
+
+// links gives every partition that is shipped a link, and ends those of partitions that are gone.
+func (p *Pair) links() {
+	image := p.options.Controller.Image()
+	here := map[site.PartitionID]bool{}
+	for _, part := range p.options.Partitions.All() {
+		if id, ok := p.link(image, part); ok {
+			here[id] = true
+		}
+	}
+	for _, s := range p.driver.Links() {
+		if !here[s.ID] {
+			p.driver.Remove(s.ID)
+		}
+	}
+}
+
+// link gives a partition a link, where it is shipped and has none yet.
+func (p *Pair) link(image *controller.Image, part *partition.Partition) (id site.PartitionID, ok bool) {
+	topic, ok := image.TopicByID(part.TopicID())
+	if !ok || topic.Name != part.Topic() || !p.options.Config.Ships(topic.Name) || part.Offline() != nil || int(part.ID()) >= len(topic.Partitions) {
+		return id, false
+	}
+	replica := part.Shipped(topic.Partitions[part.ID()].Born)
+	p.driver.Add(replica)
+	return replica.ID(), true
+}

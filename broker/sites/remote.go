@@ -1,0 +1,78 @@
+package sites
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+// remote is what the other site has told of itself. Safe for concurrent use.
+type remote struct {
+	greeted atomic.Bool // it has our facts, in this session
+
+	mu struct {
+		sync.Mutex
+		head    *head
+		cluster string // cluster id of an active, from its handshake
+		facts   *controller.PeerSite
+		report  report // newest; of Links only what links has
+		links   map[site.PartitionID]linkReport
+		heard   time.Time // zero = never, in this run
+	}
+}
+
+// leader is who leads a partition at the other site, as last heard; -1, -1 = unknown.
+func (r *remote) leader(id site.PartitionID) (node, epoch int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, ok := r.mu.links[id]
+	if !ok {
+		return -1, -1
+	}
+	return l.Leader, l.Epoch
+}
+
+func (r *remote) setReport(told report, now time.Time) {
+	links := make(map[site.PartitionID]linkReport, len(told.Links))
+	for _, l := range told.Links {
+		links[site.PartitionID{Topic: l.Topic, Partition: l.Partition}] = l
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	told.Links = nil
+	r.mu.report, r.mu.links, r.mu.heard = told, links, now
+}
+
+// told is the newest report, without the links, and when it came; zero = never, in this run.
+func (r *remote) told() (report, time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.report, r.mu.heard
+}
+
+func (r *remote) link(id site.PartitionID) (linkReport, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, ok := r.mu.links[id]
+	return l, ok
+}
+
+func (r *remote) setHead(h head) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.head = &h
+}
+
+// active is the head of an active site of this epoch; nil = none was heard of.
+func (r *remote) active(epoch uint32) *head {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.head == nil || r.mu.head.Epoch != epoch {
+		return nil
+	}
+	h := *r.mu.head
+	return &h
+}
