@@ -46,16 +46,15 @@ func (l *loader) failAt(key, format string, args ...any) {
 
 // siteValue finds the value of an ssl.* key for the listener, and the key that has it. Source: Kafka
 // AbstractConfig.valuesWithPrefixOverride.
-func (l *loader) siteValue(listener, name string) (text, key string, set bool) {
+func (l *loader) siteValue(listener, name string) (text, key string) {
 	key = sitePrefix(listener) + name
 	if v, ok := l.values[key]; ok {
-		return strings.TrimSpace(v.text), key, true
+		return strings.TrimSpace(v.text), key
 	}
-	_, set = l.values[name]
-	if !set {
-		return l.text(name), key, false
+	if _, set := l.values[name]; set {
+		return l.text(name), name
 	}
-	return l.text(name), name, true
+	return l.text(name), key
 }
 
 // readSiteSecurity reads the listener's keys, so that nothing of what protects the sites is left to a default.
@@ -67,12 +66,12 @@ func (l *loader) readSiteSecurity(listener string) *SiteSecurity {
 		}
 	}
 	for _, name := range []string{"ssl.keystore.type", "ssl.truststore.type"} {
-		if text, key, _ := l.siteValue(listener, name); text != "PEM" {
+		if text, key := l.siteValue(listener, name); text != "PEM" {
 			l.failAt(key, "is %s; accepted: PEM", text)
 		}
 	}
 	for _, name := range []string{"ssl.keystore.password", "ssl.truststore.password", "ssl.key.password"} {
-		if text, key, _ := l.siteValue(listener, name); text != "" {
+		if text, key := l.siteValue(listener, name); text != "" {
 			l.failAt(key, "there are no encrypted keys and stores of type PEM here; accepted: a key that is not encrypted, and leave this out")
 		}
 	}
@@ -83,7 +82,7 @@ func (l *loader) readSiteSecurity(listener string) *SiteSecurity {
 	s := &SiteSecurity{VersionMin: l.siteVersion(listener)}
 	s.KeyStore, s.Key, s.Chain = l.keyStore(listener)
 	s.TrustStore, s.Trusted = l.trustStore(listener)
-	switch text, key, _ := l.siteValue(listener, "ssl.endpoint.identification.algorithm"); strings.ToLower(text) {
+	switch text, key := l.siteValue(listener, "ssl.endpoint.identification.algorithm"); strings.ToLower(text) {
 	case "https":
 		s.CheckHost = true
 	case "":
@@ -98,9 +97,9 @@ func nearestOf(name string, names []string) string {
 }
 
 func (l *loader) keyStore(listener string) (location, key, chain string) {
-	location, locationKey, _ := l.siteValue(listener, "ssl.keystore.location")
-	key, keyKey, _ := l.siteValue(listener, "ssl.keystore.key")
-	chain, chainKey, _ := l.siteValue(listener, "ssl.keystore.certificate.chain")
+	location, locationKey := l.siteValue(listener, "ssl.keystore.location")
+	key, keyKey := l.siteValue(listener, "ssl.keystore.key")
+	chain, chainKey := l.siteValue(listener, "ssl.keystore.certificate.chain")
 	switch {
 	case location != "" && (key != "" || chain != ""):
 		l.failAt(locationKey, "the key is here and in ssl.keystore.key or .certificate.chain; accepted: one of the two ways")
@@ -117,8 +116,8 @@ func (l *loader) keyStore(listener string) (location, key, chain string) {
 }
 
 func (l *loader) trustStore(listener string) (location, trusted string) {
-	location, key, _ := l.siteValue(listener, "ssl.truststore.location")
-	trusted, _, _ = l.siteValue(listener, "ssl.truststore.certificates")
+	location, key := l.siteValue(listener, "ssl.truststore.location")
+	trusted, _ = l.siteValue(listener, "ssl.truststore.certificates")
 	switch {
 	case location != "" && trusted != "":
 		l.failAt(key, "the certificates are here and in ssl.truststore.certificates; accepted: one of the two ways")
@@ -129,7 +128,7 @@ func (l *loader) trustStore(listener string) (location, trusted string) {
 }
 
 func (l *loader) siteVersion(listener string) uint16 {
-	text, key, _ := l.siteValue(listener, "ssl.enabled.protocols")
+	text, key := l.siteValue(listener, "ssl.enabled.protocols")
 	least := uint16(tls.VersionTLS13)
 	for _, protocol := range SplitList(text) {
 		switch protocol {
