@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"sync"
@@ -231,6 +232,37 @@ func TestDataConnectionNeedsItsSession(t *testing.T) {
 		}
 		if got := e.Status().TurnedDown.Reason; !strings.Contains(got, "did not come") {
 			t.Errorf("reason %q", got)
+		}
+	})
+}
+
+// TestConnectionThatComesTooLateIsClosed: the session that it belongs to has been given up while its handshake went on.
+func TestConnectionThatComesTooLateIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newPipes()
+		start(t, east(), Options{Listener: net.listen("east:1")})
+		h := hello{Handshake: west(), session: 7, count: 1}
+		if err := meet(t, net).greet(h, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * time.Second)
+		late := meet(t, net)
+		h.index = 1
+		late.say(appendHello(opening(), &h))
+		var b [openingLen]byte
+		if _, err := io.ReadFull(late, b[:]); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []kind{kindHandshake, kindWelcome} {
+			if k, _, err := late.hear(); err != nil || k != want {
+				t.Fatalf("kind %d, %v", k, err)
+			}
+		}
+		time.Sleep(6 * time.Second) // the session's time is over, that of this connection is not
+		late.say(appendVerdict(nil, nil))
+		began := time.Now()
+		if _, err := late.Read(b[:]); err == nil || time.Since(began) > time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
 		}
 	})
 }

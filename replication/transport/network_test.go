@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,12 +17,21 @@ import (
 func through(t testing.TB, eastOptions, westOptions Options) (net *proxy.Proxy, e, w *Transport) {
 	t.Helper()
 	l := listener(t)
-	eastOptions.Listener, eastOptions.Self = l, east
 	net, err := proxy.Listen(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	westOptions.Peers, westOptions.Self = []string{"east@" + net.Addr()}, west
+	t.Cleanup(net.Close)
+	e, w = over(t, l, net.Addr(), eastOptions, westOptions)
+	return net, e, w
+}
+
+// over runs two brokers; west dials an address that leads to the listener of east.
+func over(t testing.TB, l net.Listener, address string, eastOptions, westOptions Options) (e, w *Transport) {
+	t.Helper()
+	eastOptions.Listener, eastOptions.Self = l, east
+	westOptions.Peers, westOptions.Self = []string{"east@" + address}, west
+	var err error
 	for _, o := range []*Options{&eastOptions, &westOptions} {
 		if o.Receive == nil {
 			o.Receive = func(_ PeerID, _ any, release func()) { release() }
@@ -41,10 +51,9 @@ func through(t testing.TB, eastOptions, westOptions Options) (net *proxy.Proxy, 
 				t.Error(err)
 			}
 		}
-		net.Close()
 	})
 	until(t, "connected", func() bool { return w.Connected(east().ID()) && e.Connected(west().ID()) })
-	return net, e, w
+	return e, w
 }
 
 // TestABadNetworkDamagesNothing sends while bits flip and connections are cut, stall and hang: what arrives is what was sent, in order, and
@@ -117,14 +126,15 @@ func BenchmarkShipping(b *testing.B) {
 	secure := newAuthority(b).config(b)
 	for _, c := range []struct {
 		name string
-		rtt  time.Duration
+		rtt  time.Duration // below 0: without the proxy
 		o    Options
 	}{
+		{"direct", -1, Options{}},
 		{"rtt=0", 0, Options{}},
 		{"rtt=150ms", 150 * time.Millisecond, Options{}},
 		{"rtt=0/limit=200MBps", 0, Options{RateLimit: 200e6}},
 		{"rtt=150ms/limit=200MBps", 150 * time.Millisecond, Options{RateLimit: 200e6}},
-		{"rtt=150ms/credit=64MiB", 150 * time.Millisecond, Options{Credit: 64 << 20}},
+		{"rtt=150ms/connections=2", 150 * time.Millisecond, Options{DataConnections: 2}},
 		{"rtt=0/zstd", 0, Options{Compress: true}},
 		{"rtt=0/tls", 0, Options{TLS: secure}},
 		{"rtt=150ms/tls", 150 * time.Millisecond, Options{TLS: secure}},
@@ -136,13 +146,21 @@ func BenchmarkShipping(b *testing.B) {
 func ship(b *testing.B, rtt time.Duration, o Options) {
 	const size, window = 256 << 10, 128 // written or waiting to be
 	taken := make(chan struct{}, 1<<20)
-	net, _, w := through(b, Options{Credit: o.Credit, TLS: o.TLS, Receive: func(_ PeerID, m any, release func()) {
+	receiving := Options{Credit: o.Credit, TLS: o.TLS, Receive: func(_ PeerID, m any, release func()) {
 		release()
 		if _, ok := m.(site.Append); ok {
 			taken <- struct{}{}
 		}
-	}}, o)
-	net.SetDelay(rtt / 2)
+	}}
+	var w *Transport
+	if rtt < 0 {
+		l := listener(b)
+		_, w = over(b, l, l.Addr().String(), receiving, o)
+	} else {
+		var bad *proxy.Proxy
+		bad, _, w = through(b, receiving, o)
+		bad.SetDelay(rtt / 2)
+	}
 	appends := make([]site.Append, 16)
 	for p := range appends {
 		appends[p] = batch(p, 0, size)

@@ -40,6 +40,7 @@ type session struct {
 	address string
 	conns   []*conn // by index; written under Transport.mu until formed
 	joined  int     // under Transport.mu: how many are there
+	failed  bool    // under Transport.mu: none joins any more
 	formed  chan struct{}
 	done    chan struct{} // closed by fail
 	once    sync.Once
@@ -91,6 +92,9 @@ func (t *Transport) join(s *session, c *conn, h *hello) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if s.failed {
+		return errors.New("transport: the session has ended meanwhile")
+	}
 	if s.conns[h.index] != nil {
 		return fmt.Errorf("%w: connection %d twice", errProtocol, h.index)
 	}
@@ -163,6 +167,7 @@ func (s *session) fail(err error) {
 		t := s.t
 		s.err = err
 		t.mu.Lock()
+		s.failed = true
 		if t.mu.current[s.id] == s {
 			delete(t.mu.current, s.id)
 			t.peer(s.id).end(t.now(), err)

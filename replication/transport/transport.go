@@ -51,8 +51,8 @@ type Options struct {
 	// Changed says that the session with a peer began or ended: ask Connected. It must not block. nil = nobody is told.
 	Changed func(peer PeerID)
 
-	DataConnections  int           // of sessions that are dialled here, 1 to 4; 0 = 2
-	Credit           int64         // bytes of unreleased messages for each data connection; 0 = 128 MiB. All of it goes out in one round trip at most
+	DataConnections  int           // of sessions that are dialled here, 1 to 4; 0 = 4
+	Credit           int64         // bytes of unreleased messages for each data connection; 0 = 64 MiB. All of it goes out in one round trip at most
 	QueueBytes       int64         // of messages that wait to be written on each data connection; 0 = 64 MiB
 	RateLimit        int64         // bytes per second, of Appends and large Broker messages of all peers; 0 = none
 	Compress         bool          // Appends that are not compressed already, by zstd
@@ -71,11 +71,12 @@ const (
 	backoffMin         = 100 * time.Millisecond
 	sessionsMax        = 64
 	handshakesMax      = 32 // going on at the listener
-	defaultCredit      = 128 << 20
+	defaultCredit      = 64 << 20
 	defaultQueue       = 64 << 20
 	defaultTimeout     = 10 * time.Second
+	timeoutMin         = 10 * time.Millisecond
 	defaultBackoff     = 5 * time.Second
-	defaultConnections = 2
+	defaultConnections = 4
 )
 
 // ErrClosed is why a session ended that ended by Close.
@@ -142,6 +143,9 @@ func create(o Options) (*Transport, error) {
 	o.BackoffMax = cmp.Or(o.BackoffMax, defaultBackoff)
 	if o.Credit < 0 || o.QueueBytes < 0 || o.RateLimit < 0 || o.Timeout < 0 || o.HandshakeTimeout < 0 || o.BackoffMax < 0 {
 		return nil, errors.New("transport: Options with a negative limit")
+	}
+	if o.Timeout < timeoutMin {
+		return nil, fmt.Errorf("transport: a timeout of %s is below %s", o.Timeout, timeoutMin)
 	}
 	if o.Now == nil {
 		o.Now = time.Now

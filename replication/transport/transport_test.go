@@ -309,6 +309,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		"Self":             func(o *Options) { o.Self = nil },
 		"data connections": func(o *Options) { o.DataConnections = 5 },
 		"negative":         func(o *Options) { o.Credit = -1 },
+		"below 10ms":       func(o *Options) { o.Timeout = 1 },
 		"host:port":        func(o *Options) { o.Peers = []string{"east@nowhere"} },
 	} {
 		o := good
