@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -367,4 +368,51 @@ func TestTruncationForgetsWhatWasCompacted(t *testing.T) {
 	if _, err := os.Stat(name); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("%s: %v", name, err)
 	}
+}
+
+// The n-th call of a truncation fails, for every n: either it is said, and a start puts it right, or it did not matter.
+func TestEveryCallOfATruncationFails(t *testing.T) {
+	for _, name := range []string{"many segments, checkpoint", "all, with a checkpoint", "cached"} {
+		for n := 0; ; n++ {
+			x := newTruncating(t, truncationCases[name])
+			f := &vfs.Fault{Ops: vfs.OpChanges, N: n, Err: syscall.EIO, Short: n % 50}
+			x.w.mem.SetHook(f.Hook)
+			err := x.g.TruncateTo(x.index)
+			x.w.mem.SetHook(nil)
+			if err != nil && !errors.Is(err, syscall.EIO) {
+				t.Fatalf("%s, call %d: the cause is lost: %v", name, n, err)
+			}
+			if f.Hit() && err != nil && x.s.Failed() == nil {
+				t.Fatalf("%s, call %d failed, and the store goes on: %v", name, n, err)
+			}
+			left := []*world{x.capture(), capture(x.w.mem, x.dir, x.s, model{}, rand.New(rand.NewPCG(uint64(n), 1)), "")}
+			for i, w := range left {
+				x.goOn(w)
+				x.finish(fmt.Sprintf("%s, call %d failed, state %d", name, n, i))
+			}
+			x.s.Close(false)
+			if !f.Hit() {
+				break
+			}
+		}
+	}
+}
+
+// A full disk has no room for what lies beside the segments: the truncation goes through, and a start makes that again.
+func TestTruncationOnAFullDisk(t *testing.T) {
+	x := newTruncating(t, truncationCases["many segments"])
+	full := 0
+	x.w.mem.SetHook(func(c vfs.Call) vfs.Outcome {
+		if c.Op == vfs.OpWrite && strings.HasPrefix(c.Name, worldData) && !strings.HasSuffix(c.Name, ".log") {
+			full++
+			return vfs.Outcome{Err: syscall.ENOSPC}
+		}
+		return vfs.Outcome{}
+	})
+	if err := x.g.TruncateTo(x.index); err != nil || full == 0 {
+		t.Fatalf("%d writes refused, %v", full, err)
+	}
+	x.w.mem.SetHook(nil)
+	x.lose()
+	x.finish("behind a full disk")
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
 )
 
@@ -42,9 +43,12 @@ var (
 
 // translate gives errors of the rooms below their place in the list above.
 func translate(err error) error {
+	var void *raft.VoidError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &void) && (void.Reason == entry.VoidRole || void.Reason == entry.VoidSiteEpoch || void.Reason == entry.VoidFenced):
+		return fmt.Errorf("%w: %w", ErrNotLeader, err) // the other site's to write by now, or soon
 	case errors.Is(err, raft.ErrVoid):
 		return fmt.Errorf("%w: %w", ErrRetriable, err)
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrClosed):

@@ -102,7 +102,7 @@ func Open(host *raft.Host, o Options) (*Manager, error) {
 		spec := m.options.Topic(Spec{Topic: topic, TopicID: g.ID().Topic, Partition: number})
 		topic = cmp.Or(spec.Topic, topic) // the folder may have another, see OwnFolder
 		spec.Topic, spec.TopicID, spec.Partition, spec.Incarnation = topic, g.ID().Topic, number, g.ID().Incarnation
-		if spec.EpochFloor < 0 && !g.State().HasEpochBase && g.Offline() == nil {
+		if state := g.State(); spec.EpochFloor < 0 && !state.HasEpochBase && state.Role == entry.Single && g.Offline() == nil {
 			continue // nothing was ever written: whoever knows the floor creates it
 		}
 		slots <- struct{}{}

@@ -318,8 +318,8 @@ func (g *Group) observe(o *hraft.Observation) bool {
 		g.endTerm(false)
 	default:
 		g.complete(g.endTerm(true), ErrNotLeader)
-		g.changed()
 	}
+	g.changed()
 	return false // nothing is sent to a channel
 }
 

@@ -279,6 +279,14 @@ func TestHeldLogWaitsForItsFollow(t *testing.T) {
 	if m.count(entry.EpochBase) != 0 || g.Sites().Durable.NextOffset != 5 {
 		t.Fatalf("%d epoch bases, %+v", m.count(entry.EpochBase), g.Sites().Durable)
 	}
+	// The metadata Raft group is each site's own.
+	meta, err := b.Open(entry.MetadataGroup, &recorder{}, Boot{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := meta.WaitReady(context20(t)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Cached data is acknowledged from page caches: a link must not ship it before it is on disk.
