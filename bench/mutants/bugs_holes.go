@@ -133,6 +133,11 @@ var holeBugs = []bug{
 		pkg: "broker", test: "TestLostJournalEndStopsOnlyItsPartition",
 	},
 	{
+		name: "commands taken for repetitions of lost ones", file: "broker/controller/controller.go",
+		old: "c.machine.outlive(c.opts.Host.Store()); err != nil", new: "error(nil); err != nil",
+		pkg: "broker", test: "TestCommandsLostBehindTheMarkAreNotTakenForRepeated",
+	},
+	{
 		name: "failed journal says where Raft groups end", file: "storage/journal/tails.go",
 		old: "if j.Err() != nil {", new: "if j.dir == \"\" {",
 		pkg: "storage/journal", test: "TestTailsOfAFailedJournal",

@@ -111,6 +111,9 @@ func (c *Controller) Spec(s partition.Spec) partition.Spec {
 // Start opens the metadata Raft group, waits until it leads, registers this broker, and begins to make the partitions follow
 // the metadata; it does not wait for these. endpoints are what clients are told, by listener.
 func (c *Controller) Start(ctx context.Context, partitions Partitions, endpoints []Endpoint) error {
+	if err := c.machine.outlive(c.opts.Host.Store()); err != nil {
+		return err
+	}
 	group, err := c.opts.Host.Open(entry.MetadataGroup, c.machine, raft.Boot{})
 	if err != nil {
 		return fmt.Errorf("controller: open the metadata Raft group: %w", err)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/meta"
 )
 
@@ -109,6 +111,30 @@ func put(tx meta.Tx, w write) error {
 		return tx.Delete(w.bucket, w.key)
 	}
 	return tx.Put(w.bucket, w.key, w.value)
+}
+
+// outlive keeps what the metadata Raft group's lost commands have done: a journal that was cut above its mark may have had some that
+// meta.db has followed already. Their effects stay, but not their indexes, which the next commands get: those would be taken for a
+// repetition. It is right with one voter, since nobody else has the lost commands to repeat. Before the Raft group is opened.
+func (m *machine) outlive(store *storage.Store) error {
+	var last uint64
+	if g, ok := store.Group(entry.MetadataGroup); ok {
+		if g.Offline() != nil {
+			return nil //nolint:nilerr // who opens it says so
+		}
+		snapshot, _ := g.Snapshot()
+		last = max(g.LastIndex(), snapshot.Index)
+	}
+	m.mu.Lock()
+	applied := m.mu.applied
+	m.mu.applied = min(applied, last)
+	m.mu.Unlock()
+	if applied <= last {
+		return nil
+	}
+	m.logger.Error("the journal has lost metadata commands that meta.db has followed already: what they did stays", "log", last,
+		"meta.db", applied)
+	return m.save() // before the log grows past them
 }
 
 // saver writes behind the commands until ctx ends.
