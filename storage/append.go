@@ -253,7 +253,7 @@ func (g *Group) TruncateSuffix(from uint64, state entry.State) error {
 		return err
 	}
 	g.mu.Lock()
-	g.mu.cutAt = seq
+	g.mu.cutAt, g.mu.cutTo = seq, max(g.mu.cutTo, last)
 	keep := from - g.mu.first
 	clear(g.mu.entries[keep:])
 	g.mu.entries = g.mu.entries[:keep]

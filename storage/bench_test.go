@@ -156,7 +156,7 @@ func BenchmarkSaveTails(b *testing.B) {
 					b.Fatal(err)
 				}
 				start := time.Now()
-				s.tails.take(s.journal)
+				s.takeTails(false)
 				waited += time.Since(start)
 				if waits, err := s.saveMark(); waits || err != nil {
 					b.Fatal(waits, err)

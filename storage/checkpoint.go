@@ -110,7 +110,7 @@ func (s *Store) saveJournal() (first uint64, err error) {
 	defer s.rowing.Unlock()
 	t := &s.tails
 	t.settle(s.journal.Mark())
-	t.take(s.journal)
+	s.takeTails(true)
 	// Records of class cached may not be synced yet, and nothing above the mark can be dropped.
 	if _, err := s.journal.Append(nil, true).Wait(); err != nil {
 		return 0, s.fatal(err)

@@ -118,6 +118,7 @@ type Group struct {
 		pin     uint64 // first record of a group that is offline since Open
 
 		cutAt uint64 // newest record that took entries away; it pins nothing
+		cutTo uint64 // the highest index that was taken away, as far as the journal still has it
 	}
 }
 

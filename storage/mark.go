@@ -36,7 +36,7 @@ func (s *Store) saveMark() (waits bool, err error) {
 	}
 	t := &s.tails
 	if t.taken.at == 0 && s.journal.NextSequence() > t.known+1 {
-		t.take(s.journal)
+		s.takeTails(false)
 	}
 	if t.settle(s.journal.Mark()); t.ready.at <= t.known {
 		return t.taken.at > 0, nil

@@ -262,6 +262,7 @@ func (r *recovery) openGroup(p *replay) (*Group, error) {
 	s := r.store
 	g := newGroup(s, p.id, p.folder)
 	g.mu.vote, g.mu.voteAt, g.mu.bornAt, g.mu.cutAt = p.vote, p.voteAt, p.bornAt, p.cutAt
+	g.mu.cutTo = p.cutTo
 	g.mu.base = p.base()
 	g.mu.state = g.mu.base.State
 	g.save.end = p.end()

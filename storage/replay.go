@@ -27,6 +27,7 @@ type replay struct {
 	voteAt  uint64 // 0 = as in meta.db
 	first   uint64 // its first record in the journal
 	cutAt   uint64 // its newest record that took entries away
+	cutTo   uint64 // the highest index above the checkpoint that was taken away
 	covered uint64 // record up to which the checkpoint makes its records superfluous
 	hurt    error  // why the group cannot be trusted
 	row     error  // the part of hurt that is about its row in meta.db
@@ -91,10 +92,11 @@ func (r *replay) apply(rec *journal.Record) error {
 	case journal.Entry:
 		r.addEntry(rec)
 	case journal.DeleteRange, journal.Dropped:
+		r.noteCut(rec.Sequence)
 		r.cut(rec.Index)
-		r.cutAt = rec.Sequence
 	case journal.Reset:
-		r.entries, r.void, r.cutAt = r.entries[:0], nil, rec.Sequence
+		r.noteCut(rec.Sequence)
+		r.entries, r.void = r.entries[:0], nil
 	case journal.VoidPayloads:
 		v, err := rec.VoidPayloads()
 		if err != nil {
@@ -180,6 +182,14 @@ func (r *replay) addEntry(rec *journal.Record) {
 		return
 	}
 	r.entries = append(r.entries, *rec)
+}
+
+// noteCut notes that the record at sequence takes entries away.
+func (r *replay) noteCut(sequence uint64) {
+	r.cutAt = sequence
+	if n := len(r.entries); n > 0 {
+		r.cutTo = max(r.cutTo, r.entries[n-1].Index)
+	}
 }
 
 // cut removes the entries from index from on.

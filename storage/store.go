@@ -406,7 +406,7 @@ func (s *Store) Close(clean bool) error {
 func (s *Store) saveClean() error {
 	s.rowing.Lock()
 	defer s.rowing.Unlock()
-	s.tails.take(s.journal)
+	s.takeTails(true)
 	s.tails.settle(s.journal.Mark())
 	jc := s.meta.Journal()
 	jc.Clean = true

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"github.com/tandembroker/tandem/storage/journal"
 	"github.com/tandembroker/tandem/storage/meta"
 )
 
@@ -20,11 +19,29 @@ type tails struct {
 type ends struct {
 	at   uint64
 	last map[GroupID]uint64
+	need map[GroupID]uint64 // what a start needed of them then, and of those that did not change where they were looked at
 }
 
-// take asks the journal. What was taken and is not ready waits for the newer one.
-func (t *tails) take(j *journal.Journal) {
-	at, changed := j.Tails()
+// takeTails asks the journal. What was taken and is not ready waits for the newer one. With all it also looks at what the Raft groups
+// need that have nothing new. Store.rowing is held.
+func (s *Store) takeTails(all bool) {
+	t, need := &s.tails, map[GroupID]uint64{}
+	first := s.meta.Journal().First
+	look := func(id GroupID) uint64 {
+		need[id] = s.needed(id, first)
+		return need[id]
+	}
+	if all { // before the ends: a Raft group that goes on in between is looked at once more
+		for id := range t.stored {
+			look(id)
+		}
+	}
+	for _, last := range []map[GroupID]uint64{t.ready.last, t.taken.last} {
+		for id := range last {
+			look(id)
+		}
+	}
+	at, changed := s.journal.Tails(look)
 	if at == 0 {
 		return
 	}
@@ -34,7 +51,7 @@ func (t *tails) take(j *journal.Journal) {
 	for _, c := range changed {
 		t.taken.last[c.Group] = c.Sequence
 	}
-	t.taken.at = at
+	t.taken.at, t.taken.need = at, need
 }
 
 // settle makes ready what mark has passed.
@@ -49,7 +66,7 @@ func (t *tails) settle(mark uint64) {
 			t.ready.last[id] = last
 		}
 	}
-	t.ready.at, t.taken = t.taken.at, ends{}
+	t.ready.at, t.ready.need, t.taken = t.taken.at, t.taken.need, ends{}
 }
 
 // changes are the rows to be stored with what is ready, where the journal is kept from first on; a zero one goes. With all every row
@@ -59,7 +76,11 @@ func (s *Store) changes(first uint64, all bool) map[GroupID]meta.Tail {
 	look := func(id GroupID, last uint64) {
 		old := t.stored[id]
 		row := meta.Tail{Last: max(last, old.Last, t.lost[id])}
-		if row.Need = s.needed(id, first); row.Need > t.ready.at || row.Last < first {
+		if row.Need = s.needed(id, first); row.Need > t.ready.at && row.Need != nothing {
+			// What it went on with since is not to be relied on: it may be lost together with what it takes the place of.
+			row.Need = t.ready.need[id]
+		}
+		if row.Need > t.ready.at || row.Last < first {
 			row = meta.Tail{}
 		}
 		if row != old {
@@ -85,8 +106,8 @@ func (s *Store) changes(first uint64, all bool) map[GroupID]meta.Tail {
 // nothing is above all sequences.
 const nothing = ^uint64(0)
 
-// needed is the first journal record that a start needs for a Raft group, where the journal is kept from first on. It is read
-// behind the ends: whatever was superfluous when they were taken stays so.
+// needed is the first journal record that a start needs for a Raft group, where the journal is kept from first on; nothing where all is
+// in meta.db.
 func (s *Store) needed(id GroupID, first uint64) uint64 {
 	g, ok := s.Group(id)
 	if !ok {
@@ -98,7 +119,7 @@ func (s *Store) needed(id GroupID, first uint64) uint64 {
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	if at := g.mu.cutAt; at != 0 && at >= first {
+	if at := g.mu.cutAt; at != 0 && at >= first && g.mu.cutTo > g.mu.snapshot.Index {
 		need = min(need, at) // without it, what it took away would be back
 	}
 	return need

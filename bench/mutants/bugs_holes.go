@@ -78,6 +78,11 @@ var holeBugs = []bug{
 		pkg: "storage", test: "TestLostEndHurtsOnlyItsRaftGroups", short: true,
 	},
 	{
+		name: "records behind the tails relied on", file: "storage/tails.go",
+		old: "\t\t\trow.Need = t.ready.need[id]\n", new: "",
+		pkg: "storage", test: "TestTailsKeepWhatOnlyNewerRecordsMakeSuperfluous",
+	},
+	{
 		name: "tail of a deleted Raft group kept", file: "storage/tails.go",
 		old: " || row.Last < first {", new: " {",
 		pkg: "storage", test: "TestLostEndWithADeletionAndACreation",
@@ -89,8 +94,13 @@ var holeBugs = []bug{
 	},
 	{
 		name: "record that took entries away not needed", file: "storage/tails.go",
-		old: "at != 0 && at >= first {", new: "at != 0 && at < first {",
+		old: "at != 0 && at >= first && ", new: "at != 0 && at < first && ",
 		pkg: "storage", test: "TestLostEndWithATruncation",
+	},
+	{
+		name: "record that took entries away needed for good", file: "storage/tails.go",
+		old: " && g.mu.cutTo > g.mu.snapshot.Index {", new: " {",
+		pkg: "storage", test: "TestLostEndBehindATruncationThatACheckpointCovers",
 	},
 	{
 		name: "entries taken away back behind a snapshot", file: "storage/replay.go",
