@@ -3,7 +3,6 @@ package log
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/storage/vfs"
@@ -15,9 +14,6 @@ const (
 	syncBytes     = 8 << 20
 	syncBytesBusy = 512 << 10
 )
-
-// readAheadBytes is how far the system reads a segment ahead of the cleaner.
-const readAheadBytes = 4 << 20
 
 // rewriter writes one segment under the names that Replace expects. As long as all is as it was in the only source, nothing is
 // written.
@@ -219,71 +215,4 @@ func (w *rewriter) end(err error) {
 			_ = removeIfThere(w.c.l.fsys, name+late)
 		}
 	}
-}
-
-// batchReader reads a segment from the beginning, in large reads.
-type batchReader struct {
-	source *source
-	buf    []byte
-	at, n  int64 // buf holds n bytes of the file from position at
-	pos    int64
-	floor  int64
-	ahead  int64 // the system was told to read up to here
-}
-
-func (r *batchReader) reset(s *source, bufferBytes int) {
-	if len(r.buf) != bufferBytes {
-		r.buf = make([]byte, bufferBytes)
-	}
-	*r = batchReader{source: s, buf: r.buf, floor: s.base - 1}
-}
-
-// next returns the next batch, its CRC checked; it is valid until the next call.
-func (r *batchReader) next(account func(int64) error) (h header, b record.Batch, ok bool, err error) {
-	left := r.source.size - r.pos
-	if left <= 0 {
-		return h, nil, false, nil
-	}
-	head, err := r.take(min(left, record.HeaderLen), account)
-	if err != nil {
-		return h, nil, false, err
-	}
-	if h, err = parseHeader(head, headerPlace{r.source.file.Name(), r.pos, r.source.size, r.floor, r.source.upper}); err != nil {
-		return h, nil, false, err
-	}
-	if b, err = r.take(h.length, account); err != nil {
-		return h, nil, false, err
-	}
-	if err := b.CheckCRC(); err != nil {
-		return h, nil, false, &CorruptError{File: r.source.file.Name(), Pos: r.pos, Reason: err.Error()}
-	}
-	r.pos, r.floor = h.end(), h.last
-	return h, b, true, nil
-}
-
-// take returns n bytes at the position, which the file has.
-func (r *batchReader) take(n int64, account func(int64) error) ([]byte, error) {
-	if skip := r.pos - r.at; skip >= 0 && skip+n <= r.n {
-		return r.buf[skip : skip+n : skip+n], nil
-	}
-	if n > int64(len(r.buf)) {
-		grown := make([]byte, min(n+n/4, math.MaxInt32))
-		copy(grown, r.buf[r.pos-r.at:r.n])
-		r.n, r.at, r.buf = r.n-(r.pos-r.at), r.pos, grown
-	} else {
-		copy(r.buf, r.buf[r.pos-r.at:r.n])
-		r.n, r.at = r.n-(r.pos-r.at), r.pos
-	}
-	from := r.at + r.n
-	if from+readAheadBytes/2 > r.ahead && r.ahead < r.source.size {
-		r.ahead = max(r.ahead, from)
-		vfs.ReadAhead(r.source.file.File, r.ahead, readAheadBytes)
-		r.ahead += readAheadBytes
-	}
-	more := r.buf[r.n:min(int64(len(r.buf)), r.source.size-r.at)]
-	if err := readFull(r.source.file, more, from); err != nil {
-		return nil, err
-	}
-	r.n += int64(len(more))
-	return r.buf[:n:n], account(int64(len(more)))
 }

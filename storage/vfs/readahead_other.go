@@ -2,5 +2,5 @@
 
 package vfs
 
-// ReadAhead does nothing where there is no such hint.
-func ReadAhead(File, int64, int64) {}
+// ReadSequentially does nothing where there is no such hint.
+func ReadSequentially(File) {}

@@ -1,0 +1,143 @@
+package log
+
+import (
+	"github.com/tandembroker/tandem/protocol/record"
+	"github.com/tandembroker/tandem/storage/vfs"
+)
+
+// readBlocks is how many blocks a batchReader has: one in hand, and one that is read meanwhile.
+const readBlocks = 2
+
+// batchReader reads a segment from the beginning, in large blocks, of which the next one is read while the batches of one are
+// looked at. For one goroutine; begin starts another one, which end stops.
+type batchReader struct {
+	source *source
+	pos    int64
+	floor  int64
+	block  []byte // what is left of the block in hand
+	joined []byte // the batch in hand, where it began in a block before
+
+	blockBytes int
+	whole      []byte // of the block in hand, to be given back
+	free       chan []byte
+	filled     chan readBlock // closed behind the last one
+	stop       chan struct{}
+}
+
+// readBlock is what the file has behind the block before, or why that cannot be read.
+type readBlock struct {
+	bytes []byte
+	err   error
+}
+
+// begin starts with s, whose file stays open until end.
+func (r *batchReader) begin(s *source, blockBytes int) {
+	if r.blockBytes != blockBytes {
+		r.free = make(chan []byte, readBlocks)
+		for range readBlocks {
+			r.free <- make([]byte, blockBytes)
+		}
+	}
+	if cap(r.joined) > blockBytes {
+		r.joined = nil
+	}
+	*r = batchReader{source: s, floor: s.base - 1, joined: r.joined[:0], blockBytes: blockBytes, free: r.free,
+		filled: make(chan readBlock, readBlocks), stop: make(chan struct{})}
+	vfs.ReadSequentially(s.file.File)
+	go r.fill(s.file.File, s.size) // awaited in end
+}
+
+// end stops the reading ahead and awaits it.
+func (r *batchReader) end() {
+	close(r.stop)
+	if r.whole != nil {
+		r.free <- r.whole
+		r.whole = nil
+	}
+	for b := range r.filled {
+		r.free <- b.bytes[:r.blockBytes]
+	}
+}
+
+// fill reads the first size bytes of f.
+func (r *batchReader) fill(f vfs.File, size int64) {
+	defer close(r.filled)
+	for pos := int64(0); pos < size; {
+		var b []byte
+		select {
+		case b = <-r.free:
+		case <-r.stop:
+			return
+		}
+		n := min(size-pos, int64(len(b)))
+		err := readFull(f, b[:n], pos)
+		r.filled <- readBlock{b[:n], err} // has room for all blocks
+		if err != nil {
+			return
+		}
+		pos += n
+	}
+}
+
+// next returns the next batch, its CRC checked; it is valid until the next call.
+func (r *batchReader) next(account func(int64) error) (h header, b record.Batch, ok bool, err error) {
+	left := r.source.size - r.pos
+	if left <= 0 {
+		return h, nil, false, nil
+	}
+	r.joined = r.joined[:0]
+	head, err := r.peek(int(min(left, record.HeaderLen)), account)
+	if err != nil {
+		return h, nil, false, err
+	}
+	if h, err = parseHeader(head, headerPlace{r.source.file.Name(), r.pos, r.source.size, r.floor, r.source.upper}); err != nil {
+		return h, nil, false, err
+	}
+	if b, err = r.peek(int(h.length), account); err != nil {
+		return h, nil, false, err
+	}
+	if err := b.CheckCRC(); err != nil {
+		return h, nil, false, &CorruptError{File: r.source.file.Name(), Pos: r.pos, Reason: err.Error()}
+	}
+	if len(r.joined) == 0 {
+		r.block = r.block[h.length:]
+	}
+	r.pos, r.floor = h.end(), h.last
+	return h, b, true, nil
+}
+
+// peek returns the n bytes at the position, which the file has. Where they are not in one block they are put together, and are no
+// part of the block in hand any more.
+func (r *batchReader) peek(n int, account func(int64) error) ([]byte, error) {
+	if len(r.joined) == 0 && len(r.block) >= n {
+		return r.block[:n:n], nil
+	}
+	for len(r.joined) < n {
+		if len(r.block) == 0 {
+			if err := r.advance(account); err != nil {
+				return nil, err
+			}
+			if len(r.joined) == 0 && len(r.block) >= n {
+				return r.block[:n:n], nil
+			}
+		}
+		more := min(n-len(r.joined), len(r.block))
+		r.joined = append(r.joined, r.block[:more]...)
+		r.block = r.block[more:]
+	}
+	return r.joined[:n:n], nil
+}
+
+// advance takes the next block in hand.
+func (r *batchReader) advance(account func(int64) error) error {
+	if r.whole != nil {
+		r.free <- r.whole
+		r.whole = nil
+	}
+	b := <-r.filled
+	r.whole, r.block = b.bytes[:r.blockBytes], b.bytes
+	if b.err != nil {
+		return b.err
+	}
+	return account(int64(len(b.bytes)))
+}
