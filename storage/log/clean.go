@@ -135,7 +135,11 @@ type cleaner struct {
 	batches  batchReader
 	out      rewriter
 	done     Cleaned
-	hidden   bool // a batch that was kept unread may hold older records of any key
+
+	finishing      chan error // of the segment that is being finished; nil = none
+	finishingCount int        // sources that it replaces
+
+	hidden bool // a batch that was kept unread may hold older records of any key
 }
 
 // source is a segment as it was when the round began. Sealed segments do not change; they go, when retention takes them.
@@ -195,15 +199,23 @@ func (c *cleaner) round() error {
 	sources := c.sources[:n]
 	c.done.Segments = n
 	c.txns = newTransactions(c.l.AbortedIn(sources[0].base, sources[n-1].upper))
-	for len(sources) > 0 {
-		n := c.l.groupLen(sources)
-		if err := c.rewrite(sources[:n]); err != nil {
-			return err
-		}
-		sources = sources[n:]
+	if err := c.rewriteAll(sources); err != nil {
+		return err
 	}
 	c.done.End = end
 	return c.l.saveCleaned(end)
+}
+
+// rewriteAll returns when nothing of it is under way any more.
+func (c *cleaner) rewriteAll(sources []source) error {
+	for len(sources) > 0 {
+		n := c.l.groupLen(sources)
+		if err := c.rewrite(sources[:n]); err != nil {
+			return errors.Join(err, c.finishAll())
+		}
+		sources = sources[n:]
+	}
+	return c.finishAll()
 }
 
 // list notes what the segments are, each opened once. Errors: ErrCorrupt for a damaged one: what is behind the damage would be lost.

@@ -1,18 +1,17 @@
 package log
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
-// How much a rewritten segment may be ahead of the disk, bytes: one large sync at the end would hold up everybody else's. Where
-// somebody else syncs, theirs wait for ours, so those are small.
+// How much of a rewritten segment may be on its way to the disk, bytes: one large sync at the end would hold up everybody else's.
+// Where somebody else syncs, theirs wait for ours, so that is little.
 const (
-	syncBytes     = 8 << 20
-	syncBytesBusy = 512 << 10
+	aheadBytes     = 8 << 20
+	aheadBytesBusy = 512 << 10
 )
 
 // rewriter writes one segment under the names that Replace expects. As long as all is as it was in the only source, nothing is
@@ -29,14 +28,16 @@ type rewriter struct {
 	index   indexes
 	aborted []AbortedTxn
 	buf     []byte
-	pos     int64 // behind buf
-	written int64 // to the file
-	synced  int64
-	syncing chan error // of the sync that runs beside; nil = none
+	spare   []byte     // the buffer that writing has, or had
+	pos     int64      // behind buf
+	handed  int64      // to writing
+	writing chan error // of the write that runs beside; nil = none
+
+	synced int64 // bytes that a sync has seen; for writing, or who has awaited it
 }
 
 func (w *rewriter) reset(c *cleaner, base int64, alone bool) {
-	*w = rewriter{c: c, base: base, filter: w.filter, buf: w.buf[:0], same: alone, index: newIndexes(base)}
+	*w = rewriter{c: c, base: base, filter: w.filter, buf: w.buf[:0], spare: w.spare, same: alone, index: newIndexes(base)}
 }
 
 // drop leaves a batch out.
@@ -92,53 +93,57 @@ func (w *rewriter) write(old, b record.Batch) error {
 	return w.flush(w.c.o.BufferBytes)
 }
 
-// flush writes the buffer once it has limit bytes.
+// flush writes the buffer once it has limit bytes: beside what follows while the disk is ours, else at once.
 func (w *rewriter) flush(limit int) error {
-	if len(w.buf) < limit {
+	if len(w.buf) < max(limit, 1) {
 		return nil
 	}
 	if err := w.open(); err != nil {
 		return err
 	}
-	if _, err := w.file.WriteAt(w.buf, w.written); err != nil {
-		return err
-	}
-	n := int64(len(w.buf))
-	w.written += n
-	w.buf = w.buf[:0]
-	w.c.l.options().Counters.Bytes.Add(n)
-	if err := w.syncSome(); err != nil {
-		return err
-	}
-	return w.c.moved(&w.c.done.BytesWritten, n)
-}
-
-// syncSome keeps the file from getting far ahead of the disk: beside the next writes while the disk is ours, else at once.
-func (w *rewriter) syncSome() error {
-	busy := w.c.busy()
-	if w.written-w.synced < syncBytes && (!busy || w.written-w.synced < syncBytesBusy) {
-		return nil
-	}
 	if err := w.await(); err != nil {
 		return err
 	}
-	w.synced = w.written
+	b, pos, busy, done := w.buf, w.handed, w.c.busy(), make(chan error, 1)
+	w.buf, w.spare = w.spare[:0], b
+	w.handed += int64(len(b))
+	w.writing = done
+	go func() { done <- w.put(b, pos, busy) }() // awaited by await
 	if busy {
-		return w.sync(w.file)
+		if err := w.await(); err != nil {
+			return err
+		}
 	}
-	f, done := w.file, make(chan error, 1)
-	w.syncing = done
-	go func() { done <- w.sync(f) }() // awaited by await
-	return nil
+	return w.c.moved(&w.c.done.BytesWritten, int64(len(b)))
 }
 
-// await waits for the sync that runs beside.
-func (w *rewriter) await() error {
-	if w.syncing == nil {
+// put writes b at pos and keeps the file from getting far ahead of the disk.
+func (w *rewriter) put(b []byte, pos int64, busy bool) error {
+	if _, err := w.file.WriteAt(b, pos); err != nil {
+		return err
+	}
+	w.c.l.options().Counters.Bytes.Add(int64(len(b)))
+	ahead, end := int64(aheadBytes), pos+int64(len(b))
+	if busy {
+		ahead = aheadBytesBusy
+	}
+	if done, err := vfs.WriteBack(w.file, pos, int64(len(b)), ahead); done || err != nil {
+		return err
+	}
+	if end-w.synced < ahead {
 		return nil
 	}
-	err := <-w.syncing
-	w.syncing = nil
+	w.synced = end
+	return w.sync(w.file)
+}
+
+// await waits for the write that runs beside.
+func (w *rewriter) await() error {
+	if w.writing == nil {
+		return nil
+	}
+	err := <-w.writing
+	w.writing = nil
 	return err
 }
 
@@ -150,69 +155,36 @@ func (w *rewriter) open() (err error) {
 	return err
 }
 
-func (w *rewriter) sync(f vfs.File) error {
-	w.c.l.options().Counters.Syncs.Add(1)
+func (w *rewriter) sync(f vfs.File) error { return syncFile(w.c.l, f) }
+
+func syncFile(l *Log, f vfs.File) error {
+	l.options().Counters.Syncs.Add(1)
 	return f.Sync()
 }
 
-// finish makes all four files durable under their .swap names and returns the size of the .log.
-func (w *rewriter) finish() (int64, error) {
-	if err := w.open(); err != nil {
-		return 0, err
+// finish writes what is left and hands over the segment, whose file is the caller's then.
+func (w *rewriter) finish() (*finished, error) {
+	if err := w.open(); err != nil { // perhaps nothing stays
+		return nil, err
 	}
-	if len(w.buf) > 0 {
-		if err := w.flush(0); err != nil {
-			return 0, err
-		}
+	if err := w.flush(0); err != nil {
+		return nil, err
 	}
 	if err := w.await(); err != nil {
-		return 0, err
+		return nil, err
 	}
-	err := w.sync(w.file)
-	if err = errors.Join(err, w.file.Close()); err != nil {
-		w.file = nil
-		return 0, err
-	}
-	w.file = nil
 	w.index.addTime()
-	for suffix, content := range map[string][]byte{
-		suffixIndex: encodeOffsets(w.index.offsets), suffixTime: encodeTimes(w.index.times), suffixAborted: encodeAborted(w.aborted),
-	} {
-		if err := w.small(suffix, content); err != nil {
-			return 0, err
-		}
-	}
-	return w.written, w.c.l.SwapReady(w.base)
+	f := &finished{l: w.c.l, base: w.base, size: w.handed, file: w.file, index: w.index, aborted: w.aborted}
+	w.file, w.made = nil, false
+	return f, nil
 }
 
-func (w *rewriter) small(suffix string, content []byte) error {
-	f, err := w.c.l.SwapFile(w.base, suffix)
-	if err != nil {
-		return err
-	}
-	if len(content) > 0 {
-		_, err = f.WriteAt(content, 0)
-	}
-	if err == nil {
-		err = w.sync(f)
-	}
-	return errors.Join(err, f.Close())
-}
-
-// end closes what is open and, after a failure, removes what was made. What cannot be removed now, the next start removes.
-func (w *rewriter) end(err error) {
+// end closes what is open and removes what was made, where the segment was not handed over. What cannot be removed now, the next
+// start removes.
+func (w *rewriter) end() {
 	_ = w.await() // a failure of it was seen, or there was another
-	if w.file != nil {
-		_ = w.file.Close()
-		w.file = nil
-	}
-	if err == nil || !w.made || w.c.l.writable() != nil {
-		return // replaced, or not ours any more: a start has to find what it was told of
-	}
-	for _, suffix := range swapped {
-		name := fileName(w.c.l.dir, w.base, suffix)
-		for _, late := range []string{suffixCleaned, suffixSwap} {
-			_ = removeIfThere(w.c.l.fsys, name+late)
-		}
+	if w.made {
+		(&finished{l: w.c.l, base: w.base, file: w.file}).discard()
+		w.file, w.made = nil, false
 	}
 }

@@ -163,7 +163,7 @@ func (c *cleaner) walkOpen(s *source, fn func(*header, record.Batch) error) erro
 	}
 }
 
-// rewrite makes one segment of the sources and puts it in their place.
+// rewrite makes one segment of the sources, which is put in their place beside what follows.
 func (c *cleaner) rewrite(group []source) (err error) {
 	var size int64
 	for i := range group {
@@ -175,9 +175,8 @@ func (c *cleaner) rewrite(group []source) (err error) {
 	if free, err := c.l.fsys.Free(c.l.dir); err != nil || free < uint64(size+c.o.ReserveBytes) {
 		return errors.Join(err, fmt.Errorf("%w: %d bytes are free, %d needed, %d reserved", ErrSpace, free, size, c.o.ReserveBytes))
 	}
-	base := group[0].base
-	c.out.reset(c, base, len(group) == 1)
-	defer func() { c.out.end(err) }()
+	c.out.reset(c, group[0].base, len(group) == 1)
+	defer c.out.end()
 	for i := range group {
 		c.out.source = &group[i]
 		if err := c.walk(&group[i], c.rewriteBatch); err != nil {
@@ -187,19 +186,11 @@ func (c *cleaner) rewrite(group []source) (err error) {
 	if c.out.same {
 		return nil
 	}
-	written, err := c.out.finish()
+	f, err := c.out.finish()
 	if err != nil {
 		return err
 	}
-	r := Replacement{First: base, Last: group[len(group)-1].base, Size: written}
-	if err := c.o.Replace(r); err != nil {
-		if errors.Is(err, ErrReplacing) {
-			c.out.made = false // not ours any more
-		}
-		return fmt.Errorf("replace segments %d to %d: %w", r.First, r.Last, err)
-	}
-	c.done.Replaced += len(group)
-	return nil
+	return c.finish(f, group)
 }
 
 // rewriteBatch writes what stays of one batch. Source: Kafka's Cleaner.cleanInto. Unlike there no batch is ever left empty: the
