@@ -39,6 +39,8 @@ func (w *cleanWorld) crashes() int {
 	images := [][]modelBatch{contents(w.t, w.l)}
 	w.fsys.SetHook(func(c vfs.Call) vfs.Outcome {
 		if c.Op&vfs.OpChanges != 0 {
+			w.mu.Lock() // a segment is replaced while the next one is rewritten
+			defer w.mu.Unlock()
 			for i := range 3 {
 				var r *rand.Rand
 				if i > 0 {
@@ -52,9 +54,10 @@ func (w *cleanWorld) crashes() int {
 	o := w.options()
 	o.Replace = func(r Replacement) error {
 		err := w.replace(r)
-		hook := len(images)
-		images = append(images, nil)
-		images[hook] = contents(w.t, w.l)
+		image := contents(w.t, w.l)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		images = append(images, image)
 		return err
 	}
 	_, err := w.l.Clean(context.Background(), o)

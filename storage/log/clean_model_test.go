@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,6 +82,7 @@ type cleanWorld struct {
 	epoch int32
 	first int64 // first dirty offset
 	m     compact.Map
+	mu    sync.Mutex // for cp's list while a segment is replaced beside what follows
 }
 
 const cleanRetention = 1000 // ms
@@ -200,12 +202,18 @@ func (w *cleanWorld) replace(r Replacement) error {
 	if err := r.Of(w.cp.Sealed); err != nil {
 		return err
 	}
-	w.cp.Replacing = &r
+	w.setCheckpoint(w.cp.Sealed, &r)
 	if err := w.l.Replace(r); err != nil {
 		return err
 	}
-	w.cp.Sealed, w.cp.Replacing = w.l.Sealed(w.cp.End), nil
+	w.setCheckpoint(w.l.Sealed(w.cp.End), nil)
 	return nil
+}
+
+func (w *cleanWorld) setCheckpoint(sealed []Sealed, replacing *Replacement) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cp.Sealed, w.cp.Replacing = sealed, replacing
 }
 
 func (w *cleanWorld) options() CleanOptions {
