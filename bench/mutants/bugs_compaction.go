@@ -70,7 +70,7 @@ var compactionBugs = []bug{
 		pkg: "storage/log", test: "TestCleanGroups",
 	},
 	{
-		name: "compaction: a batch of a wrong CRC gets a right one", file: "storage/log/clean_io.go",
+		name: "compaction: a batch of a wrong CRC gets a right one", file: "storage/log/clean_read.go",
 		old: "if err := b.CheckCRC(); err != nil {", new: "if err := b.CheckCRC(); err != nil && h.length < 0 {",
 		pkg: "storage/log", test: "TestCleanOfDamage",
 	},
@@ -90,9 +90,24 @@ var compactionBugs = []bug{
 		pkg: "broker/partition", test: "TestCompaction",
 	},
 	{
-		name: "compaction: a segment that is not synced replaces others", file: "storage/log/clean_io.go",
-		old: "\terr := w.sync(w.file)\n", new: "\tvar err error\n",
+		name: "compaction: a segment that is not synced replaces others", file: "storage/log/clean_finish.go",
+		old: "errs[i] = syncFile(f.l, file)", new: "errs[i], _ = error(nil), file",
 		pkg: "storage/log", test: "TestCleanCrashes",
+	},
+	{
+		name: "compaction: a round ends before its last segment is in place", file: "storage/log/clean.go",
+		old: "\t\tsources = sources[n:]\n\t}\n\treturn c.finishAll()", new: "\t\tsources = sources[n:]\n\t}\n\treturn nil",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: a write beside that failed is believed", file: "storage/log/clean_io.go",
+		old: "\tw.writing = nil\n\treturn err", new: "\tw.writing = nil\n\t_ = err\n\treturn nil",
+		pkg: "storage/log", test: "TestCleanEveryCallFails",
+	},
+	{
+		name: "compaction: a read ahead that failed is believed", file: "storage/log/clean_read.go",
+		old: "if b.err != nil {", new: "if b.err != nil && len(b.bytes) == 0 {",
+		pkg: "storage/log", test: "TestCleanEveryCallFails",
 	},
 	{
 		name: "compaction: renames are lost with the power", file: "storage/log/sealed.go",

@@ -153,7 +153,7 @@ func (c *cleaner) once(ctx context.Context, keys *compact.Map) bool {
 	pace := &pacer{rate: c.rate, others: c.others, now: c.m.options.Now, last: c.m.options.Now()}
 	done, err := p.clean(ctx, log.CleanOptions{
 		Map: keys, MapBytes: c.opts.DedupeBytes / int64(threads), MapLoad: c.opts.LoadFactor,
-		BufferBytes: max(c.opts.BufferBytes/threads/2, 4<<10), ReserveBytes: c.opts.ReserveBytes, Throttle: pace.wait, Busy: c.others.busy,
+		BufferBytes: max(c.opts.BufferBytes/threads/log.CleanBuffers, 4<<10), ReserveBytes: c.opts.ReserveBytes, Throttle: pace.wait, Busy: c.others.busy,
 	})
 	c.release(ctx, p, &done, err)
 	return true

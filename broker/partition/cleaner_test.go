@@ -391,7 +391,7 @@ func TestPace(t *testing.T) {
 	for range 3 {
 		records++
 		if rest := step(20 * time.Millisecond); rest < pauseShare*20*time.Millisecond {
-			t.Fatalf("rested %v of 40 ms", rest)
+			t.Fatalf("rested %v from 20 ms", rest)
 		}
 	}
 	if rest := step(foregroundMemory); rest > pauseMax/2 {

@@ -77,9 +77,10 @@ func (f *foreground) busy() bool {
 
 const (
 	// pauseShare is how long compaction rests for each moment of work while others append, so that their appends find the disk and
-	// a processor free most of the time.
-	pauseShare = 2
-	pauseMax   = 50 * time.Millisecond
+	// a processor free most of the time: less than one in a hundred may meet what it does. A moment is as long as its reads and
+	// writes make it, so that it rests longer where the disk is slow or busy.
+	pauseShare = 6
+	pauseMax   = 250 * time.Millisecond
 )
 
 // pacer is the pace of one round: the rate that is configured, and pauses while others append. For one goroutine.

@@ -47,6 +47,9 @@ func (l *Log) Dirty(b CleanBound) (Dirty, error) {
 	return d, err
 }
 
+// CleanBuffers is how many I/O buffers a round has: two that are read into in turn, and two that are written from.
+const CleanBuffers = readBlocks + 2
+
 // CleanOptions is what a round of compaction goes by.
 type CleanOptions struct {
 	Bound CleanBound
@@ -57,15 +60,16 @@ type CleanOptions struct {
 	// DeleteRetentionMs is delete.retention.ms: how long tombstones and transaction markers stay once nothing is left that they
 	// are for.
 	DeleteRetentionMs int64
-	// BufferBytes is the size of each of the two I/O buffers; 0 = 512 KiB. A larger batch makes them larger.
+	// BufferBytes is the size of each of the CleanBuffers I/O buffers; 0 = 128 KiB. A larger batch makes them larger.
 	BufferBytes int
 	// ReserveBytes is what must stay free on the disk.
 	ReserveBytes int64
 	// Throttle is called with the bytes that were read or written and may wait; nil = no limit. Its error ends the round.
 	Throttle func(ctx context.Context, bytes int64) error
-	// Busy says whether others wait for the disk, so that it is left to them between small writes; nil = nobody does.
+	// Busy says whether others wait for the disk, so that it is left to them between small writes; nil = nobody does. Safe for
+	// concurrent use.
 	Busy func() bool
-	// Replace puts a finished segment in place: Group.ReplaceSegments.
+	// Replace puts a finished segment in place: Group.ReplaceSegments. It is called by another goroutine, one call at a time.
 	Replace func(Replacement) error
 }
 
@@ -97,7 +101,7 @@ func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 	l.mu.Unlock()
 	c := cleaner{l: l, ctx: ctx, o: &o, now: l.options().Now().UnixMilli()}
 	if o.BufferBytes <= 0 {
-		o.BufferBytes = 512 << 10
+		o.BufferBytes = 128 << 10
 	}
 	if o.MapLoad <= 0 {
 		o.MapLoad = 0.9

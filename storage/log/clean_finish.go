@@ -3,6 +3,7 @@ package log
 import (
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/tandembroker/tandem/storage/vfs"
 )
@@ -38,35 +39,49 @@ func (f *finished) replace(last int64, replace func(Replacement) error) (err err
 	return nil
 }
 
-// durable syncs all four files under their .swap names.
+// durable writes the other three files and syncs all four under their .swap names: together, so that the file system commits its
+// journal once or twice and not four times. Each commit is one that the syncs of others wait for.
 func (f *finished) durable() error {
-	err := syncFile(f.l, f.file)
-	err = errors.Join(err, f.file.Close())
-	if f.file = nil; err != nil {
-		return err
-	}
-	for suffix, content := range map[string][]byte{
-		suffixIndex: encodeOffsets(f.index.offsets), suffixTime: encodeTimes(f.index.times), suffixAborted: encodeAborted(f.aborted),
-	} {
-		if err := f.small(suffix, content); err != nil {
-			return err
+	files, err := f.small()
+	files = append(files, f.file)
+	f.file = nil
+	errs := make([]error, len(files)+1)
+	errs[len(files)] = err
+	var wg sync.WaitGroup
+	for i, file := range files {
+		if err == nil {
+			wg.Go(func() { errs[i] = syncFile(f.l, file) })
 		}
+	}
+	wg.Wait()
+	for _, file := range files {
+		errs = append(errs, file.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	return f.l.SwapReady(f.base)
 }
 
-func (f *finished) small(suffix string, content []byte) error {
-	file, err := f.l.SwapFile(f.base, suffix)
-	if err != nil {
-		return err
+// small writes the files beside the .log, and returns those that are open, after an error too.
+func (f *finished) small() (files []vfs.File, err error) {
+	for _, s := range []struct {
+		suffix  string
+		content []byte
+	}{{suffixIndex, encodeOffsets(f.index.offsets)}, {suffixTime, encodeTimes(f.index.times)}, {suffixAborted, encodeAborted(f.aborted)}} {
+		file, err := f.l.SwapFile(f.base, s.suffix)
+		if err != nil {
+			return files, err
+		}
+		files = append(files, file)
+		if len(s.content) == 0 {
+			continue
+		}
+		if _, err := file.WriteAt(s.content, 0); err != nil {
+			return files, err
+		}
 	}
-	if len(content) > 0 {
-		_, err = file.WriteAt(content, 0)
-	}
-	if err == nil {
-		err = syncFile(f.l, file)
-	}
-	return errors.Join(err, file.Close())
+	return files, nil
 }
 
 // discard closes the file and removes all that was made.
@@ -86,7 +101,8 @@ func (f *finished) discard() {
 	}
 }
 
-// finish hands f over, once the one before is done; its error is told then, or by finishAll.
+// finish hands f over, once the one before is done; its error is told then, or by finishAll. Where others wait for the disk it is
+// one thing at a time.
 func (c *cleaner) finish(f *finished, group []source) error {
 	if err := c.finishAll(); err != nil {
 		f.discard()
@@ -95,6 +111,9 @@ func (c *cleaner) finish(f *finished, group []source) error {
 	last, n, done := group[len(group)-1].base, len(group), make(chan error, 1)
 	c.finishing, c.finishingCount = done, n
 	go func() { done <- f.replace(last, c.o.Replace) }() // awaited by finishAll
+	if c.busy() {                                        // one thing at a time, and what it takes counts as work that is rested from
+		return errors.Join(c.finishAll(), c.moved(&c.done.BytesWritten, 0))
+	}
 	return nil
 }
 
