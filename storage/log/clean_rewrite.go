@@ -172,8 +172,12 @@ func (c *cleaner) rewrite(group []source) (err error) {
 	if size == 0 && len(group) == 1 {
 		return nil
 	}
-	if free, err := c.l.fsys.Free(c.l.dir); err != nil || free < uint64(size+c.o.ReserveBytes) {
-		return errors.Join(err, fmt.Errorf("%w: %d bytes are free, %d needed, %d reserved", ErrSpace, free, size, c.o.ReserveBytes))
+	if err := c.room(size); errors.Is(err, ErrSpace) { // what is being replaced still takes its place
+		if err := errors.Join(c.finishAll(), c.room(size)); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
 	}
 	c.out.reset(c, group[0].base, len(group) == 1)
 	defer c.out.end()
@@ -191,6 +195,18 @@ func (c *cleaner) rewrite(group []source) (err error) {
 		return err
 	}
 	return c.finish(f, group)
+}
+
+// room says whether there is space for a segment of size bytes. Errors: ErrSpace, I/O.
+func (c *cleaner) room(size int64) error {
+	free, err := c.l.fsys.Free(c.l.dir)
+	if err != nil {
+		return err
+	}
+	if free < uint64(size+c.o.ReserveBytes) {
+		return fmt.Errorf("%w: %d bytes are free, %d needed, %d reserved", ErrSpace, free, size, c.o.ReserveBytes)
+	}
+	return nil
 }
 
 // rewriteBatch writes what stays of one batch. Source: Kafka's Cleaner.cleanInto. Unlike there no batch is ever left empty: the
