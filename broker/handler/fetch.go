@@ -9,7 +9,8 @@ package handler
 //
 // Sessions are in fetch_session.go: an incremental request is planned from what its session remembers, and its answer leaves out
 // what has not changed. Brokers do not replicate by Fetch here, so a request with a replica id gets REPLICA_NOT_AVAILABLE on each
-// partition, and no session. A consumer's rack is not looked at: each partition has one replica, which is read (KIP-392).
+// partition, and no session. A site is a rack (KIP-392): a consumer of the standby's is sent there for what the standby has, and read from
+// there by version 11 and later; where there is one site, racks are not looked at.
 //
 // The answer waits until there are min_bytes, or for max_wait_ms, but not at all when a partition has an error. Partitions are
 // read in the order of the request; the first that has anything gives at least one batch, even above the limits, so that a
@@ -32,6 +33,7 @@ import (
 
 const (
 	fetchVersionSession = 7
+	fetchVersionRack    = 11
 	fetchVersionTopicID = 13
 	fetchVersionLeader  = 16
 
@@ -56,7 +58,8 @@ type fetchReply struct {
 	maxWait   time.Duration
 	minBytes  int64
 	maxBytes  int64
-	code      int16 // of the whole request; nothing is read then
+	rack      string // of the client
+	code      int16  // of the whole request; nothing is read then
 	topics    []fetchedTopic
 	parts     []fetchedPartition // of all topics, in the order in which they are read
 
@@ -80,7 +83,10 @@ type fetchedPartition struct {
 	p        *partition.Partition
 	code     int16
 	tried    bool // read is the outcome of a read
-	read     partition.Read
+	// sent: the client is sent to preferred, the broker of its own site, which has what it wants.
+	sent      bool
+	preferred int32
+	read      partition.Read
 }
 
 func (h *Handler) fetch(_ context.Context, r *server.Request) server.Reply {
@@ -90,6 +96,7 @@ func (h *Handler) fetch(_ context.Context, r *server.Request) server.Reply {
 		h: h, request: r, isolation: partition.Isolation(req.IsolationLevel),
 		maxWait:  time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond,
 		minBytes: min(int64(max(req.MinBytes, 0)), maxBytes), maxBytes: maxBytes,
+		rack: req.Rack,
 	}
 	switch {
 	case req.IsolationLevel != 0 && req.IsolationLevel != readCommitted:
@@ -149,7 +156,7 @@ func (f *fetchReply) planSession(epoch int32) {
 			bytesMax: c.bytesMax, code: code,
 		}
 		if code == codeNone {
-			out.p, out.code = f.h.locateLed(topic, out.id)
+			out.p, out.code = f.locate(topic, out.id)
 		}
 		f.parts = append(f.parts, out)
 	}
@@ -176,7 +183,7 @@ func (f *fetchReply) plan(req *kmsg.FetchRequest) {
 			if req.ReplicaID >= 0 || req.ReplicaState.ID >= 0 {
 				out.code = codeReplicaNotAvailable
 			} else if code == codeNone {
-				out.p, out.code = f.h.locateLed(topic, p.Partition)
+				out.p, out.code = f.locate(topic, p.Partition)
 			}
 			if s := f.session; s != nil {
 				name := t.Topic
@@ -192,6 +199,20 @@ func (f *fetchReply) plan(req *kmsg.FetchRequest) {
 		}
 		f.topics = append(f.topics, fetchedTopic{name: t.Topic, id: t.TopicID})
 	}
+}
+
+// locate finds a partition to read: one that is led here, or whose log follows the other site's (KIP-392).
+func (f *fetchReply) locate(t *controller.Topic, id int32) (p *partition.Partition, code int16) {
+	p, code = f.h.locate(t, id)
+	if code == codeNone && !f.h.sites.serves() && !(f.follower() && p.Follows()) {
+		code = codeNotLeaderOrFollower
+	}
+	return p, code
+}
+
+// follower says that the client may be answered by a replica that follows. Source: FetchParams.fetchOnlyLeader.
+func (f *fetchReply) follower() bool {
+	return f.h.sites != nil && f.request.Header.Version >= fetchVersionRack
 }
 
 func (f *fetchReply) topic(image *controller.Image, name string, id [16]byte) (*controller.Topic, int16) {
@@ -267,7 +288,12 @@ func (f *fetchReply) readAll() {
 		had := p.read.Len()
 		limit := min(p.bytesMax, max(f.maxBytes-(f.bytes-had), 0))
 		// Version 4 is the first here, so that at least one batch is always given (not so up to version 2).
-		read, err := p.p.ReadAfter(partition.Position{Offset: p.offset, CurrentEpoch: p.epoch, LastEpoch: p.last}, limit, f.isolation, f.bytes == had)
+		at := partition.Position{Offset: p.offset, CurrentEpoch: p.epoch, LastEpoch: p.last, Follower: f.follower() && !f.h.sites.serves()}
+		atLeastOne := f.bytes == had
+		if p.preferred, p.sent = f.h.sites.nearest(f.rack, f.request.Listener, p.p, p.offset); p.sent {
+			limit, atLeastOne, f.urgent = 0, false, true // there is nothing to wait for here
+		}
+		read, err := p.p.ReadAfter(at, limit, f.isolation, atLeastOne)
 		p.release()
 		p.read, p.tried = read, true
 		f.bytes += read.Len() - had
@@ -295,7 +321,7 @@ func (f *fetchReply) cutShort(read *partition.Read) bool {
 
 // unchanged says that a read would give what the last one gave.
 func (p *fetchedPartition) unchanged() bool {
-	if !p.tried || !p.p.Ready() {
+	if !p.tried || !p.p.Ready() && !p.p.Follows() {
 		return false
 	}
 	logStart, hw, lso, _ := p.p.Offsets()
@@ -467,6 +493,9 @@ func (f *fetchReply) partition(p *fetchedPartition, resp *wire.FetchResponse) wi
 	}
 	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = p.read.HW, p.read.LSO, p.read.LogStart
 	out.RecordsBytes = p.read.Len()
+	if p.sent {
+		out.PreferredReadReplica = p.preferred
+	}
 	if d := p.read.Diverging; d != nil {
 		out.DivergingEpoch = &wire.EpochEndOffset{Epoch: d.Epoch, EndOffset: d.End}
 	}

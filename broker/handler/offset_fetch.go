@@ -87,6 +87,9 @@ func (h *Handler) offsetsOf(req *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchR
 		resp.ErrorCode = h.fail("OffsetFetch", codeOf(err))
 		return resp
 	}
+	if h.sites != nil {
+		h.resume(found)
+	}
 	if req.Topics == nil {
 		resp.Topics = byTopic(found)
 		return resp
@@ -97,6 +100,17 @@ func (h *Handler) offsetsOf(req *kmsg.OffsetFetchRequestGroup) kmsg.OffsetFetchR
 		found = found[len(t.Partitions):]
 	}
 	return resp
+}
+
+// resume moves offsets that were committed on the other site's branch to where their group goes on in the logs of this one.
+func (h *Handler) resume(found []group.Committed) {
+	image := h.controller.Image()
+	for i := range found {
+		c := &found[i]
+		if p, code := h.lookup(image, c.Topic, c.Partition); code == codeNone && c.Offset >= 0 {
+			c.Offset, c.LeaderEpoch = p.Resume(c.Offset, c.LeaderEpoch)
+		}
+	}
 }
 
 // partitionsOf is how many partitions the request names.

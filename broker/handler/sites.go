@@ -9,6 +9,7 @@ import (
 
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/broker/group"
+	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/broker/server"
 	"github.com/tandembroker/tandem/replication/site"
 )
@@ -115,6 +116,17 @@ func (s *sites) replica(id site.PartitionID) int32 {
 		return live[0].Node
 	}
 	return -1
+}
+
+// nearest is the broker of the other site to which a consumer of the given rack goes for an offset: the rack is that site, and the broker is
+// known to have all before.
+func (s *sites) nearest(rack, listener string, p *partition.Partition, offset int64) (node int32, ok bool) {
+	if s == nil || rack == "" || !s.serves() {
+		return -1, false
+	}
+	id := site.PartitionID{Topic: p.TopicID(), Partition: p.ID()}
+	at, ok := s.peer(s.replica(id), listener)
+	return at.node, ok && at.rack == rack && s.InSync(id, offset)
 }
 
 // controllerID is a broker that changes the metadata: one of the site that serves. -1 = none is known.

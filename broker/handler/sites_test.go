@@ -182,7 +182,7 @@ func commitOffset(c *brokertest.Conn, group, topic string, offset int64) int16 {
 		switch code {
 		case kerr.CoordinatorLoadInProgress.Code, kerr.NotCoordinator.Code:
 		case kerr.CoordinatorNotAvailable.Code:
-			if offset != 1 {
+			if offset == 2 { // of whom it is expected
 				return code
 			}
 		default:

@@ -95,6 +95,9 @@ func (p *Partition) AppendIn(epoch int32, batch record.Batch, release func()) *A
 	if !ok || epoch != none && epoch != current {
 		return a.refuse(ErrNotLeader, release)
 	}
+	if p.fenced() { // a void for each batch would only fill the journal
+		return a.refuse(ErrNotLeader, release)
+	}
 	a.header.ValidatedTerm = term // before the checks: they hold in this leadership only
 	if p.group.Draining() {
 		return a.refuse(errDraining, release)
@@ -142,9 +145,10 @@ func (a *Append) describe(b record.Batch, class entry.Class) error {
 
 // admit checks an idempotent batch and notes it as in flight; or answers it as a duplicate. Called under the append lock.
 func (p *Partition) admit(a *Append) (*Append, error) {
+	band := p.writeBand()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d, err := p.mu.producers.check(&a.row[0])
+	d, err := p.mu.producers.check(&a.row[0], band)
 	switch {
 	case err != nil:
 		return nil, err

@@ -346,13 +346,13 @@ func (m *Manager) maintain(ctx context.Context) {
 	}
 }
 
-// retain takes a step of retention in every partition that this broker leads.
+// retain takes a step of retention in every partition that this broker leads, or whose log follows the other site's.
 func (m *Manager) retain(ctx context.Context) {
 	for _, p := range m.All() {
 		if ctx.Err() != nil {
 			return
 		}
-		if !p.Ready() {
+		if !p.Ready() && p.role() != entry.Following {
 			continue
 		}
 		n, err := p.Retain(ctx, m.options.Now())

@@ -52,9 +52,9 @@ type duplicate struct {
 	pending   *Append
 }
 
-// check decides about a batch of an idempotent producer: nil, nil = it is the next one. Errors: ErrProducerFenced,
-// ErrOutOfOrderSequence.
-func (ps *producers) check(r *entry.Row) (*duplicate, error) {
+// check decides about a batch of an idempotent producer: nil, nil = it is the next one. band is where it would be written
+// (bandOf). Errors: ErrProducerFenced, ErrOutOfOrderSequence.
+func (ps *producers) check(r *entry.Row, band int64) (*duplicate, error) {
 	p := ps.byID[r.ProducerID]
 	if p == nil {
 		return nil, nil // nothing known of this id: any sequence, as in Kafka
@@ -74,10 +74,22 @@ func (ps *producers) check(r *entry.Row) (*duplicate, error) {
 		if first != 0 {
 			return nil, fmt.Errorf("%w: producer id %d begins epoch %d with %d", ErrOutOfOrderSequence, p.id, r.ProducerEpoch, first)
 		}
+	case p.mayJump(first, band):
 	case int64(first) != int64(lastSequence)+1 && (first != 0 || lastSequence != math.MaxInt32):
 		return nil, fmt.Errorf("%w: producer id %d, epoch %d: %d behind %d", ErrOutOfOrderSequence, p.id, epoch, first, lastSequence)
 	}
 	return nil, nil
+}
+
+// mayJump says whether first may come although the sequences before it are missing: they are known to be lost where another site was
+// promoted since the producer wrote here. That began a band of offsets, and the first batch in it ends the licence.
+func (p *producer) mayJump(first int32, band int64) bool {
+	n := len(p.batches)
+	if n == 0 || len(p.pending) > 0 || bandOf(p.batches[n-1].lastOffset) >= band {
+		return false
+	}
+	missing := (int64(first) - int64(p.batches[n-1].lastSequence) - 1) & math.MaxInt32 // sequences go on at 0 behind the largest
+	return missing < 1<<30
 }
 
 // tip is epoch and last sequence of the newest batch, in flight or committed; known = there is an epoch.

@@ -150,7 +150,7 @@ func (s *transcript) append(id int64, epoch int16, seq, n int32) string {
 	a.row[0] = entry.Row{ProducerID: id, ProducerEpoch: epoch, BaseSequence: seq, LastOffsetDelta: n - 1, ControlType: none,
 		MaxTimestamp: s.now.UnixMilli()}
 	a.header.Rows = a.row[:]
-	d, err := s.ps.check(&a.row[0])
+	d, err := s.ps.check(&a.row[0], 0)
 	switch {
 	case err != nil:
 		return err.Error()

@@ -53,6 +53,7 @@ type Position struct {
 	Offset       int64
 	CurrentEpoch int32 // as for Read
 	LastEpoch    int32 // of the record before Offset, -1 = it does not say (KIP-595)
+	Follower     bool  // a replica that follows the other site's may answer (KIP-392)
 }
 
 // Len is the size of the records in bytes.
@@ -66,15 +67,15 @@ func (r *Read) Len() int64 {
 // ReadAfter is Read for a client that may say which epoch its last record has: where that epoch ends here below the client's offset, or
 // is not there, the answer is Diverging and has no records. Errors: as Read. Source: Kafka Partition.readRecords.
 func (p *Partition) ReadAfter(at Position, bytesMax int64, isolation Isolation, atLeastOne bool) (Read, error) {
-	if at.LastEpoch < 0 {
-		return p.Read(at.Offset, bytesMax, isolation, at.CurrentEpoch, atLeastOne)
-	}
 	r := Read{HW: none, LSO: none, LogStart: none, Epoch: none}
-	epoch, end, err := p.EpochEnd(at.CurrentEpoch, at.LastEpoch)
-	if err != nil {
-		_, r.Epoch, _ = p.group.Serving()
+	current, err := p.checkRead(at.CurrentEpoch, at.Follower)
+	if r.Epoch = current; err != nil {
 		return r, err
 	}
+	if at.LastEpoch < 0 {
+		return p.read(r, at.Offset, bytesMax, isolation, atLeastOne)
+	}
+	epoch, end := p.epochEnd(current, at.LastEpoch)
 	start, hw, lso, _ := p.Offsets()
 	if epoch < 0 || at.Offset < start {
 		return r, fmt.Errorf("%w: %d behind a record of epoch %d", ErrOffsetOutOfRange, at.Offset, at.LastEpoch)
@@ -83,7 +84,7 @@ func (p *Partition) ReadAfter(at Position, bytesMax int64, isolation Isolation, 
 		r.LogStart, r.HW, r.LSO, r.Diverging = start, hw, lso, &EpochEnd{epoch, end}
 		return r, nil
 	}
-	return p.Read(at.Offset, bytesMax, isolation, at.CurrentEpoch, atLeastOne)
+	return p.read(r, at.Offset, bytesMax, isolation, atLeastOne)
 }
 
 // Read returns whole batches from the one that holds offset on, up to bytesMax bytes, below the high watermark, or the last
@@ -97,9 +98,15 @@ func (p *Partition) Read(offset, bytesMax int64, isolation Isolation, currentEpo
 	if err != nil {
 		return r, err
 	}
+	return p.read(r, offset, bytesMax, isolation, atLeastOne)
+}
+
+// read is Read once the epoch is checked. An offset in the gap of a promotion that nothing was written behind is one that the log
+// will pass: there is nothing to read yet.
+func (p *Partition) read(r Read, offset, bytesMax int64, isolation Isolation, atLeastOne bool) (Read, error) {
 	var end int64
 	r.LogStart, r.HW, r.LSO, end = p.Offsets()
-	if offset < r.LogStart || offset > end {
+	if offset < r.LogStart || offset > end && offset > p.nextWrite() {
 		return r, fmt.Errorf("%w: %d, the log is %d to %d", ErrOffsetOutOfRange, offset, r.LogStart, end)
 	}
 	limit := r.HW
@@ -195,24 +202,34 @@ func (p *Partition) EpochEnd(currentEpoch, epoch int32) (int32, int64, error) {
 	if err != nil {
 		return none, none, err
 	}
+	found, end := p.epochEnd(current, epoch)
+	return found, end, nil
+}
+
+// epochEnd is EpochEnd where the newest epoch is current. The gap of a promotion belongs to the epochs before it: they end where it
+// goes on, so that no client takes what the other site had beyond for cut off.
+func (p *Partition) epochEnd(current, epoch int32) (int32, int64) {
 	if epoch < 0 || epoch > current {
-		return none, none, nil
+		return none, none
 	}
-	end := p.log.LogEnd()
+	end := p.nextWrite()
 	if epoch == current { // it may have no record yet, so that the log does not know it
-		return current, end, nil
+		return current, end
+	}
+	if found, end, ok := p.strangeEnd(epoch); ok {
+		return found, end
 	}
 	last := p.log.LastEpoch()
 	found, offset := p.log.EndOffsetForEpoch(epoch, end)
 	switch {
 	case found != none:
-		return found, offset, nil
+		return found, offset
 	case last != none:
 		// Nothing was written in that epoch or since. Kafka notes the current epoch when a leadership begins, so that an earlier
 		// one always ends somewhere; told that it is unknown, clients reset their positions.
-		return last, end, nil
+		return last, end
 	}
-	return epoch, end, nil
+	return epoch, end
 }
 
 // DeleteRecords makes offset the log start offset (-1 = the high watermark) and returns the log start offset then. It

@@ -2,17 +2,22 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/tandembroker/tandem/storage/entry"
 )
 
 // Retain takes one step of retention by time and size: it moves the log start offset by a log-start entry, so that every
 // replica and every restart sees it at the same place, and removes whole segments that nothing needs any more. It returns how
-// many segments went. Errors: ErrNotLeader, ErrStorage.
+// many segments went. On a log that follows another site's it only removes: the log start is shipped. Errors: ErrNotLeader, ErrStorage.
 func (p *Partition) Retain(ctx context.Context, now time.Time) (segments int, err error) {
-	if _, err := p.checkEpoch(none); err != nil {
+	_, err = p.checkEpoch(none)
+	follows := errors.Is(err, ErrNotLeader) && p.role() == entry.Following
+	if err != nil && !follows {
 		return 0, err
 	}
-	if c := p.config.Load(); c.Delete {
+	if c := p.config.Load(); !follows && c.Delete {
 		start, ok := p.log.Expired(now.UnixMilli(), c.RetentionMs, c.RetentionBytes, p.hw.Load())
 		if ok && start > p.logStart.Load() {
 			if err := p.proposeLogStart(ctx, start); err != nil {
@@ -30,8 +35,12 @@ func (p *Partition) Retain(ctx context.Context, now time.Time) (segments int, er
 	return segments, nil
 }
 
-// expireProducers forgets producers that have not written for long.
+// expireProducers forgets producers that have not written for long. A log that follows another site's keeps them: their batches come
+// when the link brings them, and who is forgotten there could write them a second time here, once this site has taken over.
 func (p *Partition) expireProducers(now time.Time, after time.Duration) int {
+	if p.role() == entry.Following {
+		return 0
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mu.producers.expire(now, after)

@@ -107,6 +107,14 @@ func (t *track) appliedState() entry.State {
 	return t.mu.state
 }
 
+// State is the admission state behind the last command that was applied here, on any replica; ok is false at format level 1.
+func (g *Group) State() (s entry.State, ok bool) {
+	if g.track == nil {
+		return entry.State{}, false
+	}
+	return g.track.appliedState(), true
+}
+
 // Sites is the view of a link; at format level 1 there is none.
 func (g *Group) Sites() SitesView {
 	if g.track == nil {
