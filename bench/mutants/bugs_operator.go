@@ -52,4 +52,24 @@ var operatorBugs = []bug{
 		old: `a != "yes" && a != "y"`, new: `a == "n"`,
 		pkg: "cmd/internal/dr", test: "TestTranscripts",
 	},
+	{
+		name: "sites compared beyond what is durable", file: "broker/sites/verify/sum.go",
+		old: "view.Lineage.LogStart, d.NextOffset", new: "view.Lineage.LogStart, view.Tip.NextOffset",
+		pkg: "broker/sites/verify", test: "TestOnlyWhatBothHaveIsCompared",
+	},
+	{
+		name: "sites compared without leader epochs", file: "broker/sites/verify/sum.go",
+		old: "binary.BigEndian.PutUint32(head[16:], uint32(row.LeaderEpoch))", new: "",
+		pkg: "broker/sites/verify", test: "TestFirstDifferenceIsNamed",
+	},
+	{
+		name: "returning site compared before its tail is cut", file: "broker/sites/verify/sum.go",
+		old: "case d.Role == entry.Following && d.Shared == entry.UnknownOffset:", new: "case false:",
+		pkg: "broker/sites/verify", test: "TestWhatCannotBeComparedIsTold",
+	},
+	{
+		name: "rest of a lost record at the end of a page forgotten", file: "broker/sites/lost/lost.go",
+		old: "next.Byte += int64(n)", new: "next.Offset++",
+		pkg: "broker/sites/lost", test: "TestPagesOfAnySizeGiveTheSameRecords",
+	},
 }

@@ -36,6 +36,9 @@ func (d DR) Status(context.Context) (operator.Status, error) {
 
 // Switchover implements operator.DR. The active site carries it out.
 func (d DR) Switchover(ctx context.Context, o operator.SwitchoverOrder) (operator.Order, error) {
+	if known, ok := d.p.orders.known(d.p, o.ID); ok && !o.DryRun {
+		return known, nil
+	}
 	f := d.p.facts()
 	if f.Here.Role != site.Active && f.There.Known && f.There.Role == site.Active && d.elsewhere(f.There.Name) {
 		var out operator.Order
@@ -52,7 +55,7 @@ func (d DR) Switchover(ctx context.Context, o operator.SwitchoverOrder) (operato
 	if err := d.p.driver.Order(site.Switchover{}); err != nil {
 		return operator.Order{}, operator.Explain(err)
 	}
-	return d.p.orders.begin(operator.Switchover, &plan, f, o.To), nil
+	return d.p.orders.begin(operator.Switchover, o.ID, &plan, f, o.To), nil
 }
 
 func planned(kind operator.OrderKind, f operator.Facts, to string, plan operator.Plan) operator.Order {
@@ -70,6 +73,9 @@ func (d DR) Failover(ctx context.Context, o operator.FailoverOrder) (operator.Or
 		err := d.p.forward(ctx, operator.OpFailover, o, &out)
 		return out, err
 	}
+	if known, ok := d.p.orders.known(d.p, o.ID); ok && !o.DryRun {
+		return known, nil
+	}
 	f := d.p.facts()
 	plan, refused := f.DecideFailover(o)
 	if refused != nil {
@@ -82,7 +88,7 @@ func (d DR) Failover(ctx context.Context, o operator.FailoverOrder) (operator.Or
 	if err := d.p.driver.Order(site.Failover{ActiveIsDown: o.ActiveIsDown}); err != nil {
 		return operator.Order{}, operator.Explain(err)
 	}
-	return d.p.orders.begin(operator.Failover, &plan, f, o.To), nil
+	return d.p.orders.begin(operator.Failover, o.ID, &plan, f, o.To), nil
 }
 
 // Abort implements operator.DR.

@@ -146,6 +146,17 @@ func (d *Driver) tick() {
 	}
 }
 
+// replica is a partition that is shipped here; ok is false where there is none.
+func (d *Driver) replica(id site.PartitionID) (r Replica, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	run, ok := d.links[id]
+	if !ok {
+		return nil, false
+	}
+	return run.replica, true
+}
+
 func (d *Driver) runners() []*runner {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,6 +1,7 @@
 package sites
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"time"
@@ -25,7 +26,8 @@ type order struct {
 // ordersMax bounds how many are remembered.
 const ordersMax = 100
 
-func (o *orders) begin(kind operator.OrderKind, plan *operator.Plan, before operator.Facts, to string) operator.Order {
+// begin notes an order; id "" = it gets one.
+func (o *orders) begin(kind operator.OrderKind, id string, plan *operator.Plan, before operator.Facts, to string) operator.Order {
 	now := before.Now.UTC()
 	from := before.Here.Name
 	if to == from {
@@ -35,7 +37,7 @@ func (o *orders) begin(kind operator.OrderKind, plan *operator.Plan, before oper
 	defer o.mu.Unlock()
 	n := &order{before: before, epoch: before.Here.Epoch}
 	n.Order = operator.Order{
-		ID: fmt.Sprintf("%s-%d", before.Here.Name, now.UnixMilli()), Kind: kind, From: from, To: to, State: operator.Running, Partitions: len(before.Partitions),
+		ID: cmp.Or(id, fmt.Sprintf("%s-%d", before.Here.Name, now.UnixMilli())), Kind: kind, From: from, To: to, State: operator.Running, Partitions: len(before.Partitions),
 		Began: &now, Plan: plan,
 	}
 	o.list = append(o.list, n)
@@ -56,6 +58,14 @@ func (o *orders) find(p *Pair, id string) (operator.Order, bool) {
 		}
 	}
 	return operator.Order{}, false
+}
+
+// known is an order that was begun here under an ID that is not empty: one that comes twice is not begun twice.
+func (o *orders) known(p *Pair, id string) (operator.Order, bool) {
+	if id == "" {
+		return operator.Order{}, false
+	}
+	return o.find(p, id)
 }
 
 // running is the order that is going on; nil = none.

@@ -15,6 +15,8 @@ import (
 	"github.com/tandembroker/tandem/broker/config"
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/broker/sites/lost"
+	"github.com/tandembroker/tandem/broker/sites/verify"
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/replication/transport"
 	"github.com/tandembroker/tandem/storage"
@@ -53,7 +55,8 @@ type Pair struct {
 	history   *history
 	orders    orders
 	archives  *archive.Archives
-	lost      lostReader
+	shelf     *lost.Shelf
+	runs      *verify.Runs
 	ticks     int // of run
 
 	ctx   context.Context
@@ -89,7 +92,8 @@ func Open(o PairOptions) (*Pair, error) {
 		Changed: p.roleChanged,
 	})
 	p.follows = &follower{pair: p, wake: make(chan struct{}, 1)}
-	p.history, p.archives = newHistory(p), o.Archives
+	p.history, p.archives, p.runs = newHistory(p), o.Archives, newRuns(p)
+	p.shelf = lost.New(lost.Options{Archives: o.Archives, Site: o.Config.Name, Node: o.Identity.NodeID})
 	if err := p.connect(); err != nil {
 		return nil, err
 	}
@@ -119,6 +123,7 @@ func newBoot() site.Boot {
 func (p *Pair) Close(ctx context.Context) error {
 	p.options.Partitions.OnCreate(nil)
 	p.stop()
+	p.runs.Close()
 	err := p.transport.Close(ctx)
 	p.driver.Close()
 	p.tasks.Wait()

@@ -1,6 +1,10 @@
 package operator
 
-import "time"
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
 
 // SwitchoverOrder hands the active role over, without loss.
 type SwitchoverOrder struct {
@@ -247,4 +251,40 @@ type Difference struct {
 	Offset    int64  `json:"offset"` // the first at which they differ
 	Here      string `json:"here"`   // what the site that compared has there
 	There     string `json:"there"`
+}
+
+// VerifyRange asks a site for the checksum of the batches of a partition whose base offset is in [From, To).
+type VerifyRange struct {
+	TopicID   uuid.UUID `json:"topic_id"`
+	Partition int32     `json:"partition"`
+	From      int64     `json:"from"`
+	To        int64     `json:"to"`
+	// BytesMax ends the range earlier: behind the batch that reaches it. 0 = it is not ended.
+	BytesMax int64 `json:"bytes_max,omitempty"`
+	// Each asks for a line about each batch, of 1,000 at most.
+	Each bool `json:"each,omitempty"`
+}
+
+// VerifySum answers a VerifyRange.
+type VerifySum struct {
+	// Start and End are the log's: batches below Start are gone, those at or above End are not durable yet. Nothing outside is compared.
+	Start int64 `json:"start"`
+	End   int64 `json:"end"`
+	// Busy is why the log cannot be compared now; empty = it can.
+	Busy string `json:"busy,omitempty"`
+
+	To      int64         `json:"to"` // where the range was ended
+	Batches int64         `json:"batches"`
+	Bytes   int64         `json:"bytes"`
+	SHA256  []byte        `json:"sha256"` // of each batch base offset, last offset, leader epoch, length (i64, i64, i32, u32) and bytes
+	Each    []VerifyBatch `json:"each,omitempty"`
+}
+
+// VerifyBatch is what is told of one batch.
+type VerifyBatch struct {
+	Base   int64  `json:"base"`
+	Last   int64  `json:"last"`
+	Epoch  int32  `json:"epoch"`
+	Length uint32 `json:"length"`
+	SHA256 []byte `json:"sha256"`
 }

@@ -19,6 +19,7 @@ const (
 	OpVerify         Operation = 10
 	OpVerifyProgress Operation = 11
 	OpUndelete       Operation = 12
+	OpVerifySum      Operation = 13
 )
 
 // DR carries out what the operator asks, for both sites: what this one cannot answer it asks the other one. Safe for concurrent use.
@@ -45,6 +46,8 @@ type DR interface {
 	// Verify begins to compare the two sites; VerifyProgress is how that stands.
 	Verify(ctx context.Context, o VerifyOrder) (Verification, error)
 	VerifyProgress(ctx context.Context, id string) (Verification, error)
+	// VerifySum is asked by the other site when it compares: of this site's log.
+	VerifySum(ctx context.Context, r VerifyRange) (VerifySum, error)
 
 	// Undelete takes back the deletion of a topic that was not carried out at the standby yet (dr.delete.delay.ms).
 	Undelete(ctx context.Context, topic string) error

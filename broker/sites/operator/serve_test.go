@@ -48,6 +48,9 @@ func (f *fakeDR) Verify(_ context.Context, o VerifyOrder) (Verification, error) 
 func (f *fakeDR) VerifyProgress(_ context.Context, id string) (Verification, error) {
 	return Verification{}, f.note("verified %s", id)
 }
+func (f *fakeDR) VerifySum(_ context.Context, r VerifyRange) (VerifySum, error) {
+	return VerifySum{}, f.note("sum %d %d", r.From, r.To)
+}
 func (f *fakeDR) Undelete(_ context.Context, topic string) error { return f.note("undelete %s", topic) }
 
 func TestServeAsksTheDR(t *testing.T) {
@@ -63,6 +66,7 @@ func TestServeAsksTheDR(t *testing.T) {
 		OpLostRemove:     {`{"id":"a"}`, "remove {Site: Node:0 ID:a Offset:0 Byte:0}"},
 		OpVerify:         {`{"topics":["t"]}`, "verify [t]"},
 		OpVerifyProgress: {`{"id":"7"}`, "verified 7"},
+		OpVerifySum:      {`{"from":1,"to":2}`, "sum 1 2"},
 		OpUndelete:       {`{"topic":"t"}`, "undelete t"},
 	} {
 		dr := &fakeDR{}
@@ -71,7 +75,7 @@ func TestServeAsksTheDR(t *testing.T) {
 			t.Errorf("operation %d: code %d %q, asked %q, want %q", op, resp.Code, resp.Message, dr.asked, c.asked)
 		}
 	}
-	if len(operations) != 12 {
+	if len(operations) != 13 {
 		t.Errorf("%d operations: some are not tried", len(operations))
 	}
 	page := LostPage{}

@@ -180,6 +180,10 @@ func (f *fakeDR) VerifyProgress(_ context.Context, id string) (operator.Verifica
 	return v, nil
 }
 
+func (f *fakeDR) VerifySum(context.Context, operator.VerifyRange) (operator.VerifySum, error) {
+	return operator.VerifySum{}, nil
+}
+
 func (f *fakeDR) Undelete(_ context.Context, topic string) error {
 	if topic != "orders" {
 		return &operator.Error{Code: operator.CodeRefused, Text: "no topic " + topic + " is about to be deleted", Next: "tandem dr status"}

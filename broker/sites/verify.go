@@ -1,0 +1,100 @@
+package sites
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tandembroker/tandem/broker/sites/operator"
+	"github.com/tandembroker/tandem/broker/sites/verify"
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+// newRuns compares the two sites from this broker.
+func newRuns(p *Pair) *verify.Runs {
+	return verify.NewRuns(ownSums{p}, otherSums{p}, p.verifiable, verify.Options{})
+}
+
+// ownSums are checksums of this broker's logs.
+type ownSums struct{ p *Pair }
+
+// Sum implements verify.Side.
+func (s ownSums) Sum(ctx context.Context, r verify.Range) (verify.Sum, error) {
+	replica, ok := s.p.driver.replica(site.PartitionID{Topic: r.TopicID, Partition: r.Partition})
+	if !ok {
+		return verify.Compute(ctx, nil, r)
+	}
+	return verify.Compute(ctx, replica, r)
+}
+
+// otherSums are those of the other site.
+type otherSums struct{ p *Pair }
+
+const (
+	sumTries   = 5
+	sumTimeout = 20 * time.Second // of a try: messages between sites may be lost
+)
+
+// Sum implements verify.Side.
+func (s otherSums) Sum(ctx context.Context, r verify.Range) (out verify.Sum, err error) {
+	for range sumTries {
+		if err = s.once(ctx, r, &out); err == nil || ctx.Err() != nil {
+			return out, err
+		}
+	}
+	return out, err
+}
+
+func (s otherSums) once(ctx context.Context, r verify.Range, out *verify.Sum) error {
+	ctx, cancel := context.WithTimeout(ctx, sumTimeout)
+	defer cancel()
+	return s.p.forward(ctx, operator.OpVerifySum, r, out)
+}
+
+// verifiable are the partitions of topics, or of all that ship.
+func (p *Pair) verifiable(_ context.Context, topics []string) (all []verify.Partition, err error) {
+	image := p.options.Controller.Image()
+	for _, name := range topics {
+		if _, ok := image.Topic(name); !ok || !p.options.Config.Ships(name) {
+			return nil, fmt.Errorf("there is no topic %s that is shipped", name)
+		}
+	}
+	for _, t := range image.Topics() {
+		if !p.options.Config.Ships(t.Name) || len(topics) > 0 && !slices.Contains(topics, t.Name) {
+			continue
+		}
+		for i := range t.Partitions {
+			all = append(all, verify.Partition{Topic: t.Name, TopicID: t.ID, Index: int32(i), Compacted: t.Config.Compact})
+		}
+	}
+	return all, nil
+}
+
+// Verify implements operator.DR. The broker that is asked compares.
+func (d DR) Verify(_ context.Context, o operator.VerifyOrder) (operator.Verification, error) {
+	if !d.p.Connected() {
+		f := d.p.facts()
+		return operator.Verification{}, &operator.Error{Code: operator.CodeRefused, Text: "the sites are not in contact, so they cannot be compared",
+			Next: "start the brokers of " + f.There.Name + ", or mend the network"}
+	}
+	return d.p.runs.Begin(o)
+}
+
+// VerifyProgress implements operator.DR.
+func (d DR) VerifyProgress(ctx context.Context, id string) (operator.Verification, error) {
+	v, err := d.p.runs.Progress(id)
+	var unknown *operator.Error
+	if errors.As(err, &unknown) && !d.asked && d.p.Connected() { // begun at a broker of the other site, then
+		err = d.p.forward(ctx, operator.OpVerifyProgress, struct {
+			ID string `json:"id"`
+		}{id}, &v)
+	}
+	return v, err
+}
+
+// VerifySum implements operator.DR.
+func (d DR) VerifySum(ctx context.Context, r operator.VerifyRange) (operator.VerifySum, error) {
+	return ownSums{d.p}.Sum(ctx, r)
+}

@@ -1,0 +1,171 @@
+package dr
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tandembroker/tandem/broker/brokertest"
+	"github.com/tandembroker/tandem/broker/sites/operator"
+)
+
+// freeAddress is one that nobody listens at.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// pair is two sites of one broker each.
+type pair struct {
+	t          *testing.T
+	east, west *brokertest.Broker
+}
+
+func startPair(t *testing.T) *pair {
+	t.Helper()
+	plain := "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT"
+	site := freeAddress(t) // the same after a restart
+	west := brokertest.Start(t, "node.id=101", "site.name=west", "site.role=standby", plain, "listeners=PLAINTEXT://127.0.0.1:0,SITE://"+site)
+	east := brokertest.Start(t, "node.id=1", "site.name=east", "site.role=active", plain, "site.peers=west@"+site)
+	return &pair{t, east, west}
+}
+
+// dr runs a command against the real clock, and returns its exit code and standard output.
+func (p *pair) dr(b *brokertest.Broker, args ...string) (int, string) {
+	var out, errs bytes.Buffer
+	s := surroundings(&out, &errs, "")
+	s.Now, s.Produce = time.Now, NewProducer
+	code := Run(p.t.Context(), append(args, "--bootstrap-server", b.Address(), "--timeout", "20s"), s)
+	return code, out.String() + errs.String()
+}
+
+func (p *pair) done(b *brokertest.Broker, args ...string) string {
+	p.t.Helper()
+	code, text := p.dr(b, args...)
+	if code != 0 {
+		p.t.Fatalf("tandem dr %s: exit %d\n%s", strings.Join(args, " "), code, text)
+	}
+	return text
+}
+
+func (p *pair) green(b *brokertest.Broker) {
+	p.t.Helper()
+	text := ""
+	for deadline := time.Now().Add(brokertest.Limit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var s operator.Status
+		if _, text = p.dr(b, "status", "--json"); json.Unmarshal([]byte(text), &s) == nil && s.Green {
+			return
+		}
+	}
+	p.t.Fatalf("not green:\n%s", text)
+}
+
+func (p *pair) produce(b *brokertest.Broker, prefix string, n int) {
+	p.t.Helper()
+	c := b.Client()
+	for i := range n {
+		if err := c.ProduceSync(b.Context(), &kgo.Record{Topic: "t", Key: fmt.Append(nil, prefix, i), Value: []byte("v")}).FirstErr(); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+// TestSwitchoverOfTwoSites: any broker of either site is asked; the sites are compared before and after.
+func TestSwitchoverOfTwoSites(t *testing.T) {
+	p := startPair(t)
+	p.east.CreateTopic("t", 2)
+	p.produce(p.east, "a", 20)
+	p.green(p.east)
+	p.green(p.west)
+	for _, b := range []*brokertest.Broker{p.east, p.west} {
+		if text := p.done(b, "verify", "t"); !strings.Contains(text, "equal: ") {
+			t.Errorf("%s", text)
+		}
+		if code, text := p.dr(b, "failover", "--to", "west", "--active-is-down", "--yes"); code != 3 || !strings.Contains(text, "switchover") {
+			t.Errorf("exit %d: %s", code, text)
+		}
+	}
+	if text := p.done(p.west, "switchover", "--to", "west", "--yes"); !strings.Contains(text, "west is the active site") || !strings.Contains(text, "Nothing was lost") {
+		t.Errorf("%s", text)
+	}
+	p.produce(p.west, "b", 20)
+	p.green(p.east)
+	if text := p.done(p.east, "verify", "t", "--json"); !strings.Contains(text, `"difference": null`) {
+		t.Errorf("%s", text)
+	}
+	if text := p.done(p.east, "history"); !strings.Contains(text, "switchover") {
+		t.Errorf("%s", text)
+	}
+	if code, text := p.dr(p.east, "switchover", "--to", "west", "--yes"); code != 3 || !strings.Contains(text, "already") {
+		t.Errorf("exit %d: %s", code, text)
+	}
+}
+
+// TestLostRecordsOfTwoSites: what only the lost site had is shown by either site's broker, and written back.
+func TestLostRecordsOfTwoSites(t *testing.T) {
+	p := startPair(t)
+	p.east.CreateTopic("t", 1)
+	p.produce(p.east, "a", 20)
+	p.green(p.east)
+	if err := p.west.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	p.produce(p.east, "lost", 10)
+	if err := p.east.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	p.west.Restart()
+	if code, text := p.dr(p.west, "failover", "--to", "west", "--active-is-down", "--yes"); code != 3 || !strings.Contains(text, "--accept-data-loss") {
+		t.Errorf("exit %d: %s", code, text)
+	}
+	if text := p.done(p.west, "failover", "--to", "west", "--active-is-down", "--accept-data-loss", "--yes"); !strings.Contains(text, "west is the active site") {
+		t.Errorf("%s", text)
+	}
+	p.produce(p.west, "b", 20)
+	p.east.Restart()
+	p.green(p.west)
+	if text := p.done(p.west, "verify"); !strings.Contains(text, "equal: ") {
+		t.Errorf("%s", text)
+	}
+	for _, b := range []*brokertest.Broker{p.east, p.west} {
+		found := 0
+		for line := range strings.Lines(p.done(b, "lost", "show", "--json")) {
+			var r operator.LostRecord
+			if err := json.Unmarshal([]byte(line), &r); err != nil {
+				t.Fatalf("%v: %q", err, line)
+			}
+			if r.Topic == "t" && string(r.Key) == fmt.Sprint("lost", found) {
+				found++
+			}
+		}
+		if found != 10 {
+			t.Errorf("%d of 10 lost records are shown", found)
+		}
+	}
+	if text := p.done(p.east, "lost", "replay", "--yes"); !strings.Contains(text, "10 records written to t") {
+		t.Errorf("%s", text)
+	}
+	c := p.west.Client(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	seen := map[string]int{}
+	for records := 0; records < 50; {
+		fetches := c.PollFetches(p.west.Context())
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { records++; seen[string(r.Key)]++ })
+	}
+	if len(seen) != 50 || seen["lost9"] != 1 {
+		t.Errorf("%d keys", len(seen))
+	}
+}
