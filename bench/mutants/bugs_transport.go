@@ -28,6 +28,8 @@ var transportBugs = []bug{
 		"return formingKey{s.id, uint64(s.peer.Boot), s.peer.session}", "return formingKey{s.id, 0, s.peer.session}"),
 	transportRule("each side prefers its own", "session.go", "TestBothSidesPreferTheSameSession",
 		"return s.dialled == s.lower\n", "return s.dialled || s.lower && false\n"),
+	transportRule("sessions of a peer overlap", "session.go", "TestSessionsOfAPeerFollowEachOther",
+		"<-s.before.ended // or", "_ = s.before.ended // or"),
 	transportRule("silence is not noticed", "conn.go", "TestHalfOpenIsNoticed",
 		"if c.s != nil { // else", "if c.s == nil { // else"),
 	transportRule("slow link given up", "writer.go", "TestSlowLinkIsNotGivenUp",

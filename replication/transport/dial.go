@@ -89,6 +89,7 @@ func (t *Transport) dialSession(ctx context.Context, d *dialState) (*session, er
 	if err := t.dialData(ctx, d, s, mine); err != nil {
 		s.fail(err)
 		s.drop()
+		close(s.ended)
 		return nil, err
 	}
 	return s, nil

@@ -10,8 +10,9 @@
 // # Delivery
 //
 // Messages may be lost, never changed: each frame has a checksum, and a session that carried a bad one ends. Control messages that do not
-// fit into the queue are dropped. Appends are bounded by the credit of the receiver: what it has not given back (the release function of
-// Receive) it pays for with memory, so a slow receiver stops the sender.
+// fit into the queue are dropped. What a session has read is handed on before anything of the peer's next one. Appends are bounded by the
+// credit of the receiver: what it has not given back (the release function of Receive) it pays for with memory, so a slow receiver stops
+// the sender.
 //
 // # Goroutines
 //

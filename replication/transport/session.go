@@ -44,7 +44,9 @@ type session struct {
 	formed  chan struct{}
 	done    chan struct{} // closed by fail
 	once    sync.Once
-	err     error // why it ended; behind done
+	err     error         // why it ended; behind done
+	before  *session      // of the same peer; nothing of s is handed on while that one runs
+	ended   chan struct{} // closed once nothing of s runs any more
 	since   time.Time
 	rtt     atomic.Int64 // newest on the control connection, ns; 0 = not measured
 	traffic *traffic
@@ -52,7 +54,7 @@ type session struct {
 
 func newSession(t *Transport, mine, peer *hello, dialled bool, address string) *session {
 	return &session{t: t, id: peer.ID(), peer: *peer, dialled: dialled, lower: mine.SiteIndex < peer.SiteIndex, address: address, conns: make([]*conn, 1+peer.count),
-		formed: make(chan struct{}), done: make(chan struct{}), traffic: &traffic{}}
+		formed: make(chan struct{}), done: make(chan struct{}), ended: make(chan struct{}), traffic: &traffic{}}
 }
 
 func (s *session) key() formingKey { return formingKey{s.id, uint64(s.peer.Boot), s.peer.session} }
@@ -133,6 +135,10 @@ func (t *Transport) establish(s *session) error {
 // run carries an established session until it ends, and returns when nothing of it runs any more.
 func (s *session) run() {
 	t := s.t
+	if s.before != nil {
+		<-s.before.ended // or what it has read already could overtake what comes here
+		s.before = nil
+	}
 	t.log.Info("site link up", "site", s.id.Site, "node", s.id.Node, "address", s.address, "dialled", s.dialled, "connections", len(s.conns))
 	t.changed(s.id)
 	var wg sync.WaitGroup
@@ -150,9 +156,10 @@ func (s *session) run() {
 	s.drop()
 	t.log.Info("site link down", "site", s.id.Site, "node", s.id.Node, "address", s.address, "reason", s.err)
 	t.changed(s.id)
+	close(s.ended)
 }
 
-// drop gives back what waits on the connections of an ended session.
+// drop gives back what waits on the connections of a session that has failed and of which nothing runs. It is the last of it.
 func (s *session) drop() {
 	for _, c := range s.conns {
 		if c != nil {

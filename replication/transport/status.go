@@ -64,6 +64,7 @@ type peerState struct {
 	dialled  bool
 	ended    time.Time // of the last session; zero = it stands
 	last     failure
+	newest   *session
 }
 
 // peer finds or makes the state of a peer; of those that are not connected the oldest makes room. Transport.mu is held.
@@ -89,6 +90,7 @@ func (t *Transport) peer(id PeerID) *peerState {
 // begin takes note of a new session and returns where its bytes are counted.
 func (p *peerState) begin(s *session) *traffic {
 	p.sessions++
+	s.before, p.newest = p.newest, s
 	p.address, p.dialled, p.ended = s.address, s.dialled, time.Time{}
 	return &p.traffic
 }

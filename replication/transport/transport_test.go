@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,6 +244,48 @@ func TestRestartedPeerReplacesItsFormerSelf(t *testing.T) {
 		}
 		if p := e.Status().Peers[0]; !p.Connected || p.Sessions != 3 {
 			t.Errorf("%+v", p)
+		}
+	})
+}
+
+// TestSessionsOfAPeerFollowEachOther: what an ended session has read is handed on before anything of the next one.
+func TestSessionsOfAPeerFollowEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := newPipes()
+		var mu sync.Mutex
+		var order []int64
+		hang := make(chan struct{})
+		self := east()
+		e, err := New(Options{Self: func() Handshake { return self }, Listener: net.listen("east:1"), Receive: func(_ PeerID, m any, release func()) {
+			n := m.(site.Append).Prev.Next
+			if n == 0 {
+				<-hang
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, n)
+			release()
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 2 {
+			control, data := link(t, net, uint64(n+1), 1<<20)
+			control.ignore()
+			data.ignore()
+			go func() { _, _ = data.Write(appendBytes(batch(0, n, 10))) }() // ends with the connection
+			synctest.Wait()
+		}
+		if len(order) != 0 || !e.Connected(west().ID()) {
+			t.Errorf("handed on: %v", order)
+		}
+		close(hang)
+		synctest.Wait()
+		if !slices.Equal(order, []int64{0, 1}) {
+			t.Errorf("handed on: %v", order)
+		}
+		if err := e.Close(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }
