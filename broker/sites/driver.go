@@ -200,6 +200,15 @@ func (d *Driver) Remove(id site.PartitionID) {
 	}
 }
 
+// Keep ends the links of all partitions that are not here.
+func (d *Driver) Keep(here map[site.PartitionID]bool) {
+	for _, r := range d.runners() {
+		if id := r.replica.ID(); !here[id] {
+			d.Remove(id)
+		}
+	}
+}
+
 // Receive takes a message of the other site. release is called once, when its payload is not needed any more; nil = it has none.
 func (d *Driver) Receive(m site.Message, release func()) {
 	id, ok := partitionOf(m)
@@ -249,6 +258,13 @@ func (d *Driver) background(fn func()) {
 		defer d.tasks.Done()
 		fn()
 	}()
+}
+
+// Len is how many links there are.
+func (d *Driver) Len() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.links)
 }
 
 // Acked is up to where the standby is known to have a partition; ok is false where that is not known.

@@ -195,8 +195,15 @@ func (p *Pair) tell() {
 	if view.Serving {
 		p.say(p.codec.pack(messageHead, head{Epoch: view.Epoch, Version: p.options.Controller.LogicalVersion(), Fencing: view.Fencing}))
 	}
-	p.say(p.codec.pack(messageReport, p.report()))
+	if p.ticks%p.reportTicks() == 0 {
+		p.say(p.codec.pack(messageReport, p.report()))
+	}
 }
+
+// reportTicks is how seldom the partitions are reported on: what that costs must not grow with them.
+func (p *Pair) reportTicks() int { return 1 + p.driver.Len()/linksPerTick }
+
+const linksPerTick = 1000
 
 // factsTicks is how seldom facts are repeated.
 const factsTicks = 40

@@ -239,11 +239,7 @@ func (p *Pair) links() {
 			here[id] = true
 		}
 	}
-	for _, s := range p.driver.Links() {
-		if !here[s.ID] {
-			p.driver.Remove(s.ID)
-		}
-	}
+	p.driver.Keep(here)
 }
 
 // link gives a partition a link, where it is shipped and has none yet.
