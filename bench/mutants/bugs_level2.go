@@ -61,4 +61,6 @@ var level2Bugs = []bug{
 		test: "TestProducerSnapshotUnderWayDoesNotOutliveATruncation", old: "if stale { //", new: "if stale && st.hw < 0 { //"},
 	{name: "level 2: restart behind a truncation finds no high watermark", file: "broker/partition/snapshot.go", pkg: "broker/partition",
 		test: "TestTruncationLeavesWhatWasThereBefore", old: "if truncated { //", new: "if truncated && st.hw < 0 { //"},
+	{name: "level 2: aborted transactions of truncated records come back", file: "storage/log/cut.go", pkg: "broker/partition",
+		test: "TestTruncatedRecordsLeaveNoTraceBehindARestart", old: "l.mu.segments[i].cutAbortedLocked(offset)", new: "l.mu.segments[i].cutAbortedLocked(l.mu.end)"},
 }

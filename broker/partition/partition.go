@@ -235,7 +235,9 @@ func (p *Partition) cut(h *entry.Header) error {
 	}
 	p.saving.Lock()
 	defer p.saving.Unlock()
-	if err := p.log.DropProducerSnapshots(c.Offset); err != nil { // one was perhaps being written
+	// A producer snapshot was perhaps being written. And behind a restart the commands in front of this one were applied again: aborted
+	// transactions among them are none of the records that are at their offsets now.
+	if err := p.log.Forget(c.Offset); err != nil {
 		return err
 	}
 	ps, err := p.producersBelow(c.Offset)

@@ -131,7 +131,7 @@ func TestTruncationLeavesWhatWasThereBefore(t *testing.T) {
 						t.Fatalf("restart %d:\n%+v, was\n%+v", i, got, want)
 					}
 				}
-				// And it goes on as that one would: linked data first, then its own. By switchover, since a failover lets producers skip
+				// And it goes on as that one would: with its own data. By switchover, since a failover lets producers skip
 				// what was lost.
 				p.control(t, entry.Follow, 1, entry.Followed{SiteEpoch: 1, Shared: want.hw}.Append(nil))
 				p.control(t, entry.Promote, 4, entry.Promotion{SiteEpoch: 4, Planned: true, Base: want.hw, Shared: want.hw}.Append(nil))
@@ -155,6 +155,53 @@ func TestTruncationLeavesWhatWasThereBefore(t *testing.T) {
 					t.Fatalf("high watermark %d, want %d", hw, want.hw+written)
 				}
 			})
+		}
+	}
+}
+
+// The other site's records come in the place of those that went. Behind a restart the old ones are applied again, by their entries, and
+// must leave no trace: neither producers, nor aborted transactions at the offsets of others.
+func TestTruncatedRecordsLeaveNoTraceBehindARestart(t *testing.T) {
+	for seed := range uint64(4) {
+		for _, early := range []bool{false, true} {
+			b := newSitesBroker(t)
+			p := b.create(t, 0)
+			for i, batch := range someBatches(t, rand.New(rand.NewPCG(seed, 3)), 30) {
+				if _, err := wait(t, p.Append(batch, func() {})); err != nil {
+					t.Fatal(err)
+				}
+				if i == 5 && early {
+					if err := b.host.Checkpoint(waitContext(t)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			p.control(t, entry.Follow, 1, entry.Followed{SiteEpoch: 1, Shared: -1}.Append(nil))
+			p.control(t, entry.TruncateTo, 1, entry.Truncation{Offset: 0, LeaderEpoch: -1}.Append(nil))
+			p.control(t, entry.Follow, 1, entry.Followed{SiteEpoch: 1, Shared: 0}.Append(nil))
+			at := int64(0)
+			for _, batch := range someBatches(t, rand.New(rand.NewPCG(seed, 4)), 40) {
+				batch.SetBaseOffset(at)
+				batch.SetLeaderEpoch(1 << entry.LeaderEpochBits)
+				at = batch.LastOffset() + 1
+				rows, _, err := entry.RowsOf(batch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				h := &entry.Header{Kind: entry.Data, SiteEpoch: 1, Rows: rows, PayloadLength: uint32(len(batch))}
+				if _, err := p.group.Propose(h, batch, nil).Wait(waitContext(t)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := viewOf(t, p)
+			for i, end := range []func(testing.TB){b.kill, b.kill, b.stop, b.kill} {
+				end(t)
+				b.start(t)
+				if got := viewOf(t, b.get(t, 0)); !reflect.DeepEqual(got, want) {
+					t.Fatalf("seed %d, early %v, restart %d:\n%+v, was\n%+v", seed, early, i, got, want)
+				}
+			}
+			b.kill(t)
 		}
 	}
 }

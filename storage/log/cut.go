@@ -112,8 +112,10 @@ func (l *Log) beginCleaningAnew(offset int64) error {
 	return l.fsys.SyncDir(l.dir)
 }
 
-// DropProducerSnapshots removes the producer snapshots above offset: they speak of records that are gone. Errors: ErrFailed.
-func (l *Log) DropProducerSnapshots(offset int64) error {
+// Forget removes what machines have derived from records at or above offset: the producer snapshots, and the aborted transactions
+// whose markers are there. Behind a Cut, and behind a start after one, where commands were applied again whose records are gone.
+// Errors: ErrFailed.
+func (l *Log) Forget(offset int64) error {
 	l.files.Lock()
 	defer l.files.Unlock()
 	if err := l.writable(); err != nil {
@@ -121,6 +123,11 @@ func (l *Log) DropProducerSnapshots(offset int64) error {
 	}
 	if _, err := l.removeSnapshots(func(o int64) bool { return o > offset }); err != nil {
 		return l.fail(fmt.Errorf("remove producer snapshots above %d: %w", offset, err))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := max(0, l.segmentAtLocked(offset)); i < len(l.mu.segments); i++ {
+		l.mu.segments[i].cutAbortedLocked(offset)
 	}
 	return nil
 }
