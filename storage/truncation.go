@@ -135,6 +135,13 @@ func (g *Group) adoptCut(p *replay) error {
 	return nil
 }
 
+// Uncut is the index of the truncate-to that is stored and not carried out; 0 = none.
+func (g *Group) Uncut() uint64 {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.mu.uncut
+}
+
 // Truncated is the newest truncate-to that was carried out and has no durable snapshot above it: its index, and the offset that the log
 // was cut at. Entries below speak of records that are gone. ok is false where there is none.
 func (g *Group) Truncated() (index uint64, offset int64, ok bool) {

@@ -63,4 +63,7 @@ var level2Bugs = []bug{
 		test: "TestTruncationLeavesWhatWasThereBefore", old: "if truncated { //", new: "if truncated && st.hw < 0 { //"},
 	{name: "level 2: aborted transactions of truncated records come back", file: "storage/log/cut.go", pkg: "broker/partition",
 		test: "TestTruncatedRecordsLeaveNoTraceBehindARestart", old: "l.mu.segments[i].cutAbortedLocked(offset)", new: "l.mu.segments[i].cutAbortedLocked(l.mu.end)"},
+	{name: "level 2: follower stores records behind an uncut truncation", file: "replication/raft/log_store.go", pkg: "replication/raft",
+		test: "TestFollowerCarriesOutATruncateToInFrontOfRecords", old: "if n, cut := s.behindTruncation(logs); cut != 0 {",
+		new: "if n, cut := s.behindTruncation(logs); cut == 0 && n > 0 {"},
 }

@@ -58,6 +58,11 @@ func (s *logStore) StoreLog(l *hraft.Log) error { return s.StoreLogs([]*hraft.Lo
 // leader sent are verified and never changed. An error ends the Raft group (R3, R4): the library would try again, or go on
 // behind a hole.
 func (s *logStore) StoreLogs(logs []*hraft.Log) error {
+	if s.g.track != nil {
+		if n, cut := s.behindTruncation(logs); cut != 0 {
+			return s.storeBehind(logs, n, cut)
+		}
+	}
 	s.entries, s.taken, s.voided = s.entries[:0], s.taken[:0], s.voided[:0]
 	err := s.prepare(logs)
 	if err == nil {
@@ -78,6 +83,40 @@ func (s *logStore) StoreLogs(logs []*hraft.Log) error {
 	return err
 }
 
+// behindTruncation finds the first of logs with records that a leader sent behind a truncate-to which is not carried out here; cut is
+// that one's index, 0 = there is none. The leader has applied it before it proposed anything behind it, so it is committed.
+func (s *logStore) behindTruncation(logs []*hraft.Log) (n int, cut uint64) {
+	cut = s.sg.Uncut()
+	for i, l := range logs {
+		switch {
+		case l.Type != hraft.LogCommand || isProposal(l): // behind its own this broker proposes no records (Group.enqueue)
+		case entry.KindOf(l.Data) == entry.TruncateTo:
+			cut = l.Index
+		case cut != 0 && len(l.Extensions) > 0:
+			return i, cut
+		}
+	}
+	return 0, 0
+}
+
+// storeBehind carries out the truncate-to at index cut between the first n of logs and the others.
+func (s *logStore) storeBehind(logs []*hraft.Log, n int, cut uint64) error {
+	if n > 0 {
+		if err := s.StoreLogs(logs[:n]); err != nil {
+			return err
+		}
+	}
+	if err := s.sg.TruncateTo(cut); err != nil {
+		err = fmt.Errorf("raft: %s: truncation at index %d: %w", s.sg, cut, err)
+		s.g.fail(err)
+		return err
+	}
+	return s.StoreLogs(logs[n:])
+}
+
+// isProposal tells commands that this broker proposed from those that a leader sent.
+func isProposal(l *hraft.Log) bool { return len(l.Extensions) > 0 && &l.Extensions[0] == &proposal[0] }
+
 // prepare turns logs into entries, and moves state behind them.
 func (s *logStore) prepare(logs []*hraft.Log) error {
 	for _, l := range logs {
@@ -85,7 +124,7 @@ func (s *logStore) prepare(logs []*hraft.Log) error {
 		var err error
 		switch {
 		case l.Type != hraft.LogCommand:
-		case len(l.Extensions) > 0 && &l.Extensions[0] == &proposal[0]:
+		case isProposal(l):
 			err = s.admit(l, &e)
 		default:
 			err = s.follow(l, &e)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"testing"
 
+	hraft "github.com/hashicorp/raft"
+
 	"github.com/tandembroker/tandem/storage/entry"
 )
 
@@ -130,6 +132,45 @@ func TestTruncateToIsABarrier(t *testing.T) {
 	h, payload := shipped(t, 1, 10, 0, 1<<entry.LeaderEpochBits)
 	if err := link(t, g, 1, h, payload); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A follower learns late that a truncate-to is committed: records that the leader sends behind it say so.
+func TestFollowerCarriesOutATruncateToInFrontOfRecords(t *testing.T) {
+	for name, chunk := range map[string]int{"in one append": 3, "one by one": 1} {
+		t.Run(name, func(t *testing.T) {
+			b := newSitesDisk(t).start(t, Options{})
+			g := b.openGroup(t, 1, &recorder{}, 0)
+			mustCommit(t, g, 1)
+			kept := readAt(t, g, 0)
+			mustCommit(t, g, 3)
+			follow(t, g, 1, -1)
+			s := newLogStoreView(g)
+			s.state = g.sg.State()
+			term, _ := g.Leads()
+			linked, payload := shipped(t, 2, 40, 1, 1<<entry.LeaderEpochBits)
+			linked.SiteEpoch = 1
+			if err := linked.CheckLinked(payload); err != nil {
+				t.Fatal(err)
+			}
+			var logs []*hraft.Log
+			for i, h := range []*entry.Header{truncateTo(1), {Kind: entry.Follow, SiteEpoch: 1, Body: entry.Followed{SiteEpoch: 1, Shared: 1}.Append(nil)}, linked} {
+				h.ValidatedTerm, h.AppendSequence = term, s.state.AppendSequence+1+uint64(i)
+				l := &hraft.Log{Index: g.sg.LastIndex() + 1 + uint64(i), Term: term, Data: h.Append(nil)}
+				if h == linked {
+					l.Extensions = bytes.Clone(payload)
+				}
+				logs = append(logs, l)
+			}
+			for i := 0; i < len(logs); i += chunk {
+				if err := s.StoreLogs(logs[i : i+chunk]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := readAt(t, g, 0); !bytes.Equal(got, append(kept, payload...)) || g.sg.Log().LogEnd() != 3 {
+				t.Fatalf("%d bytes up to offset %d", len(got), g.sg.Log().LogEnd())
+			}
+		})
 	}
 }
 
