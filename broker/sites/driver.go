@@ -301,7 +301,7 @@ type LinkStatus struct {
 	Halted site.HaltReason
 	Lag    Lag   // known at the active only
 	End    int64 // of the durable log
-	Next   int64 // offset of the next record that is produced here
+	Next   int64 // the first offset of the site epoch that a promotion began; without one the offset of the next record
 	Copied bool  // at the active: the standby has had all that was here, once
 	// LeaderEpoch is that under which the log takes produces; -1 = it takes none.
 	LeaderEpoch int32

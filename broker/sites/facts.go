@@ -18,7 +18,7 @@ func (p *Pair) report() report {
 		if !s.Leads {
 			continue
 		}
-		l := linkReport{Topic: s.ID.Topic, Partition: s.ID.Partition, Leader: node, Epoch: s.LeaderEpoch, End: s.End, Copied: s.Copied}
+		l := linkReport{Topic: s.ID.Topic, Partition: s.ID.Partition, Leader: node, Epoch: s.LeaderEpoch, End: s.End, Next: s.Next, Copied: s.Copied}
 		if s.Lag.Known {
 			l.Lag = &lagJSON{Offsets: s.Lag.Offsets, Bytes: p.bytesBehind(&s), Ms: float64(s.Lag.Time) / float64(time.Millisecond)}
 		}

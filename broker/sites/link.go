@@ -44,7 +44,7 @@ type linkState struct {
 	quiet  bool // nothing is due: the next tick may wait
 	halted site.HaltReason
 	end    int64 // of the durable log
-	next   int64 // offset of the next record that is produced here
+	next   int64 // resumes
 	copied bool  // the standby has had all, once
 	epoch  int32 // leader epoch under which the log takes produces; -1 = it takes none
 }
@@ -141,7 +141,16 @@ func (r *runner) turn() {
 		r.copied = false
 	}
 	r.show(linkState{leads: true, quiet: len(r.held) == 0 && r.link.Quiet(view, log), halted: r.link.Halted(),
-		end: log.Durable.NextOffset, next: log.Tip.NextWrite(), copied: r.copied, epoch: servedEpoch(view, &log)})
+		end: log.Durable.NextOffset, next: resumes(&log.Tip), copied: r.copied, epoch: servedEpoch(view, &log)})
+}
+
+// resumes is the first offset of the site epoch that a promotion began, also when more has been written since; without one the offset of the
+// next record.
+func resumes(tip *entry.State) int64 {
+	if tip.Role == entry.Promoted {
+		return tip.Base
+	}
+	return tip.NextWrite()
 }
 
 // servedEpoch is the leader epoch under which the log takes produces in the View; -1 = it takes none.

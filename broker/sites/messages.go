@@ -54,6 +54,7 @@ type linkReport struct {
 	Leader    int32     `json:"leader"`           // node id
 	Epoch     int32     `json:"epoch"`            // leader epoch under which it takes produces; -1 = it takes none
 	End       int64     `json:"end"`              // of the durable log
+	Next      int64     `json:"next"`             // where its site epoch began, as in LinkStatus
 	Lag       *lagJSON  `json:"lag,omitempty"`    // known at the active only
 	Copied    bool      `json:"copied,omitempty"` // the standby has had all, once
 	Halted    string    `json:"halted,omitempty"`

@@ -174,7 +174,7 @@ func (p *Pair) handsOver(n *order, view site.View) {
 	for id, l := range p.remote.mu.links {
 		if l.Epoch >= 0 {
 			done++
-			next[id] = l.End
+			next[id] = l.Next
 		}
 	}
 	p.remote.mu.Unlock()

@@ -219,6 +219,7 @@ func (p *Pair) run() {
 	for {
 		p.links()
 		p.tell()
+		p.orders.running(p) // its end is noted, and kept, also where nobody asks any more
 		select {
 		case <-p.ctx.Done():
 			return

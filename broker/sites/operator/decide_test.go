@@ -247,6 +247,18 @@ func TestReportOfAFailover(t *testing.T) {
 	}
 }
 
+// TestReportKnowsThatWhatWasShippedExisted: what the active has said of itself last may be older than what came from it.
+func TestReportKnowsThatWhatWasShippedExisted(t *testing.T) {
+	f := atStandby()
+	cut(f, 2*time.Second)
+	f.Partitions = f.Partitions[:1]
+	f.Partitions[0].Shipped.Offset = 130
+	r := NewReport(f, Promotion{Failover, 5, noon, func(string, int32) (int64, bool) { return entry.BandStart(5), true }})
+	if p := r.Partitions[0]; *p.ActiveEnd != 130 || *p.ShippedEnd != 130 || *p.LostRecords != 0 || *r.Lost.Records != 0 {
+		t.Errorf("%+v, lost %+v", p, r.Lost)
+	}
+}
+
 func TestReportOfASwitchover(t *testing.T) {
 	f := atStandby()
 	r := NewReport(f, Promotion{Switchover, 5, noon, func(string, int32) (int64, bool) { return 120, true }})

@@ -62,20 +62,26 @@ type End struct {
 // unknownEnd says that nothing is known.
 const unknownEnd = -1
 
+// known is up to where the active's log is known to have been: what was shipped it had, whatever it has said of itself before.
+func (p *Partition) known() End {
+	if p.Active.Offset == unknownEnd || p.Active.Offset >= p.Shipped.Offset {
+		return p.Active
+	}
+	return End{Offset: p.Shipped.Offset, At: p.Active.At}
+}
+
 // behind is how many offsets are missing at the standby: what is known of it. Where the active has begun a band that the standby does not
 // have yet, the offsets that no record has are not counted.
 func (p *Partition) behind() *int64 {
-	if p.Lag.Records != nil {
+	active := p.known()
+	if active.Offset == unknownEnd || p.Shipped.Offset == unknownEnd {
 		return p.Lag.Records
 	}
-	if p.Active.Offset == unknownEnd || p.Shipped.Offset == unknownEnd {
-		return nil
-	}
 	from := p.Shipped.Offset
-	if band := entry.BandStart(uint32(p.Active.Offset >> entry.OffsetBandBits)); band > from {
+	if band := entry.BandStart(uint32(active.Offset >> entry.OffsetBandBits)); band > from {
 		from = band
 	}
-	n := max(p.Active.Offset-from, 0)
+	n := max(active.Offset-from, 0)
 	return &n
 }
 

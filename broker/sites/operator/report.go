@@ -71,7 +71,7 @@ func NewReport(before *Facts, p Promotion) Report {
 func reportOf(p *Partition, promotion Promotion, planned bool) PartitionReport {
 	out := PartitionReport{Topic: p.Topic, Partition: p.Index, LostRecords: p.behind()}
 	out.ShippedEnd, out.ShippedAt = p.Shipped.told()
-	out.ActiveEnd, out.ActiveEndAt = p.Active.told()
+	out.ActiveEnd, out.ActiveEndAt = p.known().told()
 	if offset, ok := promotion.Resumes(p.Topic, p.Index); ok {
 		out.Resumes = &offset
 	}
