@@ -72,4 +72,17 @@ var operatorBugs = []bug{
 		old: "next.Byte += int64(n)", new: "next.Offset++",
 		pkg: "broker/sites/lost", test: "TestPagesOfAnySizeGiveTheSameRecords",
 	},
+	{
+		name: "order that is sent again begun again", file: "broker/sites/orders.go",
+		old: `if id == "" {
+		return operator.Order{}, false
+	}
+	return o.find(p, id)`, new: `return operator.Order{}, false`,
+		pkg: "cmd/internal/dr", test: "TestSwitchoverOfTwoSites",
+	},
+	{
+		name: "report takes what was written since for where a site epoch began", file: "broker/sites/link.go",
+		old: "return tip.Base\n", new: "return tip.NextWrite() + 1\n",
+		pkg: "cmd/internal/dr", test: "TestSwitchoverOfTwoSites",
+	},
 }

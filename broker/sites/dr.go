@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/broker/sites/operator"
@@ -47,7 +48,7 @@ func (d DR) Switchover(ctx context.Context, o operator.SwitchoverOrder) (operato
 	}
 	plan, refused := f.DecideSwitchover(o)
 	if refused != nil {
-		return operator.Order{}, refused
+		return d.begunThere(ctx, o.ID, refused)
 	}
 	if o.DryRun {
 		return planned(operator.Switchover, f, o.To, plan), nil
@@ -56,6 +57,26 @@ func (d DR) Switchover(ctx context.Context, o operator.SwitchoverOrder) (operato
 		return operator.Order{}, operator.Explain(err)
 	}
 	return d.p.orders.begin(operator.Switchover, o.ID, &plan, f, o.To), nil
+}
+
+// begunTimeout bounds the question whether the other site knows an order: it may be gone.
+const begunTimeout = 2 * time.Second
+
+// begunThere is what an order that is refused here has come to at the other site, where it was begun there: it was sent again.
+func (d DR) begunThere(ctx context.Context, id string, refused *operator.Error) (operator.Order, error) {
+	if id == "" || d.asked || !d.p.Connected() {
+		return operator.Order{}, refused
+	}
+	ctx, cancel := context.WithTimeout(ctx, begunTimeout)
+	defer cancel()
+	var there operator.Order
+	err := d.p.forward(ctx, operator.OpProgress, struct {
+		ID string `json:"id"`
+	}{id}, &there)
+	if err != nil || there.ID != id {
+		return operator.Order{}, refused
+	}
+	return there, nil
 }
 
 func planned(kind operator.OrderKind, f operator.Facts, to string, plan operator.Plan) operator.Order {
@@ -79,7 +100,7 @@ func (d DR) Failover(ctx context.Context, o operator.FailoverOrder) (operator.Or
 	f := d.p.facts()
 	plan, refused := f.DecideFailover(o)
 	if refused != nil {
-		return operator.Order{}, refused
+		return d.begunThere(ctx, o.ID, refused)
 	}
 	if o.DryRun {
 		return planned(operator.Failover, f, o.To, plan), nil

@@ -222,6 +222,23 @@ func TestOrderThatDoesNotEnd(t *testing.T) {
 	}
 }
 
+// TestWatch: until the operator has seen enough; each status is a line of JSON.
+func TestWatch(t *testing.T) {
+	address := serveFake(t, newFake(), 0)
+	var out, errs bytes.Buffer
+	s := surroundings(&out, &errs, "")
+	slept := 0
+	s.Sleep = func(context.Context, time.Duration) error {
+		if slept++; slept == 3 {
+			return context.Canceled
+		}
+		return nil
+	}
+	if code := Run(t.Context(), []string{"status", "--watch", "--json", "--bootstrap-server", address}, s); code != 0 || strings.Count(out.String(), "\n") != 3 {
+		t.Errorf("exit %d: %s%s", code, &out, &errs)
+	}
+}
+
 // fakeProducer takes records until stop of them were written.
 type fakeProducer struct {
 	partitions int32

@@ -79,6 +79,18 @@ func (c *command) order(ctx context.Context, op operator.Operation, dry, real an
 
 // await waits for the end of an order, and prints its progress and what came out.
 func (c *command) await(ctx context.Context, o operator.Order) error {
+	o, err := c.ended(ctx, o)
+	if err != nil {
+		return err
+	}
+	if o.State != operator.Done {
+		return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s %s: %s", o.Kind, o.To, outcome(o.State), orNone(o.Error)), Next: o.Next}
+	}
+	return c.show(o, func() { c.printOrder(&o) })
+}
+
+// ended waits for the end of an order, whatever it is, and prints its progress.
+func (c *command) ended(ctx context.Context, o operator.Order) (operator.Order, error) {
 	end := c.Now().Add(c.timeout)
 	shown := ""
 	for pause := pollFirst; o.State == operator.Running; pause = min(2*pause, pollLast) {
@@ -87,19 +99,16 @@ func (c *command) await(ctx context.Context, o operator.Order) error {
 			shown = line
 		}
 		if c.Now().After(end) || c.Sleep(ctx, pause) != nil {
-			return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s has not ended within %s, and goes on: %s", o.Kind, o.To, c.timeout, progress(o)),
+			return o, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s has not ended within %s, and goes on: %s", o.Kind, o.To, c.timeout, progress(o)),
 				Next: "tandem dr status --watch, or tandem dr abort"}
 		}
 		id := o.ID
 		o = operator.Order{}
 		if err := c.client.ask(ctx, operator.OpProgress, identified{id}, &o); err != nil {
-			return err
+			return o, err
 		}
 	}
-	if o.State != operator.Done {
-		return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s %s: %s", o.Kind, o.To, ended(o.State), orNone(o.Error)), Next: o.Next}
-	}
-	return c.show(o, func() { c.printOrder(&o) })
+	return o, nil
 }
 
 // identified names what was begun before.
@@ -107,7 +116,7 @@ type identified struct {
 	ID string `json:"id"`
 }
 
-func ended(s operator.OrderState) string {
+func outcome(s operator.OrderState) string {
 	if s == operator.Aborted {
 		return "was given up"
 	}
@@ -136,6 +145,13 @@ func (c *command) abort(ctx context.Context) error {
 	var o operator.Order
 	if err := c.client.ask(ctx, operator.OpAbort, nil, &o); err != nil {
 		return err
+	}
+	o, err := c.ended(ctx, o) // the other site has to agree
+	if err != nil {
+		return err
+	}
+	if o.State == operator.Done {
+		return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("it was too late: the %s to %s is done", o.Kind, o.To), Next: "tandem dr status"}
 	}
 	return c.show(o, func() { c.say("The %s to %s is given up.", o.Kind, o.To) })
 }

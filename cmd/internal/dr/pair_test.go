@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/broker/brokertest"
 	"github.com/tandembroker/tandem/broker/sites/operator"
@@ -48,6 +49,13 @@ func (p *pair) dr(b *brokertest.Broker, args ...string) (int, string) {
 	s.Now, s.Produce = time.Now, NewProducer
 	code := Run(p.t.Context(), append(args, "--bootstrap-server", b.Address(), "--timeout", "20s"), s)
 	return code, out.String() + errs.String()
+}
+
+func (p *pair) client(b *brokertest.Broker) *client {
+	s := surroundings(nil, nil, "")
+	c := &client{addresses: []string{b.Address()}, timeout: brokertest.Limit, dial: s.Dial, sleep: s.Sleep, formatter: kmsg.NewRequestFormatter()}
+	p.t.Cleanup(c.close)
+	return c
 }
 
 func (p *pair) done(b *brokertest.Broker, args ...string) string {
@@ -108,6 +116,13 @@ func TestSwitchoverOfTwoSites(t *testing.T) {
 	}
 	if resumes != 20 || *o.Report.Lost.Records != 0 {
 		t.Errorf("two partitions with 20 records resume at offsets whose sum is %d, lost %+v", resumes, o.Report.Lost)
+	}
+	// Sent again, by either site: it is the same order, and begins nothing.
+	for _, b := range []*brokertest.Broker{p.east, p.west} {
+		var again operator.Order
+		if err := p.client(b).ask(t.Context(), operator.OpSwitchover, operator.SwitchoverOrder{ID: o.ID, To: "west"}, &again); err != nil || again.State != operator.Done || again.ID != o.ID {
+			t.Errorf("%+v: %v", again, err)
+		}
 	}
 	p.produce(p.west, "b", 20)
 	p.green(p.east)
