@@ -246,7 +246,7 @@ func (b *Broker) handlerOptions() handler.Options {
 func (b *Broker) groupOptions() group.Options {
 	g := &b.cfg.Groups
 	return group.Options{
-		Topics: b.controller, Partitions: b.partitions, Logger: b.logger, Now: b.opts.Now,
+		Topics: b.controller, Partitions: b.partitions, Logger: b.logger, Now: b.opts.Now, Serves: b.servesIn,
 		OffsetRetention: g.OffsetRetention, ExpiryInterval: g.ExpiryInterval, MetadataMax: orNone(g.MetadataMax),
 		InitialDelay: g.InitialDelay, SizeMax: g.SizeMax,
 		SessionMin: max(g.SessionMin, 1), SessionMax: max(g.SessionMax, 1), // 0 would be Kafka's default

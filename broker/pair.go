@@ -73,3 +73,12 @@ func (b *Broker) openPair() error {
 	b.pair = pair
 	return nil
 }
+
+// servesIn says whether the site serves clients in a site epoch (group.Options.Serves). It is asked once openPair has returned.
+func (b *Broker) servesIn(siteEpoch uint32) bool {
+	if b.pair == nil {
+		return true
+	}
+	v := b.pair.View()
+	return v.Serving && v.Epoch == siteEpoch
+}

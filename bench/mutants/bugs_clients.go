@@ -52,4 +52,12 @@ var clientsBugs = []bug{
 		test: "TestFencedLogNamesNobody", old: "\tif p.fenced() {", new: "\tif p.fenced() && p.closed.Load() {"},
 	{name: "clients of two sites: sent to a standby that lags", file: "broker/handler/sites.go", pkg: "broker/handler",
 		test: "TestStandbyIsReadByItsOwnRack", old: "at.rack == rack && s.InSync(id, offset)", new: "at.rack == rack"},
+	{name: "clients of two sites: generation without the site epoch", file: "broker/group/shard.go", pkg: "broker/group",
+		test: "TestGroupsBeginAnewInAnotherSiteEpoch", old: "int32(logentry.SiteEpochOf(epoch))", new: "0 * int32(logentry.SiteEpochOf(epoch))"},
+	{name: "clients of two sites: old members go on", file: "broker/group/load.go", pkg: "broker/group",
+		test: "TestGroupsBeginAnewInAnotherSiteEpoch", old: "\t\ts.mu.groups.takeOver(g, now)\n", new: ""},
+	{name: "clients of two sites: offsets expire with the takeover", file: "broker/group/membership.go", pkg: "broker/group",
+		test: "TestGroupsBeginAnewInAnotherSiteEpoch", old: "s.opts.SiteEpoch<<generationBits, now) // now:", new: "s.opts.SiteEpoch<<generationBits, g.since) // now:"},
+	{name: "clients of two sites: groups loaded where the site does not serve", file: "broker/group/partition_log.go", pkg: "broker/group",
+		test: "TestGroupsAreLookedAfterWhereTheSiteServes", old: " && (*l.serves)(logentry.SiteEpochOf(epoch))", new: " && logentry.SiteEpochOf(epoch) < 1<<13"},
 }

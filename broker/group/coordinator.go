@@ -40,7 +40,9 @@ type Options struct {
 	ExpiryInterval  time.Duration // offsets.retention.check.interval.ms
 	MetadataMax     int           // offset.metadata.max.bytes, which counts UTF-16 units; negative = none
 
-	SiteEpoch      int32         // of this broker's site
+	// Serves says whether this broker's site serves clients in a site epoch; nil = there is one site. Groups are looked after under the
+	// leader epochs of that site epoch only. It is called often, and must not wait.
+	Serves         func(siteEpoch uint32) bool
 	InitialDelay   time.Duration // group.initial.rebalance.delay.ms; 0 = none
 	SessionMin     time.Duration // group.min.session.timeout.ms
 	SessionMax     time.Duration // group.max.session.timeout.ms
@@ -105,18 +107,21 @@ func New(o Options) *Coordinator {
 	o.OffsetRetention = cmp.Or(o.OffsetRetention, 7*24*time.Hour)
 	o.ExpiryInterval = cmp.Or(o.ExpiryInterval, 10*time.Minute)
 	o.MetadataMax = cmp.Or(o.MetadataMax, 4096)
+	if o.Serves == nil {
+		o.Serves = func(uint32) bool { return true }
+	}
 	o.MemberBytesMax = cmp.Or(o.MemberBytesMax, 256<<20)
 	c := &Coordinator{
 		opts: o, logger: o.Logger, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), loads: make(chan struct{}, loadsMax),
 		queued: &budget{limit: queueBytesMax}, base: o.Now(),
 		membership: membershipOptions{
-			SiteEpoch: o.SiteEpoch, InitialDelay: o.InitialDelay, SessionMin: o.SessionMin, SessionMax: o.SessionMax,
+			InitialDelay: o.InitialDelay, SessionMin: o.SessionMin, SessionMax: o.SessionMax,
 			SizeMax: o.SizeMax, MemberBytes: &budget{limit: o.MemberBytesMax}, Logger: o.Logger,
 		},
 	}
 	c.open = func(id int32) (partitionLog, bool) {
 		p, ok := o.Partitions.Get(OffsetsTopic, id)
-		return realLog{p}, ok
+		return realLog{p, &c.opts.Serves}, ok
 	}
 	c.named = func(topic string) bool {
 		_, ok := o.Topics.Image().Topic(topic)

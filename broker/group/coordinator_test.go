@@ -27,6 +27,8 @@ type site struct {
 	controller *controller.Controller
 	partitions *partition.Manager
 	skew       atomic.Int64 // of the coordinator's clock
+	serves     func(siteEpoch uint32) bool
+	serving    atomic.Bool // what a test's serves may say
 	*Coordinator
 }
 
@@ -69,7 +71,7 @@ func (s *site) open() {
 	s.check(err)
 	s.partitions, err = partition.Open(s.host, partition.Options{Topic: s.controller.Spec})
 	s.check(err)
-	s.Coordinator = New(Options{Topics: s.controller, Partitions: s.partitions, Now: s.now})
+	s.Coordinator = New(Options{Topics: s.controller, Partitions: s.partitions, Now: s.now, Serves: s.serves})
 	s.check(s.controller.Start(s.ctx(), s.partitions, []controller.Endpoint{{Listener: "X", Host: "h", Port: 1}}))
 	s.Coordinator.Start()
 }

@@ -167,6 +167,7 @@ func (s *shard) adoptLocked(r *replay, now time.Time) {
 			continue
 		}
 		s.mu.groups.adopt(g)
+		s.mu.groups.takeOver(g, now)
 	}
 	for id := range r.offsets.groups {
 		s.mu.groups.findOrCreate(id, now) // committed by name only, and never by a member

@@ -33,7 +33,7 @@ type recordLog interface {
 // membershipOptions are the limits of groups. Their fields are Kafka's defaults where zero; SizeMax 0 = unlimited as in Kafka,
 // InitialDelay 0 = none.
 type membershipOptions struct {
-	SiteEpoch    int32         // of this broker's site
+	SiteEpoch    int32         // in which the groups are looked after
 	InitialDelay time.Duration // group.initial.rebalance.delay.ms
 	SessionMin   time.Duration // group.min.session.timeout.ms
 	SessionMax   time.Duration // group.max.session.timeout.ms
@@ -84,6 +84,18 @@ func (s *membership) findOrCreate(id string, now time.Time) *group {
 
 // adopt puts a group of restoreGroup into its place, instead of an earlier one. For use while the log is replayed.
 func (s *membership) adopt(g *group) { s.byID[g.id] = g }
+
+// takeOver begins a group anew that was looked after in an earlier site epoch, at this site or the other: its members are unknown here, so
+// that none of them commits what it has read of a log that went on elsewhere. They join again, and fetch the committed offsets.
+func (s *membership) takeOver(g *group, now time.Time) {
+	if g.generation>>generationBits >= s.opts.SiteEpoch {
+		return
+	}
+	fresh := newGroup(g.id, s.opts.SiteEpoch<<generationBits, now) // now: offsets are not older than the takeover
+	fresh.protocolType = g.protocolType
+	fresh.topics = fresh.subscriptions()
+	s.byID[g.id] = fresh
+}
 
 // loaded starts the sessions of all members: the log has been replayed. Members that go on with their heartbeats do not notice
 // that their coordinator was away.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/protocol/record"
+	logentry "github.com/tandembroker/tandem/storage/entry"
 )
 
 // partitionLog is a partition of __consumer_offsets as a shard sees it.
@@ -29,11 +30,18 @@ type partitionLog interface {
 // readBytes is how much of the log is read at once.
 const readBytes = 1 << 20
 
-type realLog struct{ p *partition.Partition }
+type realLog struct {
+	p      *partition.Partition
+	serves *func(siteEpoch uint32) bool // of the Options; a pointer, so that logs can be compared
+}
 
-func (l realLog) serving() (int32, bool) { return l.p.Epoch(), l.p.Ready() && l.p.Offline() == nil }
+func (l realLog) serving() (int32, bool) {
+	epoch := l.p.Epoch()
+	return epoch, l.p.Ready() && l.p.Offline() == nil && (*l.serves)(logentry.SiteEpochOf(epoch))
+}
 
-func (l realLog) led() bool { return l.p.Leader() >= 0 }
+// led is false too where this broker leads a log that its site does not serve yet: nobody tells when it does.
+func (l realLog) led() bool { return l.p.Leader() >= 0 && !l.p.Ready() }
 
 func (l realLog) bytesMax() int { return int(l.p.Config().MessageBytesMax) }
 

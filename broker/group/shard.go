@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/protocol/record"
+	logentry "github.com/tandembroker/tandem/storage/entry"
 )
 
 const (
@@ -85,7 +86,9 @@ func (s *shard) full() bool { return !s.c.queued.fits(1) }
 func newShard(c *Coordinator, id int32, log partitionLog, epoch int32) *shard {
 	s := &shard{c: c, id: id, log: log, epoch: epoch}
 	s.due.Store(math.MaxInt64)
-	s.mu.groups = newMembership(s, c.membership)
+	membership := c.membership
+	membership.SiteEpoch = int32(logentry.SiteEpochOf(epoch))
+	s.mu.groups = newMembership(s, membership)
 	s.mu.offsets = newOffsetMap()
 	s.mu.pending = map[string]int{}
 	return s
