@@ -5,13 +5,15 @@ GOLANGCI     := v2.15.0
 GOVULNCHECK  := v1.9.0
 FUZZTIME     ?= 30s
 INTEROP      ?=
+SHORT        ?=
+DR           ?=
 ORACLE       ?=
 TRACE        ?=
 VERSION      ?=
 
 export CGO_ENABLED = 0
 
-.PHONY: build test race fuzz lint vuln interop oracle bench mutants trace keys
+.PHONY: build test race fuzz lint vuln interop oracle bench mutants trace dr keys
 
 build: ## one static binary in .bin/
 	go build -trimpath -ldflags "-s -w $(if $(VERSION),-X main.version=$(VERSION))" -o $(BIN)/tandem ./cmd/tandem
@@ -69,6 +71,9 @@ trace: build ## power losses on a system-call trace of the binary; TRACE=-bursts
 	.ci/need strace
 	go build -o $(BIN)/recoverlogs ./cmd/internal/recoverlogs
 	go run ./bench/chaos/trace -tandem $(BIN)/tandem -recoverlogs $(BIN)/recoverlogs $(TRACE)
+
+dr: build ## two sites through 50 switchovers and 50 losses or more; SHORT=1 for a few minutes
+	go run ./bench/chaos/dr -bin $(BIN)/tandem $(if $(SHORT),-rounds 28) $(DR)
 
 # Writes the table of Kafka's configuration keys anew, from the release that bench/interop/pom.xml names.
 keys:

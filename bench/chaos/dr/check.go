@@ -325,7 +325,9 @@ func (s *suite) sameBytes(ctx context.Context, ends []int64) error {
 			}
 			why = firstDifference(a, b)
 			return why == "", nil
-		}, func() string { return fmt.Sprintf("partition %d: the sites' segment files differ below offset %d: %s", i, ends[i], why) })
+		}, func() string {
+			return fmt.Sprintf("partition %d: the sites' segment files differ below offset %d: %s", i, ends[i], why)
+		})
 		if err != nil {
 			return err
 		}

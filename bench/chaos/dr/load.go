@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -34,6 +36,8 @@ type load struct {
 	histories []*history
 	seed      uint64
 	rate      int // records per second of each partition
+	dir       string
+	level     kgo.LogLevel // of the clients' logs in dir
 
 	stopProducers, stopMembers context.CancelFunc
 	producers, group           sync.WaitGroup
@@ -48,6 +52,18 @@ func (l *load) client(options ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(l.addresses...), kgo.MetadataMinAge(100 * time.Millisecond), kgo.MetadataMaxAge(5 * time.Second),
 		kgo.RetryBackoffFn(func(int) time.Duration { return backoff }), kgo.RequestRetries(1 << 30), kgo.RetryTimeout(flushLimit),
 		kgo.AlwaysRetryEOF(), kgo.DialTimeout(2 * time.Second), kgo.RequestTimeoutOverhead(5 * time.Second), kgo.UnknownTopicRetries(-1)}, options...)...)
+}
+
+// log is where a client tells what it does; the file is closed with the process.
+func (l *load) log(name string) (kgo.Opt, error) {
+	if l.level == kgo.LogLevelNone {
+		return kgo.WithLogger(nil), nil
+	}
+	f, err := os.Create(filepath.Join(l.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	return kgo.WithLogger(kgo.BasicLogger(f, l.level, func() string { return time.Now().UTC().Format("15:04:05.000 ") })), nil
 }
 
 // createTopic makes the topic at the active site.
@@ -74,14 +90,22 @@ func (l *load) start(ctx context.Context) error {
 	producing, l.stopProducers = context.WithCancel(ctx)
 	consuming, l.stopMembers = context.WithCancel(ctx)
 	for _, h := range l.histories {
-		client, err := l.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*bufferedMax), kgo.ProducerLinger(2*time.Millisecond))
+		log, err := l.log(fmt.Sprintf("producer-%d.log", h.partition))
+		if err != nil {
+			return err
+		}
+		client, err := l.client(log, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(2*bufferedMax), kgo.ProducerLinger(2*time.Millisecond))
 		if err != nil {
 			return err
 		}
 		l.producers.Go(func() { l.produce(producing, ctx, client, h) })
 	}
 	for i := range members {
-		client, err := l.client(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.ClientID(fmt.Sprintf("member-%d", i)),
+		log, err := l.log(fmt.Sprintf("member-%d.log", i))
+		if err != nil {
+			return err
+		}
+		client, err := l.client(log, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.ClientID(fmt.Sprintf("member-%d", i)),
 			kgo.DisableAutoCommit(), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second), kgo.BlockRebalanceOnPoll(),
 			kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(100*time.Millisecond))
 		if err != nil {

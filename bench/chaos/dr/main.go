@@ -6,15 +6,20 @@
 // is healed, and both sites must be ready and green within a bound. After each round and at the end:
 //
 //   - each acknowledged record is in the log exactly once at its offset, or in an archive of lost records, never in both or neither;
+//
 //   - nothing below the end that a failover reported as shipped is lost, and a switchover without a fault loses nothing;
+//
 //   - no offset ever denotes two records, whoever tells of it: acknowledgements, the group, the log, an archive;
+//
 //   - what one producer wrote is in its order;
+//
 //   - the group got each record of the log, and has committed nothing beyond it;
+//
 //   - the segment files of both sites have the same batches, byte by byte.
 //
-//	make dr                                                at least 50 switchovers and 50 losses
-//	make dr SHORT=1                                        every kind of round once
-//	go run ./bench/chaos/dr -bin .bin/tandem -seed N       the same rounds and pauses again
+//     make dr                                                at least 50 switchovers and 50 losses
+//     make dr SHORT=1                                        every kind of round once
+//     go run ./bench/chaos/dr -bin .bin/tandem -seed N       the same rounds and pauses again
 //
 // It imports nothing of Tandem beside the proxy.
 package main
@@ -30,6 +35,8 @@ import (
 	"regexp"
 	"slices"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // greenLimit bounds the time from the end of the faults until both sites are ready, and say that all is well.
@@ -43,6 +50,8 @@ type options struct {
 	rate   int
 	dir    string
 	keep   bool
+
+	logLevel int
 }
 
 // suite is one run.
@@ -67,6 +76,7 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 100, "records per second for each of the partitions")
 	flag.StringVar(&o.dir, "dir", "", "folder for data and logs, a temporary one when empty")
 	flag.BoolVar(&o.keep, "keep", false, "keep the folder; after a failure it is kept always")
+	flag.IntVar(&o.logLevel, "log", 0, "what the clients log beside the data: 0 nothing, 1 errors, 2 warnings, 3 more, 4 everything")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := run(ctx, o)
@@ -156,7 +166,7 @@ func (s *suite) begin(ctx context.Context) error {
 		s.histories = append(s.histories, newHistory(int32(i)))
 		s.found = append(s.found, &found{log: map[int64]int{}, numbers: map[int]int64{}, archived: map[int64]int{}, highest: -1})
 	}
-	s.load = &load{addresses: s.pair.addresses(), histories: s.histories, seed: s.seed, rate: s.rate}
+	s.load = &load{addresses: s.pair.addresses(), histories: s.histories, seed: s.seed, rate: s.rate, dir: s.dir, level: kgo.LogLevel(s.logLevel)}
 	s.active = s.pair.sites[0]
 	if err := s.green(ctx); err != nil {
 		return err
@@ -198,6 +208,9 @@ func (s *suite) round(ctx context.Context, index int, k *kind) error {
 	}
 	if !k.failure && r.figures.lost > 0 {
 		return fmt.Errorf("%d acknowledged records were lost by it", r.figures.lost)
+	}
+	if r.figures.held > 0 {
+		r.figures.note += fmt.Sprintf(" refused for %.1fs", r.figures.held.Seconds())
 	}
 	s.done = append(s.done, r)
 	fmt.Printf("%3d %-27s %-5s %6.1fs  switchover %s  failover %s  green %s  acked %6d  lost %5d  moved %s  %s\n", index+1, k.name, s.active.name,
@@ -242,7 +255,9 @@ func (s *suite) green(ctx context.Context) error {
 			}
 		}
 		return true, nil
-	}, func() string { return fmt.Sprintf("not green within %s of the end of the faults: %s", greenLimit, last) })
+	}, func() string {
+		return fmt.Sprintf("not green within %s of the end of the faults: %s", greenLimit, last)
+	})
 }
 
 func (s *suite) named(name string) *site {

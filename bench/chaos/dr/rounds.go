@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// refusedLimit is how long a site that does not answer may count as reachable.
+const refusedLimit = 20 * time.Second
+
 // round is one fault or order under load. The suite heals everything behind it, and checks.
 type round struct {
 	*suite
@@ -22,6 +25,7 @@ type round struct {
 // figures are what a round has measured; negative = not measured.
 type figures struct {
 	switchover, failover time.Duration // from the order to the last partition's first acknowledgement
+	held                 time.Duration // how long the failover was refused, because the silent site still counted as reachable
 	green                time.Duration // from the end of the faults
 	lost                 int           // acknowledged, and in an archive
 	acked                int           // acknowledged since the round before
@@ -84,15 +88,30 @@ func (r *round) switchover(ctx context.Context) error {
 	return err
 }
 
+// promote orders a failover, again and again while it is refused: the other site counts as reachable until it has been silent for a while.
+func (r *round) promote(ctx context.Context, to *site, more ...string) (*order, error) {
+	began := time.Now()
+	for {
+		r.load.watch()
+		o, err := to.order(ctx, append([]string{"failover", "--to", to.name, "--active-is-down"}, more...)...)
+		switch {
+		case err != nil:
+			return nil, err
+		case o.State == "done":
+			return o, nil
+		case o.code != refused || time.Since(began) > refusedLimit:
+			return nil, fmt.Errorf("failover to %s, refused for %s: %s", to.name, time.Since(began).Round(time.Millisecond), o.output)
+		}
+		r.wait(ctx, 100*time.Millisecond, 200*time.Millisecond)
+		r.figures.held = time.Since(began)
+	}
+}
+
 // failover makes to active, which the operator says the other is not, and waits for acknowledgements.
 func (r *round) failover(ctx context.Context, to *site, more ...string) error {
-	r.load.watch()
-	o, err := to.order(ctx, append([]string{"failover", "--to", to.name, "--active-is-down"}, more...)...)
+	o, err := r.promote(ctx, to, more...)
 	if err != nil {
 		return err
-	}
-	if o.State != "done" {
-		return fmt.Errorf("failover to %s: %s", to.name, o.output)
 	}
 	if o.Report != nil {
 		r.reports = append(r.reports, o.Report)
@@ -167,12 +186,8 @@ func (r *round) isolated(ctx context.Context) error {
 	}
 	r.wait(ctx, 0, 2*time.Second)
 	// The producers may go on at the old site, so nothing says when the new one takes their records.
-	o, err := r.standby.order(ctx, "failover", "--to", r.standby.name, "--active-is-down")
-	if err != nil {
+	if _, err := r.promote(ctx, r.standby); err != nil {
 		return err
-	}
-	if o.State != "done" {
-		return fmt.Errorf("failover to %s: %s", r.standby.name, o.output)
 	}
 	r.wait(ctx, 0, 2*time.Second)
 	r.returned = r.pair.moved()

@@ -33,7 +33,7 @@ func (s *suite) sameRecords(at *site, records []*kgo.Record) error {
 
 // table prints what was measured.
 func (s *suite) table() {
-	var switchover, failover, green, lost, moved []int64
+	var switchover, failover, held, green, lost, moved []int64
 	failures, acked := 0, 0
 	for _, r := range s.done {
 		f := r.figures
@@ -43,6 +43,7 @@ func (s *suite) table() {
 		acked += f.acked
 		switchover = add(switchover, int64(f.switchover/time.Millisecond), f.switchover >= 0)
 		failover = add(failover, int64(f.failover/time.Millisecond), f.failover >= 0)
+		held = add(held, int64(f.held/time.Millisecond), f.held > 0)
 		green = add(green, int64(f.green/time.Millisecond), true)
 		lost = add(lost, int64(f.lost), f.failover >= 0)
 		moved = add(moved, f.moved, f.moved >= 0)
@@ -51,6 +52,7 @@ func (s *suite) table() {
 	fmt.Printf("%-44s %6s %12s %12s %12s\n", "", "count", "median", "90 %", "most")
 	row("switchover pause, ms", switchover)
 	row("failover pause, from the order, ms", failover)
+	row("failover refused, silence unnoticed, ms", held)
 	row("green after the last fault, ms", green)
 	row("records lost in a failover, all archived", lost)
 	row("bytes moved on return until green", moved)
