@@ -214,6 +214,9 @@ func (d *Driver) Receive(m site.Message, release func()) {
 	id, ok := partitionOf(m)
 	if !ok {
 		_ = d.role.step(site.Received{Message: m})
+		if release != nil {
+			release()
+		}
 		return
 	}
 	d.mu.Lock()

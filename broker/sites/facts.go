@@ -119,13 +119,27 @@ func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, 
 		f.Copied = there.Copied
 		f.Active = operator.End{Offset: there.End, At: heard}
 		if there.Lag != nil {
-			f.Lag = lagOf(there.Lag.Offsets, there.Lag.Bytes, there.Lag.Ms)
+			f.Lag = lagHere(&there, here)
 		}
 		if there.Halted != "" && f.Halted == site.Running {
 			f.Halted = haltOf(there.Halted)
 		}
 	}
 	return f
+}
+
+// lagHere is the lag that the active has reported, less what has come here since.
+func lagHere(there *linkReport, here LinkStatus) operator.Lag {
+	l := *there.Lag
+	if acked := there.End - l.Offsets; here.Leads && here.End > acked && l.Offsets > 0 {
+		left := max(there.End-here.End, 0)
+		l.Bytes = l.Bytes * left / l.Offsets
+		l.Offsets = left
+		if left == 0 {
+			l.Ms = 0
+		}
+	}
+	return lagOf(l.Offsets, l.Bytes, l.Ms)
 }
 
 // haltOf is the reverse of site.HaltReason.String.

@@ -26,6 +26,7 @@ const usage = `Tandem is a Kafka-compatible broker.
 Usage:
   tandem serve [-c FILE] [--set key=value]...   run a broker
   tandem dr help                                disaster recovery: status, switchover, failover, lost records
+  tandem demo                                   two sites on this machine: switchover, loss of a site, return
   tandem version                                print the version
   tandem help                                   print this
 
@@ -47,6 +48,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return serve(args[1:], stderr)
 	case "dr":
 		return disasterRecovery(args[1:], stdout, stderr)
+	case "demo":
+		return demonstrate(args[1:], stdout, stderr)
 	case "version", "--version", "-version":
 		_, _ = fmt.Fprintf(stdout, "tandem %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitDone

@@ -2,6 +2,7 @@ package dr
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -159,12 +160,15 @@ func (c *command) printReport(r *operator.Report) {
 		}
 		c.say("RPO: %s. What was lost is kept when %s is back: tandem dr lost list", duration(r.Lost.Ms), r.From)
 	}
-	if len(r.Partitions) == 0 {
+	told := slices.DeleteFunc(slices.Clone(r.Partitions), func(p operator.PartitionReport) bool {
+		return p.ShippedEnd != nil && *p.ShippedEnd == 0 && p.LostRecords != nil && *p.LostRecords == 0 // empty
+	})
+	if len(told) == 0 {
 		return
 	}
 	c.say("")
-	c.table("PARTITION\tSHIPPED UP TO\tAT\tKNOWN END OF "+strings.ToUpper(r.From)+"\tKNOWN LOST\tRPO\tRESUMES AT", len(r.Partitions), func(i int) string {
-		p := &r.Partitions[i]
+	c.table("PARTITION\tSHIPPED UP TO\tAT\tKNOWN END OF "+strings.ToUpper(r.From)+"\tKNOWN LOST\tRPO\tRESUMES AT", len(told), func(i int) string {
+		p := &told[i]
 		return columns(fmt.Sprintf("%s-%d", p.Topic, p.Partition), number(p.ShippedEnd), clock(p.ShippedAt), number(p.ActiveEnd), number(p.LostRecords),
 			duration(p.LostMs), number(p.Resumes))
 	})
