@@ -85,4 +85,9 @@ var operatorBugs = []bug{
 		old: "return tip.Base\n", new: "return tip.NextWrite() + 1\n",
 		pkg: "cmd/internal/dr", test: "TestSwitchoverOfTwoSites",
 	},
+	{
+		name: "site that is swallowed by the network counts as there", file: "broker/sites/peers.go",
+		old: "reachablePatience = 3 * time.Second", new: "reachablePatience = time.Hour",
+		pkg: "cmd/internal/dr", test: "TestFailoverFromASiteThatAnswersNoMore",
+	},
 }

@@ -53,7 +53,7 @@ func (p *Pair) facts() operator.Facts {
 		Now:       p.options.Now(),
 		Here:      operator.Site{Name: c.Name, Known: true, Role: view.Role, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew},
 		There:     operator.Site{Name: c.Peer, Known: !heard.IsZero(), Role: roleOf(told.Active), Epoch: told.Epoch, Serving: told.Serving, Fencing: told.Fencing, Waiting: told.Waiting},
-		Connected: p.Connected() && !heard.IsZero(), LastContact: heard,
+		Connected: p.reachable() && !heard.IsZero(), LastContact: heard,
 		SilenceMax: c.FailoverSilenceMax, ActiveLeased: p.driver.Leased(),
 	}
 	if r.Peer != nil {

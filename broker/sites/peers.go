@@ -121,6 +121,7 @@ func (p *Pair) broadcast(m transport.Broker) {
 
 // receive takes what the other site sends.
 func (p *Pair) receive(from transport.PeerID, m any, release func()) {
+	p.remote.last.Store(int64(p.driver.now()))
 	switch m := m.(type) {
 	case site.Message:
 		p.driver.Receive(m, release)
@@ -132,6 +133,16 @@ func (p *Pair) receive(from transport.PeerID, m any, release func()) {
 	}
 	release()
 }
+
+// reachable says that the other site is there now, as far as an operator may rely on: where packets are dropped, connections last until their
+// timeout, and a site says something several times a second.
+func (p *Pair) reachable() bool {
+	last := p.remote.last.Load()
+	return p.Connected() && last != 0 && p.driver.now()-time.Duration(last) < reachablePatience
+}
+
+// reachablePatience is how long nothing may come of a site that is there.
+const reachablePatience = 3 * time.Second
 
 // contactPatience is how long brokers count as live after the other site was heard of last.
 const contactPatience = 5 * time.Second

@@ -11,7 +11,8 @@ import (
 
 // remote is what the other site has told of itself. Safe for concurrent use.
 type remote struct {
-	greeted atomic.Bool // it has our facts, in this session
+	greeted atomic.Bool  // it has our facts, in this session
+	last    atomic.Int64 // when anything came, by the driver's clock, ns; 0 = never
 
 	mu struct {
 		sync.Mutex

@@ -2,10 +2,13 @@ package dr
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,10 +38,16 @@ type pair struct {
 
 func startPair(t *testing.T) *pair {
 	t.Helper()
+	return startPairThrough(t, func(site string) string { return site })
+}
+
+// startPairThrough has east dial west by the address that through gives.
+func startPairThrough(t *testing.T, through func(site string) string) *pair {
+	t.Helper()
 	plain := "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT"
 	site := freeAddress(t) // the same after a restart
 	west := brokertest.Start(t, "node.id=101", "site.name=west", "site.role=standby", plain, "listeners=PLAINTEXT://127.0.0.1:0,SITE://"+site)
-	east := brokertest.Start(t, "node.id=1", "site.name=east", "site.role=active", plain, "site.peers=west@"+site)
+	east := brokertest.Start(t, "node.id=1", "site.name=east", "site.role=active", plain, "site.peers=west@"+through(site))
 	return &pair{t, east, west}
 }
 
@@ -192,5 +201,81 @@ func TestLostRecordsOfTwoSites(t *testing.T) {
 	}
 	if len(seen) != 50 || seen["lost9"] != 1 {
 		t.Errorf("%d keys", len(seen))
+	}
+}
+
+// hole is a network that passes everything on until it swallows all, and ends no connection.
+type hole struct {
+	listener net.Listener
+	to       string
+	closed   atomic.Bool
+	tasks    sync.WaitGroup
+}
+
+func newHole(t *testing.T, to string) *hole {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hole{listener: l, to: to}
+	h.tasks.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			context.AfterFunc(t.Context(), func() { _, _ = in.Close(), out.Close() })
+			h.tasks.Go(func() { h.pass(in, out) })
+			h.tasks.Go(func() { h.pass(out, in) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		h.tasks.Wait()
+	})
+	return h
+}
+
+func (h *hole) pass(from, to net.Conn) {
+	b := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(b)
+		if h.closed.Load() && err == nil {
+			continue
+		}
+		if err != nil {
+			_ = to.Close()
+			return
+		}
+		if _, err := to.Write(b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// TestFailoverFromASiteThatAnswersNoMore: its connections stand, and nothing comes.
+func TestFailoverFromASiteThatAnswersNoMore(t *testing.T) {
+	var h *hole
+	p := startPairThrough(t, func(site string) string { h = newHole(t, site); return h.listener.Addr().String() })
+	p.east.CreateTopic("t", 1)
+	p.produce(p.east, "a", 20)
+	p.green(p.west)
+	order := []string{"failover", "--to", "west", "--active-is-down", "--yes"}
+	if code, text := p.dr(p.west, order...); code != 3 || !strings.Contains(text, "can be reached") {
+		t.Fatalf("exit %d: %s", code, text)
+	}
+	h.closed.Store(true)
+	code, text := 3, ""
+	for began := time.Now(); code == 3 && time.Since(began) < 8*time.Second; time.Sleep(50 * time.Millisecond) {
+		code, text = p.dr(p.west, order...)
+	}
+	if code != 0 || !strings.Contains(text, "west is the active site") {
+		t.Errorf("exit %d: %s", code, text)
 	}
 }
