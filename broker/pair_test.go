@@ -147,6 +147,49 @@ func TestSwitchoverAndBack(t *testing.T) {
 	}
 }
 
+func TestLogStartShips(t *testing.T) {
+	east, west := startPair(t)
+	east.CreateTopic("t", 1)
+	produceTo(t, east, "t", "one", 1, 50)
+	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	begins := func(b *brokertest.Broker, want int64) func() bool {
+		return func() bool {
+			p, ok := b.Partition("t", 0)
+			if !ok {
+				return false
+			}
+			start, _, _, _ := p.Offsets()
+			return start == want
+		}
+	}
+	p, _ := east.Partition("t", 0)
+	if _, err := p.DeleteRecords(east.Context(), 20); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "log start 20 at the standby", begins(west, 20))
+
+	// What is deleted while the standby is away is no gap: it goes on behind it, and the logs end alike, also where all is deleted.
+	orderOf(t, east, site.Switchover{})
+	until(t, "west is writable", writable(west, "t", 1))
+	if err := east.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	produceTo(t, west, "t", "two", 1, 30)
+	p, _ = west.Partition("t", 0)
+	if _, err := p.DeleteRecords(west.Context(), 80); err != nil {
+		t.Fatal(err)
+	}
+	east.Restart()
+	until(t, "log start 80 at the standby", begins(east, 80))
+	orderOf(t, west, site.Switchover{})
+	until(t, "east is writable", writable(east, "t", 1))
+	produceTo(t, east, "t", "three", 1, 10)
+	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	if q, _ := east.Partition("t", 0); q.Log().LogEnd() != 90 {
+		t.Fatalf("log end offset %d", q.Log().LogEnd())
+	}
+}
+
 func TestActiveThatNeverMetItsStandbyServesAfterARestart(t *testing.T) {
 	east := brokertest.Start(t, "node.id=1", "site.name=east", "site.role=active", "site.peers=west@127.0.0.1:1",
 		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT")

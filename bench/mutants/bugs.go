@@ -253,7 +253,7 @@ var partitionBugs = []bug{
 	},
 	{
 		name: "retention ahead of the snapshot", file: "broker/partition/retention.go",
-		old: "p.log.DeleteBelow(min(snap.LogStart, p.group.Storage().RetainFrom()))", new: "p.log.DeleteBelow(max(snap.LogStart, p.logStart.Load()))",
+		old: "below := min(snap.LogStart, p.group.Storage().RetainFrom())", new: "below := max(snap.LogStart, p.logStart.Load())",
 		pkg: "broker/partition", test: "TestRetentionBySize",
 	},
 	{

@@ -13,6 +13,8 @@ import (
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/storage"
+	"github.com/tandembroker/tandem/storage/archive"
+	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
@@ -55,6 +57,7 @@ type broker struct {
 	dir    string
 	mem    *vfs.Mem // segments; nil = in dir
 	level  int      // format level; 0 = 1
+	paired bool     // one of a pair of sites
 	config Config
 	clock  *clock
 	store  *storage.Store
@@ -65,6 +68,15 @@ type broker struct {
 func newBroker(t testing.TB) *broker {
 	t.Helper()
 	return startBroker(t, nil)
+}
+
+// newPairedBroker is newBroker of a site of a pair.
+func newPairedBroker(t testing.TB) *broker {
+	t.Helper()
+	b := &broker{dir: t.TempDir(), level: entry.LevelSites, paired: true, config: topicConfig(), clock: &clock{now: time.Unix(1_800_000_000, 0)}}
+	b.start(t)
+	t.Cleanup(func() { b.kill(t) })
+	return b
 }
 
 // newMemBroker is newBroker with segments in memory.
@@ -93,10 +105,16 @@ func (b *broker) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	b.host = raft.NewHost(b.store, raft.Options{Logger: slog.New(slog.DiscardHandler)})
-	b.Manager, err = Open(b.host, Options{
+	o2 := Options{
 		Now: b.clock.Now, ProducerExpiration: time.Hour,
 		Topic: func(s Spec) Spec { s.Config = b.config; return s },
-	})
+	}
+	if b.paired {
+		if o2.Archives, err = archive.Open(vfs.OS{}, b.dir, archive.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Manager, err = Open(b.host, o2)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
@@ -31,6 +30,7 @@ type Partition struct {
 
 	// What is committed. hw and lso only rise, but for a truncate-to; lso is never above hw.
 	hw, lso, logStart atomic.Int64
+	purged            atomic.Int64 // below it all was deleted on purpose; known of a pair of sites only
 
 	saving sync.Mutex // held while a producer snapshot is written, and while the log is cut
 
@@ -199,7 +199,10 @@ func (m machine) Apply(_ uint64, h *entry.Header) any {
 			return err
 		}
 	case entry.LogStart:
-		offset, err := logStartOffset(h)
+		offset, purge, err := entry.ParseLogStart(h.Body)
+		if purge {
+			p.purged.Store(max(p.purged.Load(), offset)) // before the log start: links read them the other way round
+		}
 		if err == nil {
 			err = p.setLogStart(offset)
 		}
@@ -252,13 +255,6 @@ func (p *Partition) cut(h *entry.Header) error {
 	p.setOffsetsLocked(c.Offset)
 	p.notifyLocked()
 	return nil
-}
-
-func logStartOffset(h *entry.Header) (int64, error) {
-	if len(h.Body) != 8 {
-		return 0, fmt.Errorf("%w: log start of %d bytes", entry.ErrCorrupt, len(h.Body))
-	}
-	return int64(binary.BigEndian.Uint64(h.Body)), nil
 }
 
 // setLogStart moves the log start offset forward, never above the high watermark.

@@ -248,8 +248,13 @@ func (p *Partition) DeleteRecords(ctx context.Context, offset int64) (int64, err
 	if offset < 0 || offset > hw {
 		return none, fmt.Errorf("%w: %d, the high watermark is %d", ErrOffsetOutOfRange, offset, hw)
 	}
-	if offset > p.logStart.Load() {
-		if err := p.proposeLogStart(ctx, offset); err != nil {
+	// Of a pair of sites it is noted that this was wanted, also where retention was faster: it is no gap for the other site.
+	body := entry.LogStartBody(offset)
+	if p.paired() {
+		body = entry.PurgeBody(offset)
+	}
+	if offset > p.logStart.Load() || p.paired() && offset > p.purged.Load() {
+		if err := p.proposeLogStart(ctx, body); err != nil {
 			return none, err
 		}
 	}
@@ -257,8 +262,8 @@ func (p *Partition) DeleteRecords(ctx context.Context, offset int64) (int64, err
 }
 
 // proposeLogStart writes a log-start entry and waits until it is applied.
-func (p *Partition) proposeLogStart(ctx context.Context, offset int64) error {
-	h := &entry.Header{Kind: entry.LogStart, Body: entry.LogStartBody(offset)}
+func (p *Partition) proposeLogStart(ctx context.Context, body []byte) error {
+	h := &entry.Header{Kind: entry.LogStart, Body: body}
 	p.append.Lock()
 	f := p.group.Propose(h, nil, nil)
 	p.append.Unlock()

@@ -14,25 +14,37 @@ import (
 func (p *Partition) Retain(ctx context.Context, now time.Time) (segments int, err error) {
 	_, err = p.checkEpoch(none)
 	follows := errors.Is(err, ErrNotLeader) && p.role() == entry.Following
+	if err == nil {
+		err = p.expire(ctx, now)
+	}
 	if err != nil && !follows {
 		return 0, err
-	}
-	if c := p.config.Load(); !follows && c.Delete {
-		start, ok := p.log.Expired(now.UnixMilli(), c.RetentionMs, c.RetentionBytes, p.hw.Load())
-		if ok && start > p.logStart.Load() {
-			if err := p.proposeLogStart(ctx, start); err != nil {
-				return 0, err
-			}
-		}
 	}
 	// A restart applies the entries above the durable snapshot again, and verifies their payloads: only what lies below both
 	// that snapshot's end and its log start offset is needed by nothing.
 	snap, _ := p.group.Storage().Snapshot()
-	segments, err = p.log.DeleteBelow(min(snap.LogStart, p.group.Storage().RetainFrom()))
+	below := min(snap.LogStart, p.group.Storage().RetainFrom())
+	if p.paired() { // the last batch says where the log ends: it ships, also where all is deleted
+		below = min(below, p.hw.Load()-1)
+	}
+	segments, err = p.log.DeleteBelow(below)
 	if err != nil {
 		return segments, translate(err)
 	}
 	return segments, nil
+}
+
+// expire moves the log start offset past what is too old or too much.
+func (p *Partition) expire(ctx context.Context, now time.Time) error {
+	c := p.config.Load()
+	if !c.Delete {
+		return nil
+	}
+	start, ok := p.log.Expired(now.UnixMilli(), c.RetentionMs, c.RetentionBytes, p.hw.Load())
+	if !ok || start <= p.logStart.Load() {
+		return nil
+	}
+	return p.proposeLogStart(ctx, entry.LogStartBody(start))
 }
 
 // expireProducers forgets producers that have not written for long. A log that follows another site's keeps them: their batches come

@@ -21,6 +21,9 @@ type Shipped struct {
 // Shipped is the partition for a link. born is the site epoch in which it was created.
 func (p *Partition) Shipped(born uint32) Shipped { return Shipped{p, born} }
 
+// paired says that the partition may have a link to another site.
+func (p *Partition) paired() bool { return p.manager.options.Archives != nil }
+
 // ID implements sites.Replica.
 func (s Shipped) ID() site.PartitionID {
 	return site.PartitionID{Topic: s.p.id.Topic, Partition: s.p.id.Partition}
@@ -35,7 +38,8 @@ func (s Shipped) LogView() (site.LogView, bool) {
 		return site.LogView{}, false
 	}
 	v := s.p.group.Sites()
-	return site.LogView{Term: v.Term, Tip: v.Tip, Durable: v.Durable, Lineage: &v.Lineage, Born: s.born, Floor: s.p.floor}, v.Term != 0
+	return site.LogView{Term: v.Term, Tip: v.Tip, Durable: v.Durable, Lineage: &v.Lineage, Born: s.born,
+		Purged: s.p.purged.Load(), Floor: s.p.floor}, v.Term != 0
 }
 
 // Watch implements sites.Replica. There is one watcher.

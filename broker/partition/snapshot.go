@@ -15,18 +15,20 @@ import (
 
 // The state of a partition in its Raft group's snapshot (docs/formats.md section 9):
 //
-//	0   1  version = 1
+//	0   1  version = 1, or 2 where something was deleted on purpose in a pair of sites
 //	1   7  reserved
 //	8   8  high watermark behind the snapshot
 //	16  8  offset of the producer snapshot file, -1 = no producers
 //	24  4  count of producers that follow
 //	28     each: producer id i64, epoch i16, count of batches u16, and each batch: last sequence i32, offset delta i32,
 //	       last offset i64, timestamp i64; oldest first
+//	..  8  version 2 only: the offset below which all was deleted on purpose
 //
 // What follows are the batches before the last one, of producers that wrote lately: Kafka's file holds only the last one, so
 // that a client with several batches in flight over a restart is told OUT_OF_ORDER_SEQUENCE_NUMBER for what it has written.
 const (
 	stateVersion   = 1
+	statePurged    = 2
 	stateHeader    = 28
 	recentLen      = 12
 	recentBatch    = 24
@@ -37,6 +39,7 @@ const (
 // state is the decoded form.
 type state struct {
 	hw, producerOffset int64
+	purged             int64 // 0 = nothing
 	recent             []recentBatches
 }
 
@@ -68,15 +71,20 @@ func (s *state) encode() []byte {
 			b = binary.BigEndian.AppendUint64(b, uint64(batch.timestamp))
 		}
 	}
+	if s.purged > 0 {
+		b[0] = statePurged
+		b = binary.BigEndian.AppendUint64(b, uint64(s.purged))
+	}
 	return b
 }
 
 var errState = errors.New("partition: state in the snapshot does not decode")
 
 func (s *state) decode(b []byte) error {
-	if len(b) < stateHeader || b[0] != stateVersion {
-		return fmt.Errorf("%w: %d bytes, version %d is known", errState, len(b), stateVersion)
+	if len(b) < stateHeader || b[0] != stateVersion && b[0] != statePurged {
+		return fmt.Errorf("%w: %d bytes, versions up to %d are known", errState, len(b), statePurged)
 	}
+	version := b[0]
 	s.hw, s.producerOffset = int64(binary.BigEndian.Uint64(b[8:])), int64(binary.BigEndian.Uint64(b[16:]))
 	if s.hw < 0 || s.producerOffset < none {
 		return fmt.Errorf("%w: high watermark %d, producers at %d", errState, s.hw, s.producerOffset)
@@ -104,6 +112,12 @@ func (s *state) decode(b []byte) error {
 		}
 		s.recent = append(s.recent, r)
 	}
+	if version == statePurged {
+		if len(b) < 8 || int64(binary.BigEndian.Uint64(b)) <= 0 {
+			return fmt.Errorf("%w: what was deleted on purpose", errState)
+		}
+		s.purged, b = int64(binary.BigEndian.Uint64(b)), b[8:]
+	}
 	if len(b) != 0 {
 		return fmt.Errorf("%w: %d bytes behind it", errState, len(b))
 	}
@@ -126,7 +140,7 @@ func (m machine) SnapshotLater() (func() ([]byte, error), error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ps := p.mu.producers
-	st := state{hw: p.hw.Load(), producerOffset: p.mu.savedOffset, recent: ps.recent(p.manager.options.Now())}
+	st := state{hw: p.hw.Load(), producerOffset: p.mu.savedOffset, purged: p.purged.Load(), recent: ps.recent(p.manager.options.Now())}
 	if ps.version == p.mu.saved {
 		return func() ([]byte, error) { return st.encode(), nil }, nil
 	}
@@ -267,6 +281,7 @@ func (m machine) Restore(b []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.producers, p.mu.saved, p.mu.savedOffset = ps, 0, st.producerOffset
+	p.purged.Store(st.purged)
 	p.setOffsetsLocked(st.hw)
 	return nil
 }

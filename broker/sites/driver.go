@@ -239,6 +239,8 @@ func partitionOf(m site.Message) (site.PartitionID, bool) {
 		return m.Partition, true
 	case site.Ack:
 		return m.Partition, true
+	case site.LogStart:
+		return m.Partition, true
 	case site.Drain:
 		return m.Partition, true
 	case site.Compare:

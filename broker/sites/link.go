@@ -247,7 +247,9 @@ func (r *runner) settled(term uint64, kind entry.Kind, reason entry.VoidReason, 
 
 // ship reads what Ship asks for and sends it.
 func (r *runner) ship(e site.Ship, log *site.LogView) {
-	rows, payload, err := r.replica.ReadShipped(max(e.From.Next, log.Lineage.LogStart), log.Durable.NextOffset, r.d.options.ShipBytesMax)
+	// Where all is deleted the last batch ships all the same: the other log has to end where this one does.
+	start := min(log.Lineage.LogStart, log.Durable.NextOffset-1)
+	rows, payload, err := r.replica.ReadShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax)
 	if err != nil || len(rows) == 0 {
 		if err != nil {
 			r.d.logger.Error("link can not read what it has to ship", "topic", r.replica.Topic(), "partition", r.replica.ID().Partition,

@@ -23,6 +23,7 @@ const (
 	KindDrain    MessageKind = 23
 	KindCompare  MessageKind = 24
 	KindCompared MessageKind = 25
+	KindLogStart MessageKind = 26
 )
 
 // PayloadBytesMax is the largest payload of an Append. It is above what a produce request may carry (socket.request.max.bytes).
@@ -58,7 +59,9 @@ func BodyMax(kind MessageKind) (bytes int, ok bool) {
 	case KindProbe, KindCompare:
 		return partitionLen, true
 	case KindAck:
-		return partitionLen + positionLen + 4, true
+		return partitionLen + positionLen + 12, true
+	case KindLogStart:
+		return partitionLen + 8, true
 	case KindDrain:
 		return partitionLen + 4 + positionLen + 16, true
 	case KindCompared:
@@ -94,7 +97,10 @@ func Encode(dst []byte, m Message) (MessageKind, []byte) {
 		if m.Rejected {
 			rejected = 1
 		}
-		return KindAck, append(m.End.encode(m.Partition.encode(dst, m.Epoch)), rejected, 0, 0, 0)
+		dst = be.AppendUint64(m.End.encode(m.Partition.encode(dst, m.Epoch)), uint64(m.LogStart))
+		return KindAck, append(dst, rejected, 0, 0, 0)
+	case LogStart:
+		return KindLogStart, be.AppendUint64(m.Partition.encode(dst, m.Epoch), uint64(m.Offset))
 	case Drain:
 		dst = m.End.encode(be.AppendUint32(m.Partition.encode(dst, m.Epoch), m.Target))
 		return KindDrain, be.AppendUint64(be.AppendUint64(dst, uint64(m.Next)), uint64(m.Boot))
@@ -177,12 +183,15 @@ func Decode(kind MessageKind, body []byte) (Message, error) {
 		m = Probe{p, epoch}
 	case KindAck:
 		p, epoch := r.partition()
-		a := Ack{Partition: p, Epoch: epoch, End: r.position()}
+		a := Ack{Partition: p, Epoch: epoch, End: r.position(), LogStart: r.offset()}
 		rejected := r.u8()
 		r.check(rejected <= 1)
 		r.zero(3)
 		a.Rejected = rejected == 1
 		m = a
+	case KindLogStart:
+		p, epoch := r.partition()
+		m = LogStart{p, epoch, r.offset()}
 	case KindDrain:
 		p, epoch := r.partition()
 		m = Drain{Partition: p, Epoch: epoch, Target: r.u32(), End: r.position(), Next: int64(r.u64()), Boot: Boot(r.u64())}
@@ -274,6 +283,13 @@ func (r *reader) partition() (p PartitionID, epoch uint32) {
 	p.Partition = int32(r.u32())
 	r.check(p.Partition >= 0)
 	return p, r.u32()
+}
+
+// offset is one that a log may have.
+func (r *reader) offset() int64 {
+	o := int64(r.u64())
+	r.check(o >= 0)
+	return o
 }
 
 func (r *reader) position() Position {

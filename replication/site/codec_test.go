@@ -21,7 +21,8 @@ func someMessages() []Message {
 		Greeting{Role: Active, Epoch: 6, Boot: 2, Nonce: 3, Sent: 4, Renews: true, Leased: true},
 		Refuse{9}, Refused{10},
 		Probe{codecPartition, 5}, Compare{codecPartition, 5},
-		Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, Rejected: true},
+		Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, LogStart: 12, Rejected: true},
+		LogStart{Partition: codecPartition, Epoch: 5, Offset: 1 << 42},
 		Ack{Partition: codecPartition, Epoch: 5, End: Position{0, -1}},
 		Drain{Partition: codecPartition, Epoch: 5, Target: 9, End: Position{10, 1}, Next: 12, Boot: 77},
 		Compared{Partition: codecPartition, Epoch: 5, Lineage: entry.Lineage{LogStart: 4}},
@@ -66,9 +67,10 @@ func TestMessageGolden(t *testing.T) {
 	want := []byte{
 		1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 5, // partition, site epoch
 		0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 7, // position
+		0, 0, 0, 0, 0, 0, 0, 9, // log start
 		1, 0, 0, 0, // rejected
 	}
-	kind, got := Encode(nil, Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, Rejected: true})
+	kind, got := Encode(nil, Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, LogStart: 9, Rejected: true})
 	if kind != 22 || !bytes.Equal(got, want) {
 		t.Errorf("kind %d\n%x, docs/formats.md says\n%x", kind, got, want)
 	}
@@ -114,8 +116,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{Greeting{}, 2, 1, "reserved"},
 		{Probe{}, 16, 0x80, "partition"},
 		{Ack{}, 24, 0x80, "offset"},
-		{Ack{}, 36, 2, "rejected"},
-		{Ack{}, 39, 1, "reserved"},
+		{Ack{}, 36, 0x80, "log start"},
+		{Ack{}, 44, 2, "rejected"},
+		{Ack{}, 47, 1, "reserved"},
+		{LogStart{}, 24, 0x80, "log start"},
 		{Compared{}, 32, 0x20, "count of spans"},
 		{Compared{Lineage: entry.Lineage{Spans: []entry.EpochSpan{{SiteEpoch: 1}, {SiteEpoch: 2}}}}, 36 + spanLen + 3, 1, "order of spans"},
 		{Compared{Lineage: entry.Lineage{Spans: []entry.EpochSpan{{SiteEpoch: 1}}}}, 36, 1, "site epoch"},

@@ -42,17 +42,18 @@ const (
 	doAbortFailover
 	doSelfPromote
 	doMove
+	doDelete
 	doCalm // both sites get some time without faults: what is deep is reached more often
 	kinds
 )
 
 var kindNames = [kinds]string{"deliver", "deliver and keep", "lose", "apply", "sync", "store record", "look", "tick", "job", "produce", "fetch",
 	"commit", "join", "crash", "restart", "time", "skew", "cut link", "switchover", "abort switchover", "failover", "abort failover",
-	"self-promote", "move", "calm"}
+	"self-promote", "move", "delete records", "calm"}
 
 var weights = [kinds]int{doDeliver: 90, doDouble: 4, doLose: 4, doApply: 40, doSync: 30, doStore: 14, doLook: 24, doTick: 10, doJob: 10, doProduce: 24,
 	doFetch: 12, doCommit: 8, doJoin: 5, doCrash: 3, doRestart: 9, doTime: 8, doSkew: 3, doCut: 2, doSwitchover: 3, doAbortSwitchover: 3,
-	doFailover: 5, doAbortFailover: 1, doSelfPromote: 1, doMove: 2, doCalm: 0}
+	doFailover: 5, doAbortFailover: 1, doSelfPromote: 1, doMove: 2, doDelete: 3, doCalm: 0}
 
 // act makes one step; false = it was not possible, and nothing happened.
 func (w *world) act(x action) bool {
@@ -106,6 +107,8 @@ func (w *world) act(x action) bool {
 		w.cut, ok = x.b == 1, true
 	case doMove:
 		ok = w.move(s, x.b, x.a&2 != 0)
+	case doDelete:
+		ok = w.deleteRecords(s, x.b, int64(x.a>>1%2))
 	case doCalm:
 		for range x.b + 1 {
 			w.settle()
@@ -352,7 +355,7 @@ func actionName(x action) string {
 	switch x.kind {
 	case doDeliver, doDouble, doLose:
 		return fmt.Sprintf("%s #%d", name, x.a)
-	case doApply, doSync, doLook, doJob, doMove:
+	case doApply, doSync, doLook, doJob, doMove, doDelete:
 		return fmt.Sprintf("%s %s from %s on", name, siteName(x.a&1), partName(x.b))
 	case doProduce, doFetch:
 		return fmt.Sprintf("%s %s %s", name, siteName(x.a&1), partName(x.b%dataPartitions))
@@ -366,7 +369,7 @@ func actionName(x action) string {
 
 func headerName(h *entry.Header) string {
 	names := map[entry.Kind]string{entry.Data: "data", entry.Void: "void", entry.EpochBase: "epoch base", entry.Promote: "promote", entry.Follow: "follow",
-		entry.Fence: "fence", entry.Unfence: "un-fence", entry.TruncateTo: "truncate-to"}
+		entry.Fence: "fence", entry.Unfence: "un-fence", entry.TruncateTo: "truncate-to", entry.LogStart: "log start"}
 	text := fmt.Sprintf("%s, epoch %d", names[h.Kind], h.SiteEpoch)
 	for _, r := range h.Rows {
 		text += fmt.Sprintf(", r%d@%s", r.MaxTimestamp, offName(r.BaseOffset))
@@ -383,6 +386,9 @@ func headerName(h *entry.Header) string {
 	case entry.TruncateTo:
 		c, _ := entry.ParseTruncation(h.Body)
 		text += " " + offName(c.Offset)
+	case entry.LogStart:
+		offset, _, _ := entry.ParseLogStart(h.Body)
+		text += " " + offName(offset)
 	}
 	return text
 }

@@ -93,6 +93,9 @@ func (w *world) noteStore(s, p int, h *entry.Header, link bool) {
 	if h.Kind == entry.Unfence {
 		w.did["fences taken away"]++
 	}
+	if h.Kind == entry.LogStart && link {
+		w.noteLogStart(s, p, h)
+	}
 	if h.Kind != entry.Data || link {
 		return
 	}
@@ -103,6 +106,17 @@ func (w *world) noteStore(s, p int, h *entry.Header, link bool) {
 	if o := &w.m[1-s]; o.rec.Role == Active && o.rec.Planned && o.rec.Epoch > h.SiteEpoch && w.promoted[1-s] > w.promoted[s] {
 		w.bad("accepted past a fence", "%s stores record %d in %s under epoch %d, %s was promoted on its fence to %d", siteName(s),
 			h.Rows[0].MaxTimestamp, partName(p), h.SiteEpoch, siteName(1-s), o.rec.Epoch)
+	}
+}
+
+// noteLogStart: a link moves the log start forward, to where the other site's is at most, and not above its own log.
+func (w *world) noteLogStart(s, p int, h *entry.Header) {
+	w.did["log starts shipped"]++
+	x, other := &w.m[s].part[p], &w.m[1-s].part[p]
+	offset, _, err := entry.ParseLogStart(h.Body)
+	if err != nil || offset > other.lineage.LogStart || offset > x.durable.NextOffset {
+		w.bad("log start", "%s moves that of %s to %s, %s has %s, its log ends at %s: %v", siteName(s), partName(p), offName(offset), siteName(1-s),
+			offName(other.lineage.LogStart), offName(x.durable.NextOffset), err)
 	}
 }
 
@@ -258,6 +272,9 @@ func (w *world) checkEnd(last [dataPartitions]int) {
 		a, b := w.durableData(0, p), w.durableData(1, p)
 		if !slices.Equal(a, b) {
 			w.bad("not equal", "%s: A has %v, B has %v", partName(p), a, b)
+		}
+		if is, want := w.m[1-active].part[p].lineage.LogStart, w.m[active].part[p].lineage.LogStart; is < want {
+			w.bad("not equal", "%s begins at %s at the standby, at %s at the active", partName(p), offName(is), offName(want))
 		}
 		for s := range w.m {
 			for _, d := range w.m[s].part[p].archive {

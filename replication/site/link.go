@@ -13,6 +13,7 @@ type LogView struct {
 	Durable entry.State    // behind the last entry that a quorum has synced
 	Lineage *entry.Lineage // as of Durable
 	Born    uint32         // the site epoch in which the partition was created
+	Purged  int64          // what lies below was deleted on purpose (DeleteRecords), not by retention; as of Lineage.LogStart or later
 	Floor   int32          // its first leader epoch: above those of a deleted topic of the same name
 }
 
@@ -45,7 +46,7 @@ const (
 	Running       HaltReason = 0
 	HaltDivergent HaltReason = 1 // the standby's log is not a prefix of the active's; way out: copy the partition anew
 	HaltRecreated HaltReason = 2 // the topic has another id at the other site; way out: delete the one that is not wanted
-	HaltGap       HaltReason = 3 // retention has removed what the standby needs; way out: copy the partition anew
+	HaltGap       HaltReason = 3 // what the standby needs is gone, and not because anybody has deleted it; way out: copy the partition anew
 )
 
 func (r HaltReason) String() string {
@@ -93,13 +94,17 @@ func (l *Link) Quiet(v View, log LogView) bool {
 	case l.control || l.voided || v.Epoch != l.epoch || v.Role != l.role:
 		return false
 	case v.Role == Active:
-		return l.out.known && l.out.acked.Next == log.Durable.NextOffset && log.Durable.FenceTarget == entry.NoFence && v.Fencing == 0
+		return l.out.known && l.out.acked.Next == log.Durable.NextOffset && l.out.logStart >= log.Lineage.LogStart &&
+			log.Durable.FenceTarget == entry.NoFence && v.Fencing == 0
 	}
-	return l.linked(v, &log.Durable) && l.in.pending == 0 && !l.in.ackDue
+	return l.linked(v, &log.Durable) && l.in.pending == 0 && !l.in.ackDue && !l.in.starting
 }
 
 // Step takes one input at the time now. It answers with what is to be done.
 func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effect {
+	if l.halted == HaltGap && v.Role == Active && l.role == Active && log.Lineage.LogStart <= log.Purged {
+		l.halted, l.out = Running, sender{} // somebody has said since that what is missing is wanted no more
+	}
 	if l.halted != Running {
 		return nil
 	}
@@ -114,7 +119,7 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 			out.planned = &fence
 		}
 		l.out = out
-		l.in, l.epoch, l.role = receiver{pending: l.in.pending}, v.Epoch, v.Role
+		l.in, l.epoch, l.role = receiver{pending: l.in.pending, starting: l.in.starting}, v.Epoch, v.Role
 	}
 	var effects []Effect
 	tick := false
@@ -159,6 +164,10 @@ func (l *Link) receive(now time.Duration, v View, log *LogView, m Message) []Eff
 		if l.linked(v, &log.Durable) && m.Epoch == v.Epoch {
 			l.in.ackDue = true
 		}
+	case LogStart:
+		if l.mine(m.Partition) {
+			return l.started(v, log, m)
+		}
 	case Drain:
 		if l.mine(m.Partition) {
 			return l.drain(v, log, m)
@@ -191,6 +200,10 @@ func (l *Link) propose(kind entry.Kind, siteEpoch uint32, body []byte) []Effect 
 }
 
 func (l *Link) settled(in Settled) {
+	if in.Kind == entry.LogStart {
+		l.in.starting = false
+		return
+	}
 	if in.Kind != entry.Data {
 		l.control, l.voided = false, in.Reason != entry.Admitted
 		return

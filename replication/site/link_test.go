@@ -319,6 +319,73 @@ func TestPartitionOfAnOlderEpochBeginsInTheNewBand(t *testing.T) {
 	}
 }
 
+func TestLogStartIsSaidUntilTheStandbyHasIt(t *testing.T) {
+	log, v := active(t, 3)
+	log.lineage.LogStart = 2
+	l := NewLink(linkID, LinkOptions{})
+	// The standby has less than what is deleted, on purpose: its log goes on with a gap, and starts no later than it ends.
+	view := log.view()
+	view.Purged = 2
+	effects := l.Step(0, v, view, Received{Ack{Partition: linkID, End: Position{1, 0}}})
+	if m := effects[1].(Send).Message; m != (LogStart{Partition: linkID, Offset: 1}) || l.Halted() != Running {
+		t.Fatalf("%+v, %v", m, l.Halted())
+	}
+	l = NewLink(linkID, LinkOptions{})
+	if m := only[Send](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{3, 0}}})).Message; m != (LogStart{Partition: linkID, Offset: 2}) {
+		t.Fatalf("%+v", m)
+	}
+	if e := l.Step(0, v, log.view(), Tick{}); len(e) != 0 || l.Quiet(v, log.view()) {
+		t.Fatalf("%+v: said again at once", e)
+	}
+	only[Send](t, l.Step(l.options.Resend, v, log.view(), Tick{})) // it may have been lost
+	l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{3, 0}, LogStart: 2}})
+	if e := l.Step(2*l.options.Resend, v, log.view(), Tick{}); len(e) != 0 || !l.Quiet(v, log.view()) {
+		t.Fatalf("%+v: the standby has it", e)
+	}
+}
+
+func TestLogStartOfTheStandby(t *testing.T) {
+	log, v := standby(t)
+	log.store(entry.Header{Kind: entry.Data, Rows: batch(0)})
+	l := NewLink(linkID, LinkOptions{})
+	l.Step(0, v, log.view(), LogMoved{})
+	if e := l.Step(0, v, log.view(), Received{LogStart{Partition: linkID, Epoch: 4, Offset: 1}}); len(e) != 0 {
+		t.Fatalf("of another epoch: %+v", e)
+	}
+	move := only[Propose](t, l.Step(0, v, log.view(), Received{LogStart{Partition: linkID, Offset: 5}}))
+	if offset, purge, err := entry.ParseLogStart(move.Header.Body); move.Header.Kind != entry.LogStart || offset != 1 || purge || err != nil {
+		t.Fatalf("to %d, %v, %v: never above its own end", offset, purge, err)
+	}
+	if e := l.Step(0, v, log.view(), Received{LogStart{Partition: linkID, Offset: 5}}); len(e) != 0 {
+		t.Fatalf("proposed twice: %+v", e)
+	}
+	only[Propose](t, l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: Position{1, 0}, Rows: batch(1)}})) // does not wait
+	log.lineage.LogStart = 1
+	if ack := only[Send](t, l.Step(0, v, log.view(), Settled{Kind: entry.LogStart})).Message.(Ack); ack.LogStart != 1 {
+		t.Fatalf("%+v", ack)
+	}
+	if ack := only[Send](t, l.Step(0, v, log.view(), Received{LogStart{Partition: linkID, Offset: 1}})).Message.(Ack); ack.LogStart != 1 {
+		t.Fatalf("%+v: said again, since the active does not know", ack)
+	}
+}
+
+func TestGapThatIsWantedIsNone(t *testing.T) {
+	log, v := active(t, 3)
+	log.lineage.LogStart = 2
+	l := NewLink(linkID, LinkOptions{})
+	only[Halt](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{1, 0}}}))
+	view := log.view()
+	view.Purged = 1
+	if l.Step(0, v, view, Tick{}); l.Halted() != HaltGap {
+		t.Fatal("a part of what is missing was not deleted by anybody")
+	}
+	view.Purged = 2
+	only[Send](t, l.Step(0, v, view, Tick{})) // a probe
+	if effects := l.Step(0, v, view, Received{Ack{Partition: linkID, End: Position{1, 0}, LogStart: 1}}); len(effects) != 1 || l.Halted() != Running {
+		t.Fatalf("%+v, %v", effects, l.Halted())
+	}
+}
+
 func TestEmptyStandbyIsShippedWhatIsLeft(t *testing.T) {
 	log, v := active(t, 3)
 	log.lineage.LogStart = 2

@@ -55,7 +55,15 @@ type Ack struct {
 	Partition PartitionID
 	Epoch     uint32
 	End       Position
-	Rejected  bool // an Append did not continue the log: ship again from End
+	LogStart  int64 // of the standby's log
+	Rejected  bool  // an Append did not continue the log: ship again from End
+}
+
+// LogStart says where the active's durable log starts. It is said again until an Ack shows that the standby's has got there.
+type LogStart struct {
+	Partition PartitionID
+	Epoch     uint32
+	Offset    int64
 }
 
 // Drain says that all in front of the partition's fence is at the standby, if that ends at End.
@@ -88,6 +96,7 @@ func (Refused) message()  {}
 func (Append) message()   {}
 func (Probe) message()    {}
 func (Ack) message()      {}
+func (LogStart) message() {}
 func (Drain) message()    {}
 func (Compare) message()  {}
 func (Compared) message() {}

@@ -35,7 +35,7 @@ func TestSitesKeepTheirPromises(t *testing.T) {
 					t.Fatal(story(m, seed, run))
 				}
 			}
-			for _, what := range []string{"acknowledged", "failovers", "switchovers", "tails cut", "fences taken away"} {
+			for _, what := range []string{"acknowledged", "failovers", "switchovers", "tails cut", "fences taken away", "log starts shipped"} {
 				if did[what] == 0 && *seedCount >= 1000 {
 					t.Errorf("the runs reached no %s", what)
 				}

@@ -78,6 +78,9 @@ func (w *world) apply(s, p int) bool {
 	kind := pr.h.Kind
 	pr.h.Rows = slices.Clone(pr.h.Rows)
 	pr.h.Body = slices.Clone(pr.h.Body)
+	if kind == entry.LogStart {
+		pr.h.SiteEpoch = x.tip.SiteEpoch // that of the log, as in the Raft group
+	}
 	reason := x.tip.Admit(&pr.h, x.term)
 	if reason == entry.Admitted {
 		x.tip.Stamp(&pr.h, x.term)
@@ -148,10 +151,28 @@ func (w *world) harden(x *part, n int) {
 		if err == nil {
 			err = x.lineage.Advance(h)
 		}
+		if h.Kind == entry.LogStart {
+			offset, _, _ := entry.ParseLogStart(h.Body)
+			x.lineage.LogStart = max(x.lineage.LogStart, offset)
+		}
 		if err != nil {
 			w.bad("log", "replay: %v", err)
 		}
 	}
+}
+
+// deleteRecords moves the log start at the active site, as far as retention may: what the standby has acknowledged.
+func (w *world) deleteRecords(s, p int, less int64) bool {
+	x := &w.m[s].part[p]
+	if !w.writes(s, p, &x.durable) || !x.link.out.known || x.link.epoch != x.view.Epoch {
+		return false
+	}
+	offset := x.link.out.acked.Next - less
+	if offset <= x.lineage.LogStart {
+		return false
+	}
+	w.propose(s, p, proposal{h: entry.Header{Kind: entry.LogStart, Body: entry.LogStartBody(offset)}})
+	return true
 }
 
 func (w *world) durableData(s, p int) []datum {

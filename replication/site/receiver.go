@@ -6,15 +6,17 @@ import (
 
 // receiver is the standby's half of a link.
 type receiver struct {
-	pending  int      // Appends that are proposed and not settled
-	proposed Position // where the log ends when they are stored
-	broken   bool     // one of them became a void: no more are proposed until all are settled
-	ackDue   bool
-	rejected bool
-	ackedEnd Position
-	drained  Drain // newest; Target 0 = none
-	step     stage
-	cut      entry.Cut // archiving: the truncate-to that will follow
+	pending    int      // Appends that are proposed and not settled
+	proposed   Position // where the log ends when they are stored
+	broken     bool     // one of them became a void: no more are proposed until all are settled
+	ackDue     bool
+	rejected   bool
+	ackedEnd   Position
+	ackedStart int64
+	starting   bool  // a log start is proposed and not settled
+	drained    Drain // newest; Target 0 = none
+	step       stage
+	cut        entry.Cut // archiving: the truncate-to that will follow
 }
 
 // stage of a return, volatile: a new link begins again.
@@ -42,7 +44,7 @@ func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
 		l.in.step = asking
 		return l.propose(entry.Follow, v.Epoch, entry.Followed{SiteEpoch: v.Epoch, Shared: entry.UnknownOffset}.Append(nil))
 	case l.linked(v, durable):
-		return l.acknowledge(v, durable)
+		return l.acknowledge(v, durable, log.Lineage.LogStart)
 	case tip.Shared != entry.UnknownOffset || *durable != *tip:
 		return nil // what decides is not durable yet
 	}
@@ -56,15 +58,15 @@ func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
 }
 
 // acknowledge tells the active how far this log is durable, when that has changed or was asked for.
-func (l *Link) acknowledge(v View, durable *entry.State) []Effect {
+func (l *Link) acknowledge(v View, durable *entry.State, logStart int64) []Effect {
 	in := &l.in
-	if e := end(durable); e != in.ackedEnd {
-		in.ackedEnd, in.ackDue = e, true
+	if e := end(durable); e != in.ackedEnd || logStart != in.ackedStart {
+		in.ackedEnd, in.ackedStart, in.ackDue = e, logStart, true
 	}
 	if !in.ackDue {
 		return nil
 	}
-	ack := Ack{Partition: l.id, Epoch: v.Epoch, End: end(durable), Rejected: in.rejected}
+	ack := Ack{Partition: l.id, Epoch: v.Epoch, End: end(durable), LogStart: logStart, Rejected: in.rejected}
 	in.ackDue, in.rejected = false, false
 	return []Effect{Send{ack}}
 }
@@ -91,6 +93,22 @@ func (l *Link) append(v View, log *LogView, m Append) []Effect {
 		Header:  entry.Header{Kind: entry.Data, SiteEpoch: v.Epoch, Rows: m.Rows, PayloadLength: uint32(len(m.Payload))},
 		Payload: m.Payload,
 	}}
+}
+
+// started moves the log start to where the active's is, never above what is durable here and never back. It stands in no Append's way:
+// where the log starts does not change how it goes on.
+func (l *Link) started(v View, log *LogView, m LogStart) []Effect {
+	in := &l.in
+	if m.Epoch != v.Epoch || !l.linked(v, &log.Tip) || !l.linked(v, &log.Durable) || l.control || in.starting {
+		return nil
+	}
+	start := min(m.Offset, log.Durable.NextOffset)
+	if start <= log.Lineage.LogStart {
+		in.ackDue = true // the active does not know yet
+		return nil
+	}
+	in.starting = true
+	return []Effect{Propose{Header: entry.Header{Kind: entry.LogStart, SiteEpoch: v.Epoch, Body: entry.LogStartBody(start)}}}
 }
 
 // drain marks the partition as drained, if its durable log ends where the active's fence stands.

@@ -14,6 +14,9 @@ type sender struct {
 
 	known    bool     // the standby has said, under this epoch, where its log ends
 	acked    Position // durable at the standby
+	logStart int64    // of the standby's log, as it has said; it may lie behind acked
+	told     time.Duration
+	toldOf   int64    // newest log start that was sent, at told
 	sent     Position // shipped up to here, acknowledged or not
 	flying   []int64  // ends of the Appends that were sent and are not acknowledged, in order
 	shipping bool     // a Ship is being carried out
@@ -42,8 +45,20 @@ func (l *Link) lead(now time.Duration, v View, log *LogView, tick bool) []Effect
 	}
 	if l.writes(v, &log.Durable) {
 		effects = append(effects, l.ship(now, v, log, tick)...)
+		effects = append(effects, l.tellLogStart(now, log)...)
 	}
 	return effects
+}
+
+// tellLogStart says where the log starts, once the standby has that offset, until it says that its own does.
+func (l *Link) tellLogStart(now time.Duration, log *LogView) []Effect {
+	o := &l.out
+	start := min(log.Lineage.LogStart, o.acked.Next)
+	if !o.known || l.halted != Running || start <= o.logStart || start == o.toldOf && now-o.told < l.options.Resend {
+		return nil
+	}
+	o.told, o.toldOf = now, start
+	return []Effect{Send{LogStart{Partition: l.id, Epoch: l.epoch, Offset: start}}}
 }
 
 // promote proposes the promote entry, which carries the base and what is surely shared with the other site.
@@ -73,7 +88,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
 		}
 		return nil
-	case o.acked.Next < log.Lineage.LogStart && o.acked.Epoch >= 0:
+	case o.acked.Next < log.Lineage.LogStart && o.acked.Epoch >= 0 && log.Lineage.LogStart > log.Purged:
 		return l.halt(HaltGap) // an empty standby lacks nothing that is gone: its log begins where this one does
 	case o.acked.Next == log.Durable.NextOffset:
 		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && v.PeerBoot != 0 {
@@ -116,6 +131,7 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 		return l.halt(HaltDivergent)
 	}
 	o := &l.out
+	o.logStart = max(o.logStart, m.LogStart)
 	if !o.known {
 		o.known, o.acked, o.sent, o.progress = true, m.End, m.End, now
 		return nil

@@ -182,6 +182,20 @@ func LogStartBody(offset int64) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(offset))
 }
 
+// PurgeBody encodes the body of a log-start entry by which somebody deletes what lies below offset on purpose; level 2.
+func PurgeBody(offset int64) []byte {
+	return append(LogStartBody(offset), 1, 0, 0, 0, 0, 0, 0, 0)
+}
+
+// ParseLogStart reads the body of a log-start entry; purge says that it was on purpose, as far as is known. Errors: ErrCorrupt.
+func ParseLogStart(b []byte) (offset int64, purge bool, err error) {
+	purge = len(b) == 16
+	if !purge && len(b) != 8 || purge && binary.BigEndian.Uint64(b[8:]) != 1<<56 {
+		return 0, false, fmt.Errorf("%w: log start of %d bytes", ErrCorrupt, len(b))
+	}
+	return int64(binary.BigEndian.Uint64(b)), purge, nil
+}
+
 // MakeVoid turns h into the void that takes its place.
 func (h *Header) MakeVoid(reason VoidReason) {
 	body := append(make([]byte, 0, 10), byte(h.Kind))

@@ -76,7 +76,7 @@ func (l *Log) findLocked(offset, limit int64) (*segment, error) {
 		return nil, ErrClosed
 	case !l.mu.open:
 		return nil, ErrNotRecovered
-	case offset < l.mu.start || offset > l.mu.end:
+	case offset < min(l.mu.start, l.mu.end-1) || offset > l.mu.end: // the last batch is read below the log start too, where it is there
 		return nil, fmt.Errorf("%w: %d, the log covers %d to %d", ErrOffsetOutOfRange, offset, l.mu.start, l.mu.end)
 	}
 	limit = min(limit, l.mu.end)
