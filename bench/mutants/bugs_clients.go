@@ -43,7 +43,7 @@ var clientsBugs = []bug{
 	{name: "clients of two sites: two jumps in flight", file: "broker/partition/producers.go", pkg: "broker/partition",
 		test: "TestOneJumpIsInFlightAtATime", old: "n == 0 || len(p.pending) > 0 || bandOf", new: "n == 0 || bandOf"},
 	{name: "clients of two sites: retention on a standby", file: "broker/partition/retention.go", pkg: "broker/partition",
-		test: "TestFollowingLogIsReadAndNotWritten", old: "!follows && c.Delete {", new: "c.Delete {"},
+		test: "TestFollowingLogIsReadAndNotWritten", old: "if err == nil {\n\t\terr = p.expire(ctx, now)", new: "if err == nil || follows {\n\t\terr = p.expire(ctx, now)"},
 	{name: "clients of two sites: expiry on a standby", file: "broker/partition/retention.go", pkg: "broker/partition",
 		test: "TestFollowingLogIsReadAndNotWritten", old: "\tif p.role() == entry.Following {\n\t\treturn 0\n\t}\n", new: ""},
 	{name: "clients of two sites: read before it was compared", file: "broker/partition/sites.go", pkg: "broker/partition",
