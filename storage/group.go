@@ -64,13 +64,13 @@ func (b *basis) advance(h *entry.Header) error {
 
 // stored is an entry in memory.
 type stored struct {
-	cut         bool // a truncate-to that was carried out: the bytes end at place
 	term        uint64
 	sequence    uint64 // of its journal record
 	data        []byte
 	place       log.Position
 	placeLength uint32
 	kind        uint8 // LogType
+	cut         bool  // a truncate-to that was carried out: the bytes end at place
 }
 
 // Group is the log of one Raft group. Append, TruncateSuffix, TruncatePrefix and SetVote are called by one goroutine at a time
