@@ -24,8 +24,15 @@ func newSitesDisk(t testing.TB) *disk {
 // control proposes a command of a link and waits until it is applied.
 func control(t testing.TB, g *Group, kind entry.Kind, siteEpoch uint32, body []byte) error {
 	t.Helper()
+	settled(t, g)
 	_, err := g.Propose(&entry.Header{Kind: kind, SiteEpoch: siteEpoch, Body: body}, nil, nil).Wait(context20(t))
 	return err
+}
+
+// settled waits until a void is behind the Group: it is told of a moment before the next proposal is taken.
+func settled(t testing.TB, g *Group) {
+	t.Helper()
+	eventually(t, "nothing in flight behind a void", func() bool { return !g.Draining() })
 }
 
 func mustControl(t testing.TB, g *Group, kind entry.Kind, siteEpoch uint32, body []byte) {
@@ -68,6 +75,7 @@ func shipped(t testing.TB, count, size int, offset int64, epoch int32) (*entry.H
 func link(t testing.TB, g *Group, siteEpoch uint32, h *entry.Header, payload []byte) error {
 	t.Helper()
 	h.SiteEpoch = siteEpoch
+	settled(t, g)
 	_, err := g.Propose(h, payload, nil).Wait(context20(t))
 	return err
 }
