@@ -210,6 +210,9 @@ func TestRestartedActiveAsksBeforeItServes(t *testing.T) {
 	if v := east.Pair().View(); v.Role != site.Active || v.Serving {
 		t.Fatalf("%+v: nobody has said that west was not promoted", v)
 	}
+	if others := east.Pair().PeerBrokers(); len(others) != 1 || others[0].Node != 101 {
+		t.Fatalf("clients are told of %+v beside a site that does not serve: they never get to west, which may have been promoted", others)
+	}
 }
 
 func TestLostSiteComesBack(t *testing.T) {
