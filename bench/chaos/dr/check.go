@@ -59,7 +59,12 @@ func (s *suite) check(ctx context.Context, r *round) error {
 			return err
 		}
 	}
-	return errors.Join(s.groupSkipsNothing(ctx, ends), s.commitsAreWithin(ctx, active), s.sameBytes(ctx, ends), s.faults())
+	same := s.sameBytes(ctx, ends)
+	r.equalAt = s.pair.moved()
+	began := time.Now()
+	group := s.groupSkipsNothing(ctx, ends)
+	r.figures.group = time.Since(began)
+	return errors.Join(same, group, s.commitsAreWithin(ctx, active), s.faults())
 }
 
 // faults are what the histories have noted.

@@ -197,14 +197,14 @@ func (s *suite) round(ctx context.Context, index int, k *kind) error {
 		return s.explain(ctx, err)
 	}
 	r.figures.green = time.Since(healed)
-	if r.returned >= 0 {
-		r.figures.moved = s.pair.moved() - r.returned
-	}
 	if _, err := s.load.awaitAcks(ctx, time.Now(), 20*time.Second); err != nil {
 		return s.explain(ctx, err)
 	}
 	if err := s.check(ctx, &r); err != nil {
 		return s.explain(ctx, err)
+	}
+	if r.returned >= 0 {
+		r.figures.moved = r.equalAt - r.returned
 	}
 	if !k.failure && r.figures.lost > 0 {
 		return fmt.Errorf("%d acknowledged records were lost by it", r.figures.lost)
@@ -213,8 +213,8 @@ func (s *suite) round(ctx context.Context, index int, k *kind) error {
 		r.figures.note += fmt.Sprintf(" refused for %.1fs", r.figures.held.Seconds())
 	}
 	s.done = append(s.done, r)
-	fmt.Printf("%3d %-27s %-5s %6.1fs  switchover %s  failover %s  green %s  acked %6d  lost %5d  moved %s  %s\n", index+1, k.name, s.active.name,
-		time.Since(began).Seconds(), span(r.figures.switchover), span(r.figures.failover), span(r.figures.green), r.figures.acked,
+	fmt.Printf("%3d %-27s %-5s %6.1fs  switchover %s  failover %s  green %s  group %s  acked %6d  lost %5d  moved %s  %s\n", index+1, k.name, s.active.name,
+		time.Since(began).Seconds(), span(r.figures.switchover), span(r.figures.failover), span(r.figures.green), span(r.figures.group), r.figures.acked,
 		r.figures.lost, size(r.figures.moved), r.figures.note)
 	return nil
 }

@@ -10,6 +10,9 @@ import (
 // refusedLimit is how long a site that does not answer may count as reachable.
 const refusedLimit = 20 * time.Second
 
+// cutPauseMax is how long a producer may wait while only the link is cut.
+const cutPauseMax = 3 * time.Second
+
 // round is one fault or order under load. The suite heals everything behind it, and checks.
 type round struct {
 	*suite
@@ -19,6 +22,7 @@ type round struct {
 	standby  *site
 	figures  figures
 	reports  []*report // of the failovers that the round has ordered
+	equalAt  int64     // what had gone over the link when both sites were equal
 	returned int64     // what had gone over the link when the lost site was started anew; -1 = none was
 }
 
@@ -27,9 +31,10 @@ type figures struct {
 	switchover, failover time.Duration // from the order to the last partition's first acknowledgement
 	held                 time.Duration // how long the failover was refused, because the silent site still counted as reachable
 	green                time.Duration // from the end of the faults
+	group                time.Duration // then, until the group had got all that was in the log
 	lost                 int           // acknowledged, and in an archive
 	acked                int           // acknowledged since the round before
-	moved                int64         // bytes over the link, from the return of the lost site to green
+	moved                int64         // bytes over the link, from the return of the lost site until both were equal
 	note                 string
 }
 
@@ -56,6 +61,7 @@ var kinds = []kind{
 	{"kill-in-promotion", true, (*round).killInPromotion},
 	{"kill-twice", true, (*round).killTwice},
 	{"standby-kill", true, (*round).standbyKill},
+	{"cut", true, (*round).cut},
 }
 
 // wait lets things happen for a random time.
@@ -248,9 +254,34 @@ func (r *round) killActiveInSwitchover(ctx context.Context) error {
 }
 
 func (r *round) killStandbyInSwitchover(ctx context.Context) error {
-	r.inSwitchover(ctx, r.active, r.standby.kill)
-	r.wait(ctx, 0, time.Second)
-	return r.bring(r.standby)
+	var err error
+	r.inSwitchover(ctx, r.active, func() { // which then goes on, or is given up
+		r.standby.kill()
+		r.wait(ctx, 0, 2*time.Second)
+		err = r.bring(r.standby)
+	})
+	return err
+}
+
+// cut takes the link away for a while, and nothing else: the producers and the group go on at the active site.
+func (r *round) cut(ctx context.Context) error {
+	r.load.watch()
+	if r.random.IntN(2) == 0 {
+		r.pair.cut()
+	} else {
+		r.pair.halfOpen()
+	}
+	since := time.Now()
+	r.wait(ctx, 3*time.Second, 8*time.Second)
+	pause, err := r.load.awaitAcks(ctx, since, 0)
+	if err != nil {
+		return err
+	}
+	if pause > cutPauseMax {
+		return fmt.Errorf("a producer waited for %s while only the link was cut", pause)
+	}
+	r.returned = r.pair.moved()
+	return nil
 }
 
 // bothRestart loses both sites at once.

@@ -33,7 +33,7 @@ func (s *suite) sameRecords(at *site, records []*kgo.Record) error {
 
 // table prints what was measured.
 func (s *suite) table() {
-	var switchover, failover, held, green, lost, moved []int64
+	var switchover, failover, held, green, group, lost, moved []int64
 	failures, acked := 0, 0
 	for _, r := range s.done {
 		f := r.figures
@@ -45,6 +45,7 @@ func (s *suite) table() {
 		failover = add(failover, int64(f.failover/time.Millisecond), f.failover >= 0)
 		held = add(held, int64(f.held/time.Millisecond), f.held > 0)
 		green = add(green, int64(f.green/time.Millisecond), true)
+		group = add(group, int64(f.group/time.Millisecond), true)
 		lost = add(lost, int64(f.lost), f.failover >= 0)
 		moved = add(moved, f.moved, f.moved >= 0)
 	}
@@ -54,8 +55,9 @@ func (s *suite) table() {
 	row("failover pause, from the order, ms", failover)
 	row("failover refused, silence unnoticed, ms", held)
 	row("green after the last fault, ms", green)
+	row("group has got everything, then, ms", group)
 	row("records lost in a failover, all archived", lost)
-	row("bytes moved on return until green", moved)
+	row("bytes moved on return, until both were equal", moved)
 	s.load.mu.Lock()
 	defer s.load.mu.Unlock()
 	fmt.Printf("group members were sent back %d times", s.load.mu.dataLoss)
