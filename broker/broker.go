@@ -178,8 +178,8 @@ func (b *Broker) openPartitions() error {
 		return err
 	}
 	b.partitions, err = partition.Open(b.host, partition.Options{
-		Archives: b.archives,
-		Logger:   b.logger, Now: b.opts.Now, ProducerExpiration: b.cfg.ProducerIDExpiration,
+		Archives: b.archives, HoldBytes: b.holdBytes(),
+		Logger: b.logger, Now: b.opts.Now, ProducerExpiration: b.cfg.ProducerIDExpiration,
 		RetentionInterval: b.cfg.RetentionCheckInterval, Topic: b.controller.Spec, Cleaner: cleanerOptions(b.cfg),
 	})
 	return err

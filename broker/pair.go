@@ -32,6 +32,14 @@ func (b *Broker) holdEpochBase(id storage.GroupID) bool {
 	return r.Role.Role != site.Active || r.Role.Epoch != 0
 }
 
+// holdBytes is what retention holds back for the other site.
+func (b *Broker) holdBytes() int64 {
+	if b.cfg.Site == nil {
+		return 0
+	}
+	return b.cfg.Site.RetentionHoldBytes
+}
+
 func (b *Broker) openArchives() (*archive.Archives, error) {
 	if b.cfg.Site == nil {
 		return nil, nil

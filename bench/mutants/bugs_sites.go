@@ -104,6 +104,18 @@ var siteBugs = []bug{
 		name: "two sites: last batch of an emptied log goes", file: "broker/partition/retention.go",
 		old: "below = min(below, p.hw.Load()-1)", new: "_ = below", pkg: "broker/partition", test: "TestLastBatchStaysForTheOtherSite",
 	},
+	holdRule("retention does not wait for the other site", "TestRetentionWaitsForTheOtherSite",
+		"if !ships || start <= acked {", "if true {"),
+	holdRule("unknown counts as all", "TestRetentionWaitsForTheOtherSite",
+		"offset = p.logStart.Load() // unknown", "offset = p.hw.Load() // unknown"),
+	holdRule("retention waits before anything is known", "TestRetentionWaitsForTheOtherSite",
+		"return p.logStart.Load(), true", "return p.hw.Load(), true"),
+	holdRule("retention holds without limit", "TestRetentionHoldsNoMoreThanItMay",
+		"bytes+s.Size > budget", "false"),
+	{
+		name: "two sites: compaction ahead of the other site", file: "broker/partition/cleaner.go",
+		old: "hw = min(hw, acked)", new: "_ = acked", pkg: "broker/partition", test: "TestCompactionStaysBelowWhatIsShipped",
+	},
 	logRule("kinds of two sites at level 1", "admit.go", "TestLevelOneRefusesSites",
 		"if s.Level >= LevelSites && h.Kind&MaySkip == 0 {", "if h.Kind&MaySkip == 0 {"),
 }
@@ -126,4 +138,9 @@ func siteRule(name, file, test, old, new string) bug {
 // logRule is the same for the log's own rules.
 func logRule(name, file, test, old, new string) bug {
 	return bug{name: "two sites: " + name, file: "storage/entry/" + file, old: old, new: new, pkg: "storage/entry", test: test}
+}
+
+// holdRule is a bug of what retention holds for the other site.
+func holdRule(name, test, old, new string) bug {
+	return bug{name: "two sites: " + name, file: "broker/partition/hold.go", old: old, new: new, pkg: "broker/partition", test: test}
 }

@@ -254,6 +254,9 @@ func (m *Manager) forgetCleaner(p *Partition) {
 // cleanBound says how far compaction may go now: only over what is committed and decided, and what no restart reads as it was.
 func (p *Partition) cleanBound(c *Config) log.CleanBound {
 	_, hw, lso, _ := p.Offsets()
+	if acked, ships := p.acknowledged(); ships { // a tombstone that goes before it is shipped would leave its key at the other site
+		hw = min(hw, acked)
+	}
 	return log.CleanBound{Below: min(hw, lso, p.group.Storage().CompactBelow()), LagMinMs: max(c.CompactionLagMinMs, 0),
 		Ages: c.CompactionLagMaxMs < math.MaxInt64}
 }

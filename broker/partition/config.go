@@ -33,6 +33,8 @@ type Options struct {
 	Topic func(Spec) Spec
 	// Archives takes the records that only this site has when it returns to the other; required where partitions are shipped.
 	Archives *archive.Archives
+	// HoldBytes is dr.retention.hold.bytes: so much of what is expired stays, in all partitions together, until the other site has it.
+	HoldBytes int64
 }
 
 func (o Options) withDefaults() Options {

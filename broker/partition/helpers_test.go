@@ -58,6 +58,7 @@ type broker struct {
 	mem    *vfs.Mem // segments; nil = in dir
 	level  int      // format level; 0 = 1
 	paired bool     // one of a pair of sites
+	hold   int64    // Options.HoldBytes
 	config Config
 	clock  *clock
 	store  *storage.Store
@@ -105,16 +106,17 @@ func (b *broker) start(t testing.TB) {
 		t.Fatal(err)
 	}
 	b.host = raft.NewHost(b.store, raft.Options{Logger: slog.New(slog.DiscardHandler)})
-	o2 := Options{
+	options := Options{
 		Now: b.clock.Now, ProducerExpiration: time.Hour,
 		Topic: func(s Spec) Spec { s.Config = b.config; return s },
 	}
+	options.HoldBytes = b.hold
 	if b.paired {
-		if o2.Archives, err = archive.Open(vfs.OS{}, b.dir, archive.Options{}); err != nil {
+		if options.Archives, err = archive.Open(vfs.OS{}, b.dir, archive.Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.Manager, err = Open(b.host, o2)
+	b.Manager, err = Open(b.host, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,9 @@ type Manager struct {
 	stop    context.CancelFunc
 	done    chan struct{}
 	created atomic.Pointer[func(*Partition)] // nil = nobody is told
-	expire  atomic.Int64                     // producer.id.expiration.ms, as a time.Duration
+	shipped atomic.Pointer[func(*Partition) (acked int64, known, ships bool)]
+	held    atomic.Int64 // sum of the partitions' held
+	expire  atomic.Int64 // producer.id.expiration.ms, as a time.Duration
 
 	cleanerMu     sync.Mutex // guards the next two; held while compaction is stopped
 	cleaner       *cleaner   // nil = none runs
@@ -267,6 +269,7 @@ func (m *Manager) Delete(_ context.Context, topicID uuid.UUID, partition int32) 
 		return m.deleteStored(topicID, partition)
 	}
 	p.closed.Store(true)
+	p.holding(0)
 	p.notify()
 	defer m.forgetCleaner(p)
 	if err := m.host.Remove(p.id); err != nil && !errors.Is(err, storage.ErrUnknown) { // unknown: an earlier call got so far

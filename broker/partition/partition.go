@@ -30,6 +30,7 @@ type Partition struct {
 
 	// What is committed. hw and lso only rise, but for a truncate-to; lso is never above hw.
 	hw, lso, logStart atomic.Int64
+	held              atomic.Int64 // bytes that are expired and stay for the other site
 	purged            atomic.Int64 // below it all was deleted on purpose; known of a pair of sites only
 
 	saving sync.Mutex // held while a producer snapshot is written, and while the log is cut

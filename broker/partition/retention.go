@@ -16,6 +16,8 @@ func (p *Partition) Retain(ctx context.Context, now time.Time) (segments int, er
 	follows := errors.Is(err, ErrNotLeader) && p.role() == entry.Following
 	if err == nil {
 		err = p.expire(ctx, now)
+	} else {
+		p.holding(0)
 	}
 	if err != nil && !follows {
 		return 0, err
@@ -41,7 +43,10 @@ func (p *Partition) expire(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	start, ok := p.log.Expired(now.UnixMilli(), c.RetentionMs, c.RetentionBytes, p.hw.Load())
-	if !ok || start <= p.logStart.Load() {
+	if !ok {
+		start = p.logStart.Load()
+	}
+	if start = p.hold(start); start <= p.logStart.Load() {
 		return nil
 	}
 	return p.proposeLogStart(ctx, entry.LogStartBody(start))

@@ -98,6 +98,7 @@ func Open(o PairOptions) (*Pair, error) {
 		return nil, err
 	}
 	o.Partitions.OnCreate(func(part *partition.Partition) { p.link(o.Controller.Image(), part) })
+	o.Partitions.OnShipped(p.shipped)
 	p.driver.Start()
 	p.tasks.Go(p.run)
 	p.tasks.Go(p.follows.run)
@@ -241,6 +242,16 @@ func (p *Pair) links() {
 		}
 	}
 	p.driver.Keep(here)
+}
+
+// shipped is up to where the other site is known to have a partition, and whether it has to.
+func (p *Pair) shipped(part *partition.Partition) (acked int64, known, ships bool) {
+	topic, ok := p.options.Controller.Image().TopicByID(part.TopicID())
+	if !ok || topic.Name != part.Topic() || !p.options.Config.Ships(topic.Name) {
+		return 0, false, false
+	}
+	acked, known = p.driver.Acked(site.PartitionID{Topic: part.TopicID(), Partition: part.ID()})
+	return acked, known, true
 }
 
 // link gives a partition a link, where it is shipped and has none yet.
