@@ -115,6 +115,16 @@ var compactionBugs = []bug{
 		pkg: "storage/log", test: "TestCleanNeedsRoomForOneSegment",
 	},
 	{
+		name: "compaction: falls behind what is written while appends are slow", file: "broker/partition/pace.go",
+		old: "rest := min(p.temper.rest(worked), max(p.credit, 0))", new: "rest := p.temper.rest(worked)",
+		pkg: "broker/partition", test: "TestCompactionKeepsUp",
+	},
+	{
+		name: "compaction: takes what appends take beside it for what they take alone", file: "broker/partition/temper.go",
+		old: "case !begin.Before(t.mu.from) && (", new: "case t.mu.rounds < 2 || !begin.Before(t.mu.from) && (",
+		pkg: "broker/partition", test: "TestWhatIsWithoutCompaction",
+	},
+	{
 		name: "compaction: renames are lost with the power", file: "storage/log/sealed.go",
 		old: "err != nil && !errors.Is(err, fs.ErrNotExist) {\n\t\t\treturn err\n\t\t}\n\t}\n\t// Durable",
 		new: "err != nil && !errors.Is(err, fs.ErrNotExist) {\n\t\t\treturn err\n\t\t}\n\t\tif info == nil {\n\t\t\tbreak\n\t\t}\n\t}\n\t// Durable",

@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/replication/raft"
@@ -27,6 +28,8 @@ type Append struct {
 	producerEpoch               int16
 	firstSequence, lastSequence int32
 	appendTimeMs                int64
+	begin                       time.Time // when it was proposed
+	compacted                   int       // bytes, where the topic is compacted; else 0
 
 	answer Appended // without a future
 	err    error
@@ -114,6 +117,10 @@ func (p *Partition) AppendIn(epoch int32, batch record.Batch, release func()) *A
 			return answer
 		}
 	}
+	a.begin = p.manager.options.Now()
+	if c.Compact {
+		a.compacted = len(batch)
+	}
 	a.future = p.group.ProposeFor(&a.header, batch, release, a)
 	return a
 }
@@ -170,6 +177,9 @@ func (a *Append) ProposalStored() {}
 
 // ProposalDone implements raft.Observer: what was not committed must not count for the next batch of the producer.
 func (a *Append) ProposalDone(err error) {
+	if err == nil {
+		a.partition.manager.temper.appended(a.begin, a.compacted)
+	}
 	if err == nil || a.producerID == none {
 		return
 	}

@@ -145,16 +145,19 @@ func (c *cleaner) run(ctx context.Context) {
 
 // once does one round; false = there is nothing to do.
 func (c *cleaner) once(ctx context.Context, keys *compact.Map) bool {
-	p := c.take(ctx)
+	p, ratio := c.take(ctx)
 	if p == nil {
 		return false
 	}
 	threads := c.opts.Threads
-	pace := &pacer{rate: c.rate, others: c.others, now: c.m.options.Now, last: c.m.options.Now()}
+	pace := &pacer{rate: c.rate, others: c.others, temper: c.m.temper, dirty: ratio, now: c.m.options.Now,
+		last: c.m.options.Now()}
+	c.m.temper.begin()
 	done, err := p.clean(ctx, log.CleanOptions{
 		Map: keys, MapBytes: c.opts.DedupeBytes / int64(threads), MapLoad: c.opts.LoadFactor,
 		BufferBytes: max(c.opts.BufferBytes/threads/log.CleanBuffers, 4<<10), ReserveBytes: c.opts.ReserveBytes, Throttle: pace.wait, Busy: c.others.busy,
 	})
+	c.m.temper.end()
 	c.release(ctx, p, &done, err)
 	return true
 }
@@ -197,15 +200,13 @@ func (c *cleaner) noteLocked(ctx context.Context, p *Partition, done *log.Cleane
 	}
 }
 
-// take reserves the partition with the largest dirty ratio of those that are due; nil = none is.
+// take reserves the partition with the largest dirty ratio of those that are due, which it returns too; nil = none is.
 // Source: Kafka's LogCleanerManager.grabFilthiestCompactedLog.
-func (c *cleaner) take(ctx context.Context) *Partition {
+func (c *cleaner) take(ctx context.Context) (best *Partition, ratio float64) {
 	m := c.m
-	var best *Partition
-	var ratio float64
 	for _, p := range m.All() {
 		if ctx.Err() != nil {
-			return nil
+			return nil, 0
 		}
 		if !p.config.Load().Compact || !p.Ready() || !m.mayClean(p) {
 			continue
@@ -222,15 +223,15 @@ func (c *cleaner) take(ctx context.Context) *Partition {
 		}
 	}
 	if best == nil {
-		return nil
+		return nil, 0
 	}
 	m.cleaning.Lock()
 	defer m.cleaning.Unlock()
 	if m.cleaning.busy[best] { // another thread was faster: there may be others
-		return nil
+		return nil, 0
 	}
 	m.cleaning.busy[best] = true
-	return best
+	return best, ratio
 }
 
 func (m *Manager) mayClean(p *Partition) bool {

@@ -189,7 +189,7 @@ func TestCleanerTakesTheFilthiest(t *testing.T) {
 	b.config.MinCleanableDirtyRatio = 0.9
 	c := &cleaner{m: b.Manager, opts: CleanerOptions{}.withDefaults(), rate: &throttle{perSecond: 1e12, now: time.Now}}
 	p, q := b.create(t, 0), b.create(t, 1)
-	if got := c.take(context.Background()); got != nil {
+	if got, _ := c.take(context.Background()); got != nil {
 		t.Fatalf("took partition %d of two empty ones", got.ID())
 	}
 	b.fillKeys(t, p, 10)
@@ -206,11 +206,11 @@ func TestCleanerTakesTheFilthiest(t *testing.T) {
 	}
 	take := func(want *Partition) {
 		t.Helper()
-		got := c.take(context.Background())
+		got, _ := c.take(context.Background())
 		if got != want {
 			t.Fatalf("took %v, want %v", got, want)
 		}
-		if again := c.take(context.Background()); again != nil {
+		if again, _ := c.take(context.Background()); again != nil {
 			t.Fatalf("another thread took partition %d", again.ID())
 		}
 		if got != nil {
@@ -244,15 +244,15 @@ func TestCleanerAfterFailures(t *testing.T) {
 		err   error
 		later bool
 	}{{log.ErrSpace, true}, {&log.CorruptError{Reason: "a test"}, false}} {
-		if c.take(context.Background()) != p {
+		if got, _ := c.take(context.Background()); got != p {
 			t.Fatal("not taken")
 		}
 		c.release(context.Background(), p, &log.Cleaned{}, f.err)
-		if c.take(context.Background()) != nil {
+		if got, _ := c.take(context.Background()); got != nil {
 			t.Fatalf("tried again at once after %v", f.err)
 		}
 		b.clock.add(retryAfter)
-		if got := c.take(context.Background()); (got == p) != f.later {
+		if got, _ := c.take(context.Background()); (got == p) != f.later {
 			t.Fatalf("after %v and a while: took %v", f.err, got)
 		} else if got != nil {
 			c.release(context.Background(), p, &log.Cleaned{}, nil)
@@ -373,12 +373,14 @@ func TestPace(t *testing.T) {
 	var records uint64
 	now := time.Unix(1000, 0)
 	clock := func() time.Time { return now }
-	p := &pacer{rate: &throttle{perSecond: 1e15, now: clock}, others: newForeground(func() uint64 { return records }, clock), now: clock, last: now}
+	p := &pacer{rate: &throttle{perSecond: 1e15, now: clock}, others: newForeground(func() uint64 { return records }, clock), now: clock, last: now,
+		temper: newTemper(clock)}
+	p.temper.begin()
 	step := func(worked time.Duration) time.Duration {
 		t.Helper()
 		now = now.Add(worked)
 		begin := time.Now()
-		if err := p.wait(context.Background(), 1); err != nil {
+		if err := p.wait(context.Background(), 32<<20); err != nil {
 			t.Fatal(err)
 		}
 		return time.Since(begin)
@@ -390,7 +392,7 @@ func TestPace(t *testing.T) {
 	}
 	for range 3 {
 		records++
-		if rest := step(20 * time.Millisecond); rest < pauseShare*20*time.Millisecond {
+		if rest := step(20 * time.Millisecond); rest < shareFirst*20*time.Millisecond {
 			t.Fatalf("rested %v from 20 ms", rest)
 		}
 	}

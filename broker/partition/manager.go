@@ -70,6 +70,7 @@ type Manager struct {
 	cleaner       *cleaner   // nil = none runs
 	cleanerClosed bool
 	cleaning      cleanerShared
+	temper        *temper // what appends take, with and without compaction
 
 	mu struct {
 		sync.RWMutex
@@ -83,7 +84,7 @@ type Manager struct {
 // Create and Delete. Open does not wait for elections; see WaitReady. Errors: a group whose folder is not a partition's.
 func Open(host *raft.Host, o Options) (*Manager, error) {
 	m := &Manager{host: host, options: o.withDefaults(), done: make(chan struct{})}
-	m.mu.byName = map[name]*Partition{}
+	m.mu.byName, m.temper = map[name]*Partition{}, newTemper(m.options.Now)
 	m.cleaning.busy, m.cleaning.later = map[*Partition]bool{}, map[*Partition]time.Time{}
 	m.SetProducerExpiration(m.options.ProducerExpiration)
 	var (

@@ -75,28 +75,41 @@ func (f *foreground) busy() bool {
 	return now.Sub(f.mu.at) < foregroundMemory
 }
 
-const (
-	// pauseShare is how long compaction rests for each moment of work while others append, so that their appends find the disk and
-	// a processor free most of the time: less than one in a hundred may meet what it does. A moment is as long as its reads and
-	// writes make it, so that it rests longer where the disk is slow or busy.
-	pauseShare = 6
-	pauseMax   = 250 * time.Millisecond
-)
+// pauseMax bounds one rest.
+const pauseMax = 250 * time.Millisecond
 
-// pacer is the pace of one round: the rate that is configured, and pauses while others append. For one goroutine.
+// creditMax is how far a round that was faster than it must be may rest ahead, and how much it has to make up for after one that was slower.
+const creditMax = time.Second
+
+// pacer is the pace of one round: the rate that is configured, and rests while others append. What it rests from is time as the
+// clock tells it: where the disk is slow or busy it rests longer. For one goroutine.
 type pacer struct {
 	rate   *throttle
 	others *foreground
+	temper *temper
+	dirty  float64 // of the log when the round began, 0 to 1
 	now    func() time.Time
-	last   time.Time // when the last wait returned
+	last   time.Time     // when the last wait returned
+	credit time.Duration // by which the round is ahead of the slowest pace
 }
 
 // wait returns when compaction may go on, or ctx's error.
 func (p *pacer) wait(ctx context.Context, n int64) error {
 	err := p.rate.wait(ctx, n)
-	if worked := min(pauseShare*p.now().Sub(p.last), pauseMax); err == nil && worked > 0 && p.others.busy() {
-		err = pause(ctx, worked)
+	if err == nil && p.others.busy() {
+		if rest := p.rest(p.now().Sub(p.last), n); rest > 0 {
+			err = pause(ctx, rest)
+		}
 	}
 	p.last = p.now()
 	return err
+}
+
+// rest is how long to rest from n bytes that took worked.
+func (p *pacer) rest(worked time.Duration, n int64) time.Duration {
+	earned := time.Duration(float64(n) / p.temper.floor(p.dirty) * float64(time.Second))
+	p.credit = min(max(p.credit+earned-worked, -creditMax), creditMax)
+	rest := min(p.temper.rest(worked), max(p.credit, 0))
+	p.credit -= rest
+	return rest
 }

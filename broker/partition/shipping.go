@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/replication/site"
@@ -59,18 +60,26 @@ func (s Shipped) Propose(h entry.Header, payload []byte, release func(), settled
 		settled(entry.Admitted, err)
 		return
 	}
-	if h.Kind == entry.Data {
-		h.Class = class(p.config.Load())
+	tell := &settling{settled: settled, temper: p.manager.temper, begin: p.manager.options.Now()}
+	if c := p.config.Load(); h.Kind == entry.Data {
+		h.Class = class(c)
+		if c.Compact {
+			tell.compacted = len(payload)
+		}
 	}
 	p.append.Lock()
 	defer p.append.Unlock()
-	p.group.ProposeFor(&h, payload, release, &settling{settled: settled})
+	p.group.ProposeFor(&h, payload, release, tell)
 }
 
 // settling tells once what became of a link's proposal (raft.Observer).
 type settling struct {
 	settled func(entry.VoidReason, error)
 	told    atomic.Bool
+
+	temper    *temper
+	begin     time.Time
+	compacted int // bytes, where the topic is compacted; else 0
 }
 
 // ProposalStored implements raft.Observer.
@@ -78,6 +87,9 @@ func (s *settling) ProposalStored() { s.tell(entry.Admitted, nil) }
 
 // ProposalDone implements raft.Observer.
 func (s *settling) ProposalDone(err error) {
+	if err == nil {
+		s.temper.appended(s.begin, s.compacted)
+	}
 	var void *raft.VoidError
 	if errors.As(err, &void) {
 		s.tell(void.Reason, nil)
