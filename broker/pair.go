@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 
+	"github.com/tandembroker/tandem/broker/metrics"
 	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/broker/sites"
 	"github.com/tandembroker/tandem/replication/site"
@@ -89,4 +90,23 @@ func (b *Broker) servesIn(siteEpoch uint32) bool {
 	}
 	v := b.pair.View()
 	return v.Serving && v.Epoch == siteEpoch
+}
+
+// watchPair connects the metrics of a pair of sites.
+func (b *Broker) watchPair() {
+	if b.pair == nil {
+		return
+	}
+	b.metrics.WatchSites(func() metrics.Sites {
+		s := b.pair.Stand()
+		out := metrics.Sites{Active: s.Active, Serving: s.Serving, Connected: s.Connected, Epoch: s.Epoch, Halted: s.Halted, Archives: s.Archives}
+		for _, t := range s.Topics {
+			m := metrics.SiteTopic{Topic: t.Topic}
+			if l := t.Lag; l != nil && l.Records != nil && l.Bytes != nil && l.Ms != nil {
+				m.Known, m.Records, m.Bytes, m.Seconds = true, float64(*l.Records), float64(*l.Bytes), float64(*l.Ms)/1000
+			}
+			out.Topics = append(out.Topics, m)
+		}
+		return out
+	})
 }

@@ -114,6 +114,15 @@ func TestStandbySiteHasTheSameLog(t *testing.T) {
 	east.CreateTopic("t", 3, "retention.ms=86400000")
 	produceTo(t, east, "t", "one", 3, 500)
 	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	until(t, "known lag of 0 at both", func() bool {
+		for _, b := range []*brokertest.Broker{east, west} {
+			s := b.Pair().Stand()
+			if !s.Connected || s.Halted != 0 || len(s.Topics) != 1 || s.Topics[0].Lag == nil || s.Topics[0].Lag.Records == nil || *s.Topics[0].Lag.Records != 0 {
+				return false
+			}
+		}
+		return true
+	})
 	p, _ := west.Partition("t", 0)
 	if p.Ready() {
 		t.Fatal("a partition of a standby takes produces")

@@ -54,6 +54,7 @@ func (b *Broker) watch() {
 		return 1
 	})
 	b.metrics.WatchPartitions(b.listPartitions)
+	b.watchPair()
 }
 
 // watchGroups connects the metrics of consumer groups.

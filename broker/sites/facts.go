@@ -169,3 +169,19 @@ func (p *Pair) shippedAt(f *operator.Facts) {
 		}
 	}
 }
+
+// Stand is how the two sites stand, in figures.
+type Stand struct {
+	Active, Serving, Connected bool
+	Epoch                      uint32
+	Topics                     []operator.TopicStatus // those with the most trouble first; not all where there are very many
+	Halted, Archives           int
+}
+
+// Stand is how the two sites stand, in figures.
+func (p *Pair) Stand() Stand {
+	f := p.facts()
+	s := f.Status()
+	return Stand{Active: f.Here.Role == site.Active, Serving: f.Here.Serving, Connected: f.Connected, Epoch: f.Here.Epoch, Topics: s.Topics,
+		Halted: s.Partitions.Halted, Archives: s.Archives.Archives}
+}
