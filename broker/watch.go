@@ -22,6 +22,17 @@ func (b *Broker) watch() {
 	}
 	gauge := func(name, help string, read func() float64) { b.metrics.Watch(metrics.Gauge, name, help, "", "", read) }
 
+	if b.pair != nil {
+		gauge("tandem_dr_retention_held_bytes", "Bytes that are expired and stay until the other site has them.", func() float64 { return float64(b.partitions.HeldBytes()) })
+		count("tandem_dr_bounded_held_total", "Batches that have waited for the other site, by dr.mode=bounded.", "", func() float64 {
+			held, _ := b.handler.Bounded()
+			return float64(held)
+		})
+		count("tandem_dr_bounded_refused_total", "Batches that were refused because the other site was too far behind.", "", func() float64 {
+			_, refused := b.handler.Bounded()
+			return float64(refused)
+		})
+	}
 	const syncs = "Syncs of files and folders, by what they made durable."
 	count("tandem_fsync_total", syncs, "journal", func() float64 { s := journal.Stats(); return float64(s.Syncs + s.DirSyncs) })
 	count("tandem_fsync_total", syncs, "segments", func() float64 { return float64(b.files.Syncs()) })

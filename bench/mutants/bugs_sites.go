@@ -98,23 +98,35 @@ var siteBugs = []bug{
 	},
 	{
 		name: "two sites: retention counts as deleted on purpose", file: "broker/partition/partition.go",
-		old: "if purge {", new: "if err == nil {", pkg: "broker/partition", test: "TestPurposeOfADeletionIsKept",
+		old: "if purge {", new: "if purge || err == nil {", pkg: "broker/partition", test: "TestPurposeOfADeletionIsKept",
 	},
 	{
 		name: "two sites: last batch of an emptied log goes", file: "broker/partition/retention.go",
 		old: "below = min(below, p.hw.Load()-1)", new: "_ = below", pkg: "broker/partition", test: "TestLastBatchStaysForTheOtherSite",
 	},
 	holdRule("retention does not wait for the other site", "TestRetentionWaitsForTheOtherSite",
-		"if !ships || start <= acked {", "if true {"),
+		"if !ships || start <= acked {", "if acked = start; !ships || start <= acked {"),
 	holdRule("unknown counts as all", "TestRetentionWaitsForTheOtherSite",
 		"offset = p.logStart.Load() // unknown", "offset = p.hw.Load() // unknown"),
 	holdRule("retention waits before anything is known", "TestRetentionWaitsForTheOtherSite",
 		"return p.logStart.Load(), true", "return p.hw.Load(), true"),
 	holdRule("retention holds without limit", "TestRetentionHoldsNoMoreThanItMay",
-		"bytes+s.Size > budget", "false"),
+		"bytes+s.Size > budget", "budget < 0"),
 	{
 		name: "two sites: compaction ahead of the other site", file: "broker/partition/cleaner.go",
 		old: "hw = min(hw, acked)", new: "_ = acked", pkg: "broker/partition", test: "TestCompactionStaysBelowWhatIsShipped",
+	},
+	{
+		name: "two sites: bounded takes an unknown lag for none", file: "broker/sites/lag.go",
+		old: "return !l.begun || now-l.since > limit", new: "return false", pkg: "broker/sites", test: "TestUnknownLagCountsFromWhenItBegan",
+	},
+	{
+		name: "two sites: bounded forgets how long nothing was known", file: "broker/sites/lag.go",
+		old: "first = l.since", new: "first = now", pkg: "broker/sites", test: "TestUnknownLagCountsFromWhenItBegan",
+	},
+	{
+		name: "two sites: bounded topic takes produces without limit", file: "broker/handler/produce_bounded.go",
+		old: "if !h.sites.Exceeds(id, limit) {\n\t\treturn nil", new: "if true {\n\t\treturn nil", pkg: "broker/handler", test: "TestBoundedProduceWaitsForTheOtherSite",
 	},
 	logRule("kinds of two sites at level 1", "admit.go", "TestLevelOneRefusesSites",
 		"if s.Level >= LevelSites && h.Kind&MaySkip == 0 {", "if h.Kind&MaySkip == 0 {"),

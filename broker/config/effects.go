@@ -45,7 +45,7 @@ var refusedBrokerKeys = []string{
 // honouredTopicKeys are the topic keys that do here what they do in Kafka. All others are accepted, checked, stored and shown.
 var honouredTopicKeys = []string{
 	"cleanup.policy", "compression.gzip.level", "compression.lz4.level", "compression.type", "compression.zstd.level",
-	"delete.retention.ms", "index.interval.bytes", "internal.segment.bytes", "max.compaction.lag.ms",
+	"delete.retention.ms", "dr.max.lag.ms", "dr.mode", "index.interval.bytes", "internal.segment.bytes", "max.compaction.lag.ms",
 	"max.decompressed.message.bytes", "max.message.bytes", "message.timestamp.after.max.ms",
 	"message.timestamp.before.max.ms", "message.timestamp.type", "min.cleanable.dirty.ratio", "min.compaction.lag.ms",
 	"min.insync.replicas", "retention.bytes", "retention.ms", "segment.bytes", "segment.index.bytes", "segment.jitter.ms",
@@ -54,9 +54,9 @@ var honouredTopicKeys = []string{
 
 // meaninglessTopicKeys have no meaning here: segments are removed at once, and their readers keep the file open; records are
 // synced before they are acknowledged (or by write.caching's rules); segments grow as they are written; Raft elects no leader
-// that lacks records; replication is not by Fetch and has no throttles; nothing is tiered; there are no share groups; nobody is one of a pair of sites yet.
+// that lacks records; replication is not by Fetch and has no throttles; nothing is tiered; there are no share groups.
 var meaninglessTopicKeys = []string{
-	"dr.max.lag.ms", "dr.mode", "errors.deadletterqueue.group.enable", "file.delete.delay.ms", "flush.messages", "flush.ms",
+	"errors.deadletterqueue.group.enable", "file.delete.delay.ms", "flush.messages", "flush.ms",
 	"follower.replication.throttled.replicas", "leader.replication.throttled.replicas", "local.retention.bytes",
 	"local.retention.ms", "preallocate", "remote.*", "unclean.leader.election.enable",
 }

@@ -107,6 +107,7 @@ var codes = []struct {
 	{partition.ErrOutOfOrderSequence, codeOutOfOrderSequence},
 	{partition.ErrProducerFenced, codeInvalidProducerEpoch},
 	{partition.ErrPolicy, codePolicyViolation},
+	{errBehind, codeNotEnoughReplicas},
 	{partition.ErrRetriable, codeNotEnoughReplicas}, // retriable, and says that nothing was written
 	{partition.ErrNotLeader, codeNotLeaderOrFollower},
 	{partition.ErrNoSpace, codeKafkaStorage},

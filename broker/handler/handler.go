@@ -65,6 +65,7 @@ type Handler struct {
 	members    Members
 	offsets    Offsets
 	sites      *sites // nil = one site
+	bounded    bounded
 	metrics    Metrics
 	dr         DR
 	sessions   *sessionCache

@@ -72,7 +72,7 @@ type producedPartition struct {
 	reached bool
 }
 
-func (h *Handler) produce(_ context.Context, r *server.Request) server.Reply {
+func (h *Handler) produce(ctx context.Context, r *server.Request) server.Reply {
 	req := r.Body.(*kmsg.ProduceRequest)
 	reply := &produceReply{
 		h: h, header: r.Header, listener: r.Listener, arrived: r.Arrived, acks: req.Acks,
@@ -94,7 +94,7 @@ func (h *Handler) produce(_ context.Context, r *server.Request) server.Reply {
 			case !known:
 				out.code = codeUnknownTopicOrPartition
 			default:
-				h.append(out, topic, r, req.Acks, t.Partitions[j].Records)
+				h.append(ctx, out, topic, r, req, t.Partitions[j].Records)
 			}
 		}
 	}
@@ -122,7 +122,8 @@ func refusedAsAWhole(req *kmsg.ProduceRequest) int16 {
 
 // append checks the records of one partition and hands them in. The order of checks is Kafka's, so that what is wrong in two ways gets
 // its error. Source: KafkaApis.handleProduceRequest, ReplicaManager.appendRecords.
-func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *server.Request, acks int16, records []byte) {
+func (h *Handler) append(ctx context.Context, out *producedPartition, topic *controller.Topic, r *server.Request, req *kmsg.ProduceRequest, records []byte) {
+	acks := req.Acks
 	if out.p, out.code = h.locateLed(topic, out.id); out.code == codeUnknownTopicOrPartition {
 		return
 	}
@@ -146,6 +147,10 @@ func (h *Handler) append(out *producedPartition, topic *controller.Topic, r *ser
 		return
 	}
 	out.reached = true
+	if err := h.bound(ctx, out.p, r.Arrived, time.Duration(req.TimeoutMillis)*time.Millisecond); err != nil {
+		out.err, out.code = err, codeOf(err)
+		return
+	}
 	if err := batch.ValidateProduce(out.p.Limits()); err != nil {
 		out.err, out.code = err, codeOf(err)
 		return

@@ -27,6 +27,8 @@ type Sites interface {
 	Leader(id site.PartitionID) (node, epoch int32)
 	// InSync says that the other site is known to hold all of a partition below offset.
 	InSync(id site.PartitionID, offset int64) bool
+	// Exceeds says that the other site is, or may be, more than limit behind in a partition that is shipped there.
+	Exceeds(id site.PartitionID, limit time.Duration) bool
 }
 
 // refusedGrace is how long a client may go on producing to a site that does not serve before its connection is closed. kafka-python

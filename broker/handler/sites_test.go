@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,6 +116,42 @@ func TestStandbyTakesNoProduce(t *testing.T) {
 	refuse() // answered, then closed
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		t.Errorf("connection after the grace period: %v", err)
+	}
+}
+
+func TestBoundedProduceWaitsForTheOtherSite(t *testing.T) {
+	h := startHalf(t)
+	mode, limit := "bounded", "1000"
+	h.topic("t", 1, controller.NewConfig{Name: "dr.mode", Value: &mode}, controller.NewConfig{Name: "dr.max.lag.ms", Value: &limit})
+	h.topic("async", 1)
+	c := h.dial()
+	h.pair.set(func(p *pair) { p.behind = time.Second })
+	if p := produced(c, "t", 10); p.ErrorCode != 0 {
+		t.Fatalf("within the limit: %+v", p)
+	}
+	h.pair.set(func(p *pair) { p.behind = time.Second + 1 })
+	if p := produced(c, "async", 10); p.ErrorCode != 0 {
+		t.Fatalf("a topic that does not wait: %+v", p)
+	}
+	req := produce(10, "t", -1, plain("x"))
+	req.TimeoutMillis = 50
+	p := ask[*kmsg.ProduceResponse](c, req, 10).Topics[0].Partitions[0]
+	if p.ErrorCode != kerr.NotEnoughReplicas.Code || p.ErrorMessage == nil || !strings.Contains(*p.ErrorMessage, "bounded") {
+		t.Fatalf("beyond the limit: %+v", p)
+	}
+	if _, hw, _, leo := h.partition("t").Offsets(); hw != 1 || leo != 1 {
+		t.Fatalf("written up to %d, %d", hw, leo)
+	}
+	done := make(chan kmsg.ProduceResponseTopicPartition, 1)
+	go func() { done <- produced(c, "t", 10) }()
+	select {
+	case p := <-done:
+		t.Fatalf("not held: %+v", p)
+	case <-time.After(50 * time.Millisecond):
+	}
+	h.pair.set(func(p *pair) { p.behind = 0 })
+	if p := <-done; p.ErrorCode != 0 || p.BaseOffset != 1 {
+		t.Fatalf("after the other site has caught up: %+v", p)
 	}
 }
 

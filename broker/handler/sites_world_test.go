@@ -38,6 +38,7 @@ type pair struct {
 	may    func() bool
 	peers  []controller.Broker
 	leader map[site.PartitionID][2]int32
+	behind time.Duration
 	shared map[site.PartitionID]int64 // the other site has all below
 }
 
@@ -73,6 +74,12 @@ func (p *pair) InSync(id site.PartitionID, offset int64) bool {
 	defer p.mu.Unlock()
 	end, ok := p.shared[id]
 	return ok && offset <= end
+}
+
+func (p *pair) Exceeds(_ site.PartitionID, limit time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.behind > limit
 }
 
 // set changes what the pair says.

@@ -283,6 +283,14 @@ func (d *Driver) Acked(id site.PartitionID) (offset int64, ok bool) {
 	return r.lag.known()
 }
 
+// Exceeds says that the standby is, or may be, more than limit behind in a partition. One without a link may be anywhere.
+func (d *Driver) Exceeds(id site.PartitionID, limit time.Duration) bool {
+	d.mu.Lock()
+	r := d.links[id]
+	d.mu.Unlock()
+	return r == nil || r.lag.exceeds(d.now(), limit)
+}
+
 // Leased says that this site, a standby, has learned in this run and site epoch that the active acknowledges only under a lease.
 func (d *Driver) Leased() bool { return d.role.leased() }
 

@@ -21,6 +21,8 @@ type lag struct {
 	ends  []endAt
 	now   Lag
 	acked int64
+	since time.Duration // the lag is not known since then, or was not before now became known
+	begun bool          // since means something
 }
 
 type endAt struct {
@@ -38,10 +40,18 @@ func (l *lag) note(now time.Duration, link *site.Link, log *site.LogView) {
 	offsets, known := link.Lag(*log)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	was := l.now.Known
 	l.now = Lag{Known: known, Offsets: offsets}
 	if !known {
+		if was || !l.begun {
+			l.since, l.begun = now, true
+		}
 		l.ends = l.ends[:0]
 		return
+	}
+	first := now
+	if !was && l.begun { // what lacks now may have come at any time since then
+		first = l.since
 	}
 	end := log.Durable.NextOffset
 	l.acked = end - offsets
@@ -55,7 +65,7 @@ func (l *lag) note(now time.Duration, link *site.Link, log *site.LogView) {
 	}
 	switch n := len(l.ends); {
 	case n == 0:
-		l.ends = append(l.ends, endAt{end, now})
+		l.ends = append(l.ends, endAt{end, first})
 	case l.ends[n-1].end >= end:
 	case n > 1 && now-l.ends[n-1].at < lagResolution && now-l.ends[n-2].at < lagResolution:
 		l.ends[n-1].end = end
@@ -98,9 +108,23 @@ func (l *lag) known() (acked int64, ok bool) {
 	return l.acked, l.now.Known
 }
 
+// exceeds says that the standby is, or may be, more than limit behind at the time now. One that is not known to be anywhere is as far behind as
+// that has lasted: so there are never more than limit of records that are only here.
+func (l *lag) exceeds(now, limit time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !l.now.Known:
+		return !l.begun || now-l.since > limit
+	case len(l.ends) > 0:
+		return now-l.ends[0].at > limit
+	}
+	return false
+}
+
 // forget makes the lag unknown.
 func (l *lag) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.now, l.ends = Lag{}, nil
+	l.now, l.ends, l.begun = Lag{}, nil, false
 }

@@ -165,6 +165,15 @@ func (p *Pair) PeerBrokers() []controller.Broker {
 // Leader is who leads a partition at the other site, and under which leader epoch, as last heard; -1, -1 = unknown.
 func (p *Pair) Leader(id site.PartitionID) (node, epoch int32) { return p.remote.leader(id) }
 
+// Exceeds says that the other site is, or may be, more than limit behind in a partition that is shipped there.
+func (p *Pair) Exceeds(id site.PartitionID, limit time.Duration) bool {
+	if !p.driver.Exceeds(id, limit) {
+		return false
+	}
+	topic, ok := p.options.Controller.Image().TopicByID(id.Topic)
+	return ok && p.options.Config.Ships(topic.Name)
+}
+
 // InSync says that the other site is known to hold all of a partition below offset.
 func (p *Pair) InSync(id site.PartitionID, offset int64) bool {
 	acked, ok := p.driver.Acked(id)
