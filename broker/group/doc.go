@@ -27,6 +27,8 @@
 //     long for a member id to be made of it is INVALID_REQUEST.
 //   - A generation has a site epoch above its counter (docs/formats.md, section 1).
 //
+// A group of an earlier site epoch begins anew: its members are unknown, its offsets stay (takeOver in membership.go).
+//
 // A Stable group, its members, and its assignments are one record. It is written before the members learn their assignment, so a
 // broker that starts anew goes on with the last Stable generation: members that send heartbeats notice nothing.
 //

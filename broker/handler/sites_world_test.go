@@ -105,6 +105,7 @@ type half struct {
 	t          *testing.T
 	pair       *pair
 	skew       atomic.Int64 // of the handler's clock, ns
+	fetches    atomic.Int64 // answered
 	controller *controller.Controller
 	partitions *partition.Manager
 	groups     *group.Coordinator
@@ -125,6 +126,18 @@ func (h *half) ctx() context.Context {
 }
 
 func (h *half) now() time.Time { return time.Now().Add(time.Duration(h.skew.Load())) }
+
+// counted counts the fetches (handler.Metrics).
+type counted struct{ h *half }
+
+// RequestError implements handler.Metrics.
+func (counted) RequestError(string, int16) {}
+
+// Produced implements handler.Metrics.
+func (counted) Produced(int, int, time.Duration) {}
+
+// Fetched implements handler.Metrics.
+func (c counted) Fetched(int64, time.Duration) { c.h.fetches.Add(1) }
 
 // startHalf runs a broker of site "west", which serves; set holds key=value settings.
 func startHalf(t *testing.T, set ...string) *half {
@@ -160,7 +173,7 @@ func startHalf(t *testing.T, set ...string) *half {
 	h.groups = group.New(group.Options{Topics: h.controller, Partitions: h.partitions, Logger: logger, SessionMin: 1})
 	hd := handler.New(handler.Options{
 		Config: cfg, Controller: h.controller, Partitions: h.partitions, Identity: store.Identity(), Endpoint: srv.Endpoint,
-		Members: h.groups.Members(), Offsets: h.groups, Sites: h.pair, Logger: logger, Now: h.now,
+		Members: h.groups.Members(), Offsets: h.groups, Sites: h.pair, Logger: logger, Now: h.now, Metrics: counted{h},
 	})
 	h.check(h.controller.Start(h.ctx(), h.partitions, []controller.Endpoint{{Listener: listener, Host: "h", Port: 1}}))
 	h.groups.Start()
