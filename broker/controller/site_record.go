@@ -174,6 +174,17 @@ func (c *Controller) SiteRecord() (r SiteRecord, ok bool) {
 	return m.mu.site.SiteRecord, true
 }
 
+// Conflicts are the topics of the active site that this standby leaves out, because it has topics of its own by their names.
+func (c *Controller) Conflicts() []Conflict {
+	m := c.machine
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mu.site == nil {
+		return nil
+	}
+	return slices.Clone(m.mu.site.Conflicts)
+}
+
 // StoreSite makes a change of the record durable; nil = that part stays. The first call needs both parts. Errors: ErrFormatLevel,
 // ErrSiteRecord, ErrNotController, ErrTimeout.
 func (c *Controller) StoreSite(ctx context.Context, role *site.Record, facts *SiteFacts) error {

@@ -103,7 +103,7 @@ func TestSwitchoverLosesNothingAndLeavesNoGap(t *testing.T) {
 		defer closeBoth(east, west)
 		until(t, "east serves", func() bool { return writes(east) })
 		produce(t, east, 50)
-		if err := west.driver.Order(site.Partitions{IDs: partitionIDs(west)}); err != nil {
+		if err := west.driver.Order(site.Partitions{Target: 1, IDs: partitionIDs(west)}); err != nil {
 			t.Fatal(err)
 		}
 		give(t, east, site.Switchover{})

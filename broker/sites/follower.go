@@ -23,10 +23,10 @@ type follower struct {
 	}
 
 	// Of run.
-	asked    time.Time
-	whole    bool // changes are not enough
-	complete bool // the Site knows the partitions of the switchover that is going on
-	warned   string
+	asked  time.Time
+	whole  bool   // changes are not enough
+	target uint32 // of the switchover whose partitions the Site knows; 0 = none
+	warned string
 }
 
 // askInterval is how long an answer may take.
@@ -74,6 +74,9 @@ func (f *follower) meet() {
 	facts, cluster := p.remote.mu.facts, p.remote.mu.cluster
 	p.remote.mu.Unlock()
 	r, _ := p.options.Controller.SiteRecord()
+	if r.Peer != nil {
+		p.met.Store(true) // also where storing it seemed to fail
+	}
 	next := r.SiteFacts
 	if facts != nil {
 		next.Peer = facts
@@ -99,16 +102,16 @@ func (f *follower) follow() {
 	p := f.pair
 	view := p.driver.View()
 	if view.Role != site.Standby {
-		f.whole, f.complete = false, false
+		f.whole, f.target = false, 0
 		return
 	}
 	f.apply()
 	h := p.remote.active(view.Epoch)
 	have, ok := p.options.Controller.FollowedVersion()
 	current := h != nil && ok && have == h.Version
-	if complete := current && h.Fencing != 0; complete != f.complete {
-		f.complete = complete
-		_ = p.driver.Order(site.Partitions{IDs: p.switched(complete)})
+	if target := p.fenced(h, current); target != f.target {
+		f.target = target
+		_ = p.driver.Order(site.Partitions{Target: target, IDs: p.switched(target != 0)})
 	}
 	if h == nil || current {
 		return
@@ -125,6 +128,15 @@ func (f *follower) follow() {
 	if m, err := p.codec.pack(messageAsk, question); err == nil {
 		p.broadcast(m)
 	}
+}
+
+// fenced is the target of the switchover whose partitions are all known here; 0 = there is none. Once an active says that it hands over its
+// metadata stands still. A topic that is left out, because another one has its name here, cannot be handed over: the switchover waits.
+func (p *Pair) fenced(h *head, current bool) (target uint32) {
+	if !current || len(p.options.Controller.Conflicts()) > 0 {
+		return 0
+	}
+	return h.Fencing
 }
 
 // switched are the partitions that a switchover drains: all that are shipped, as the active has them.
@@ -192,7 +204,7 @@ func (p *Pair) tell() {
 	}
 	p.ticks++
 	view := p.driver.View()
-	if view.Serving {
+	if view.Serving && p.met.Load() {
 		p.say(p.codec.pack(messageHead, head{Epoch: view.Epoch, Version: p.options.Controller.LogicalVersion(), Fencing: view.Fencing}))
 	}
 	if p.ticks%p.reportTicks() == 0 {
@@ -278,7 +290,7 @@ func (p *Pair) brokerMessage(from transport.PeerID, m transport.Broker) error {
 
 // sendMetadata sends the metadata that a standby lacks.
 func (p *Pair) sendMetadata(to transport.PeerID, a ask) error {
-	if !p.driver.View().Serving {
+	if !p.driver.View().Serving || !p.met.Load() {
 		return nil
 	}
 	var frame []byte

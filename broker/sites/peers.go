@@ -68,9 +68,9 @@ func (p *Pair) check(peer transport.Handshake) error {
 
 // peerChanged keeps the list of who is connected.
 func (p *Pair) peerChanged(peer transport.PeerID) {
-	connected := p.transport.Connected(peer)
 	for {
 		old := p.peers.Load()
+		connected := p.transport.Connected(peer) // behind old: what changes it comes here too, and the list is another one then
 		next := slices.DeleteFunc(slices.Clone(*old), func(id transport.PeerID) bool { return id == peer })
 		if connected {
 			next = append(next, peer)
@@ -87,7 +87,7 @@ func (p *Pair) peerChanged(peer transport.PeerID) {
 func (p *Pair) Connected() bool { return len(*p.peers.Load()) > 0 }
 
 // Send implements Network. Nothing goes to a site that the record does not name: an active that was started again serves at once where it
-// knows that no other site can have anything of it. What is about a partition goes to the broker that leads it at the other site, where that is known.
+// knows that no other site can have anything of it; metadata (tell, sendMetadata) waits alike. What is about a partition goes to the broker that leads it at the other site, where that is known.
 func (p *Pair) Send(m site.Message, done func(sent bool)) {
 	if peer, ok := p.addressee(m); ok && p.met.Load() {
 		p.transport.Send(peer, m, done)

@@ -63,8 +63,12 @@ type Received struct{ Message Message }
 // Stored says that the Record of the last Store is durable.
 type Stored struct{}
 
-// Partitions is the set of partitions that a switchover must have drained. The driver keeps it complete: what the active fences is here.
-type Partitions struct{ IDs []PartitionID }
+// Partitions is the set of partitions that the switchover to Target must have drained: all that the active fences for it. It holds for no
+// other target: between two switchovers partitions come and go. Target 0 takes it away.
+type Partitions struct {
+	Target uint32
+	IDs    []PartitionID
+}
 
 // Drained is a mark of a link: nothing in front of the fence for Target is missing here.
 type Drained struct {

@@ -123,11 +123,11 @@ func (s *Site) refuse(m Refuse) []Effect {
 
 // promotePlanned promotes to the target of a switchover when every partition is drained for it.
 func (s *Site) promotePlanned() []Effect {
-	if s.rec.Role != Standby || s.next != nil || len(s.partitions) == 0 {
+	if s.rec.Role != Standby || s.next != nil || len(s.fenced.IDs) == 0 {
 		return nil
 	}
-	target := s.drained[s.partitions[0]]
-	for _, p := range s.partitions {
+	target := s.fenced.Target
+	for _, p := range s.fenced.IDs {
 		if s.drained[p] != target {
 			return nil
 		}

@@ -70,11 +70,11 @@ type Site struct {
 	next    *Record // being stored
 	reply   Message // sent once next is durable
 
-	confirmed  bool   // Active: may serve in this run
-	above      uint32 // highest epoch of another active that was heard of in this run
-	peerBoot   Boot
-	partitions []PartitionID
-	drained    map[PartitionID]uint32
+	confirmed bool   // Active: may serve in this run
+	above     uint32 // highest epoch of another active that was heard of in this run
+	peerBoot  Boot
+	fenced    Partitions // of the switchover that is going on, as far as this site knows
+	drained   map[PartitionID]uint32
 
 	leased     bool          // Active: acknowledges only below leaseUntil
 	leaseUntil time.Duration // own clock
@@ -130,7 +130,8 @@ func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
 	case Stored:
 		return s.stored(now), nil
 	case Partitions:
-		s.partitions = in.IDs
+		s.fenced = in
+		return s.promotePlanned(), nil // the marks may have come before it
 	case Drained:
 		if in.Boot == s.boot && s.rec.Role == Standby {
 			s.drained[in.Partition] = in.Target

@@ -76,11 +76,11 @@ func TestRefusalIsDurableBeforeItIsSaid(t *testing.T) {
 	if !sends(steps(t, b, Received{Refuse{1}}), Refused{1}) {
 		t.Fatal("not said again")
 	}
-	steps(t, b, Partitions{[]PartitionID{{}}})
+	steps(t, b, Partitions{1, []PartitionID{{}}})
 	if got := steps(t, b, Drained{Target: 1, Boot: 1}); len(got) != 0 {
 		t.Fatalf("promotes itself to what it refused: %v", got)
 	}
-	if got := steps(t, b, Drained{Target: 5, Boot: 1}); len(got) != 1 {
+	if got := steps(t, b, Partitions{5, []PartitionID{{}}}, Drained{Target: 5, Boot: 1}); len(got) != 1 {
 		t.Fatalf("the next target: %v", got)
 	}
 }
@@ -88,13 +88,39 @@ func TestRefusalIsDurableBeforeItIsSaid(t *testing.T) {
 // Its word would come too late: the promotion may already be durable.
 func TestNoRefusalWhilePromoting(t *testing.T) {
 	b := Restart(Options{Index: 1}, 1, Record{})
-	steps(t, b, Partitions{[]PartitionID{{}}}, Drained{Target: 1, Boot: 1})
+	steps(t, b, Partitions{1, []PartitionID{{}}}, Drained{Target: 1, Boot: 1})
 	if got := steps(t, b, Received{Refuse{1}}, Stored{}, Received{Refuse{1}}); len(got) != 0 {
 		t.Fatalf("%v", got)
 	}
 	if got := b.Record(); got.Role != Active || got.Epoch != 1 || !got.Planned {
 		t.Fatalf("%+v", got)
 	}
+}
+
+// Between two switchovers topics are created: what the first had to drain is not all that the second has to.
+func TestPartitionsOfOneSwitchoverAreNotThoseOfTheNext(t *testing.T) {
+	p, q := PartitionID{Partition: 0}, PartitionID{Partition: 1}
+	b := Restart(Options{Index: 1}, 1, Record{})
+	if got := steps(t, b, Partitions{1, []PartitionID{p}}, Received{Refuse{1}}, Stored{}, Drained{p, 5, 1}); promotes(got) {
+		t.Fatalf("promotes itself with the partitions of the switchover before: %v", got)
+	}
+	if got := steps(t, b, Partitions{5, []PartitionID{p, q}}); len(got) != 0 {
+		t.Fatalf("promotes itself without one of two: %v", got)
+	}
+	if got := steps(t, b, Drained{q, 5, 1}); !promotes(got) {
+		t.Fatalf("both are drained: %v", got)
+	}
+	early := Restart(Options{Index: 1}, 1, Record{})
+	if got := steps(t, early, Drained{p, 1, 1}, Partitions{1, []PartitionID{p}}); !promotes(got) {
+		t.Fatalf("a mark that came before the partitions: %v", got)
+	}
+}
+
+func promotes(effects []Effect) bool {
+	return slices.ContainsFunc(effects, func(e Effect) bool {
+		s, ok := e.(Store)
+		return ok && s.Record.Role == Active
+	})
 }
 
 func TestDrainedMarksAreOfThisRunAndTarget(t *testing.T) {
@@ -111,7 +137,7 @@ func TestDrainedMarksAreOfThisRunAndTarget(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := Restart(Options{Index: 1}, 7, Record{})
-			if got := steps(t, b, Partitions{[]PartitionID{p, q}}, Drained{p, 1, 7}, c.second); len(got) != c.want {
+			if got := steps(t, b, Partitions{c.second.Target, []PartitionID{p, q}}, Drained{p, 1, 7}, c.second); len(got) != c.want {
 				t.Fatalf("%v", got)
 			}
 		})

@@ -97,7 +97,6 @@ func newWorld(m mode) *world {
 			x.part[p] = part{tip: entry.NewSitesState(0), durable: entry.NewSitesState(0)}
 			w.open(s, p)
 		}
-		w.tellPartitions(s)
 	}
 	return w
 }
@@ -114,12 +113,13 @@ func (w *world) open(s, p int) {
 	x.before = x.view
 }
 
-func (w *world) tellPartitions(s int) {
+// tellPartitions says which partitions a switchover to target drains: here always all.
+func (w *world) tellPartitions(s int, target uint32) {
 	var ids []PartitionID
 	for p := range partitions {
 		ids = append(ids, partitionID(p))
 	}
-	w.step(s, Partitions{ids})
+	w.step(s, Partitions{target, ids})
 }
 
 // step feeds the Site and does what it asks for.
@@ -158,6 +158,7 @@ func (w *world) stepLink(s, p int, in LinkInput) {
 				return Sealed{}
 			})
 		case MarkDrained:
+			w.tellPartitions(s, e.Mark.Target)
 			w.step(s, e.Mark)
 		case Halt:
 			w.bad("halt", "the link of %s at %s stops: %v", partName(p), siteName(s), e.Reason)
@@ -245,7 +246,6 @@ func (w *world) restart(s int) bool {
 	for p := range m.part {
 		w.open(s, p)
 	}
-	w.tellPartitions(s)
 	return true
 }
 
