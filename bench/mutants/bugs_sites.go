@@ -8,6 +8,13 @@ var siteBugs = []bug{
 		"return []Effect{Send{Refuse{s.rec.Fencing}}}, nil", "rec := s.rec\n\trec.Fencing = 0\n\treturn s.store(rec), nil"),
 	promise("promotion before all partitions are drained", "promote.go",
 		"if s.drained[p] != target {", "if s.drained[p] != target && s.drained[p] != 0 {"),
+	siteRule("partitions of one switchover taken for those of the next", "promote.go", "TestPartitionsOfOneSwitchoverAreNotThoseOfTheNext",
+		"target := s.fenced.Target", "target := s.drained[s.fenced.IDs[0]]"),
+	driverRule("archive job of an old link goes on beside the next", "jobs.go", "TestArchiveOfAnOldLinkIsGivenUp",
+		"\t\tbefore.cancel()\n", "\t\tbefore = nil\n"),
+	driverRule("cached data ships when its link happens to look", "link.go", "TestCachedDataShipsSoon",
+		"log.Tip.NextOffset == log.Durable.NextOffset && r.link.Quiet", "r.link.Quiet"),
+	driverRule("ticks pile up at a busy worker", "link.go", "TestTicksDoNotPileUp", "if r.mu.ticked {", "if false {"),
 	siteRule("promotion by switchover after the refusal", "promote.go", "TestRefusalIsDurableBeforeItIsSaid",
 		"if target <= max(s.rec.Epoch, s.rec.Seen, s.rec.Refused) ||", "if target <= max(s.rec.Epoch, s.rec.Seen) ||"),
 	promise("promotion goes on at the log end offset", "sender.go",
@@ -155,4 +162,9 @@ func logRule(name, file, test, old, new string) bug {
 // holdRule is a bug of what retention holds for the other site.
 func holdRule(name, test, old, new string) bug {
 	return bug{name: "two sites: " + name, file: "broker/partition/hold.go", old: old, new: new, pkg: "broker/partition", test: test}
+}
+
+// driverRule is a bug of what drives replication/site.
+func driverRule(name, file, test, old, new string) bug {
+	return bug{name: "two sites: " + name, file: "broker/sites/" + file, old: old, new: new, pkg: "broker/sites", test: test}
 }

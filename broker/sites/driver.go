@@ -46,6 +46,7 @@ type Driver struct {
 
 	mu    sync.Mutex
 	links map[site.PartitionID]*runner
+	jobs  map[site.PartitionID]*job
 	ended bool
 }
 
@@ -75,7 +76,8 @@ func New(o Options) *Driver {
 	if o.Link.Window == 0 {
 		o.Link.Window = 64 // of the smallest Appends: bytes are bounded by the network's credit
 	}
-	d := &Driver{options: o, logger: o.Logger, network: o.Network, began: o.Now(), seed: maphash.MakeSeed(), links: map[site.PartitionID]*runner{}}
+	d := &Driver{options: o, logger: o.Logger, network: o.Network, began: o.Now(), seed: maphash.MakeSeed(), links: map[site.PartitionID]*runner{},
+		jobs: map[site.PartitionID]*job{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.role = &role{records: o.Records, network: o.Network, now: d.now, logger: o.Logger, ctx: d.ctx, changed: d.viewChanged}
 	if o.Found {
@@ -194,6 +196,7 @@ func (d *Driver) Remove(id site.PartitionID) {
 	d.mu.Lock()
 	r := d.links[id]
 	delete(d.links, id)
+	d.endJobLocked(id)
 	d.mu.Unlock()
 	if r != nil {
 		r.close()

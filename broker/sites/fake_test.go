@@ -32,6 +32,10 @@ type fakeReplica struct {
 	staged   []entry.Row
 	stagedAt entry.Cut
 	archive  []entry.Row
+
+	archiveErr error // of ArchiveTail
+	archived   int   // calls of ArchiveTail that made one
+	cached     bool  // what is stored is durable only once MakeDurable is called
 }
 
 type fakeProposal struct {
@@ -132,7 +136,9 @@ func (r *fakeReplica) storeLocked(h *entry.Header) entry.VoidReason {
 		c, _ := entry.ParseTruncation(h.Body)
 		r.rows = r.rows[:r.index(c.Offset)]
 	}
-	r.durable = r.tip
+	if !r.cached || h.Kind != entry.Data {
+		r.durable = r.tip
+	}
 	return reason
 }
 
@@ -145,7 +151,22 @@ func (r *fakeReplica) index(offset int64) int {
 	return i
 }
 
-func (r *fakeReplica) MakeDurable() error { return nil }
+func (r *fakeReplica) MakeDurable() error {
+	r.mu.Lock()
+	moved := r.durable != r.tip
+	r.durable = r.tip
+	var watchers []func()
+	for _, w := range r.watchers {
+		watchers = append(watchers, w)
+	}
+	r.mu.Unlock()
+	for _, w := range watchers {
+		if moved {
+			w()
+		}
+	}
+	return nil
+}
 
 func (r *fakeReplica) ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error) {
 	r.mu.Lock()
@@ -156,11 +177,18 @@ func (r *fakeReplica) ReadShipped(offset, end int64, bytesMax int) ([]entry.Row,
 }
 
 func (r *fakeReplica) ArchiveTail(_ context.Context, cut, logCut entry.Cut) (int32, error) {
+	r.mu.Lock()
+	err := r.archiveErr
+	r.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
 	if err := r.SealArchive(nil, logCut); err != nil { //nolint:staticcheck // the context is not looked at
 		return 0, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.archived++
 	i := r.index(cut.Offset)
 	r.staged, r.stagedAt = slices.Clone(r.rows[i:]), cut
 	if i == 0 {
@@ -177,6 +205,13 @@ func (r *fakeReplica) SealArchive(_ context.Context, logCut entry.Cut) error {
 	}
 	r.staged = nil
 	return nil
+}
+
+// set changes what the log does.
+func (r *fakeReplica) set(fn func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fn()
 }
 
 // produce appends n records as a client does, and says how many were admitted.

@@ -1,10 +1,10 @@
 package sites
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/replication/site"
@@ -22,6 +22,7 @@ type runner struct {
 		sync.Mutex
 		inputs []input
 		queued bool // with the worker
+		ticked bool // a Tick is among inputs
 		closed bool
 	}
 
@@ -72,6 +73,13 @@ func (r *runner) put(i input) {
 		i.drop()
 		return
 	}
+	if _, tick := i.in.(site.Tick); tick {
+		if r.mu.ticked {
+			r.mu.Unlock()
+			return // time that nobody had for this link passes once
+		}
+		r.mu.ticked = true
+	}
 	r.mu.inputs = append(r.mu.inputs, i)
 	r.queueLocked()
 }
@@ -112,13 +120,16 @@ func dropAll(inputs []input) {
 func (r *runner) turn() {
 	r.mu.Lock()
 	inputs := r.mu.inputs
-	r.mu.inputs, r.mu.queued = nil, false
+	r.mu.inputs, r.mu.queued, r.mu.ticked = nil, false, false
 	r.mu.Unlock()
 	// The log is looked at after the inputs were taken, so that what they say of it is in the view.
 	log, leads := r.replica.LogView()
 	if !leads {
 		dropAll(inputs)
 		dropAll(r.held)
+		if r.link != nil {
+			r.d.endJob(r.replica.ID())
+		}
 		r.link, r.held = nil, nil
 		r.lag.forget()
 		r.show(linkState{quiet: true})
@@ -140,8 +151,13 @@ func (r *runner) turn() {
 	} else if r.copiedEpoch != view.Epoch {
 		r.copied = false
 	}
-	r.show(linkState{leads: true, quiet: len(r.held) == 0 && r.link.Quiet(view, log), halted: r.link.Halted(),
+	r.show(linkState{leads: true, quiet: r.quiet(view, &log), halted: r.link.Halted(),
 		end: log.Durable.NextOffset, next: resumes(&log.Tip), copied: r.copied, epoch: servedEpoch(view, &log)})
+}
+
+// quiet says that nothing is due before the log or the other site moves. Data of write.caching has to be written to disk first (harden).
+func (r *runner) quiet(view site.View, log *site.LogView) bool {
+	return len(r.held) == 0 && log.Tip.NextOffset == log.Durable.NextOffset && r.link.Quiet(view, *log)
 }
 
 // resumes is the first offset of the site epoch that a promotion began, also when more has been written since; without one the offset of the
@@ -222,9 +238,9 @@ func (r *runner) carry(log *site.LogView, effects []site.Effect, i *input) {
 		case site.Ship:
 			r.ship(e, log)
 		case site.ArchiveTail:
-			r.d.background(func() { r.archive(e, term) })
+			r.d.job(r.replica.ID(), func(ctx context.Context) { r.archive(ctx, e, term) })
 		case site.SealArchive:
-			r.d.background(func() { r.seal(e, term) })
+			r.d.job(r.replica.ID(), func(ctx context.Context) { r.seal(ctx, e, term) })
 		case site.MarkDrained:
 			_ = r.d.role.step(e.Mark)
 		case site.Halt:
@@ -270,46 +286,3 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 		}
 	})
 }
-
-func (r *runner) archive(e site.ArchiveTail, term uint64) {
-	for {
-		epoch, err := r.replica.ArchiveTail(r.d.ctx, e.Cut, e.LogCut)
-		if err == nil {
-			r.put(input{in: site.Archived{Cut: e.Cut, Epoch: epoch}, term: term})
-			return
-		}
-		if !r.again("archive of lost records is not made yet", err) {
-			return
-		}
-	}
-}
-
-func (r *runner) seal(e site.SealArchive, term uint64) {
-	for {
-		err := r.replica.SealArchive(r.d.ctx, e.LogCut)
-		if err == nil {
-			r.put(input{in: site.Sealed{}, term: term})
-			return
-		}
-		if !r.again("archive of lost records is not sealed yet", err) {
-			return
-		}
-	}
-}
-
-// again logs err and waits; false = the driver ends.
-func (r *runner) again(what string, err error) bool {
-	if r.d.ctx.Err() != nil {
-		return false
-	}
-	r.d.logger.Error(what, "topic", r.replica.Topic(), "partition", r.replica.ID().Partition, "error", err)
-	select {
-	case <-r.d.ctx.Done():
-		return false
-	case <-time.After(archiveRetry):
-		return true
-	}
-}
-
-// archiveRetry is how long an archive that could not be written waits: the disk may be full.
-const archiveRetry = 5 * time.Second

@@ -1,0 +1,77 @@
+package sites
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+// A disk that is full for a while, and a leadership that changes meanwhile: the copy that the old link asked for must not come behind that of
+// the new one, whose archive it would take away.
+func TestArchiveOfAnOldLinkIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		east, west := newPair(t, 1)
+		defer func() { closeBoth(east, west) }()
+		until(t, "east serves", func() bool { return writes(east) })
+		produce(t, east, 40)
+		until(t, "equal sites", func() bool { return equal(east, west) })
+		east.setNetwork(true, 0)
+		produce(t, east, 7)
+		give(t, west, site.Failover{ActiveIsDown: true})
+		until(t, "west serves", func() bool { return writes(west) })
+		r := east.replicas[0]
+		r.set(func() { r.archiveErr = errors.New("disk full") })
+		east.setNetwork(false, 0)
+		time.Sleep(7 * time.Second) // the copy fails, and waits
+		r.set(func() { r.term++; r.sequence = 0 })
+		time.Sleep(2 * time.Second) // so does that of the next leadership, at other times
+		r.set(func() { r.archiveErr = nil })
+		until(t, "equal sites", func() bool { return equal(east, west) })
+		time.Sleep(time.Minute)
+		if _, archive := r.records(); len(archive) != 7 {
+			t.Fatalf("%d records archived, 7 were lost", len(archive))
+		}
+		r.set(func() {
+			if r.archived != 1 {
+				t.Errorf("the tail was copied %d times", r.archived)
+			}
+		})
+	})
+}
+
+// Data of write.caching is on disk soon, also where everything else is done: nobody else asks for it.
+func TestCachedDataShipsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		east, west := newPair(t, 1)
+		defer closeBoth(east, west)
+		until(t, "east serves", func() bool { return writes(east) })
+		produce(t, east, 1)
+		for _, s := range []*fakeSite{east, west} {
+			s.replicas[0].set(func() { s.replicas[0].cached = true })
+		}
+		time.Sleep(11 * time.Second) // both links have come to rest
+		produce(t, east, 1)
+		time.Sleep(2 * time.Second)
+		x, _ := west.replicas[0].records()
+		view, _ := west.replicas[0].LogView()
+		if len(x) != 2 || view.Durable.NextOffset != 2 {
+			t.Fatalf("after two seconds %d of 2 records are there, durable up to %d", len(x), view.Durable.NextOffset)
+		}
+	})
+}
+
+// A link that its worker does not get to is owed no more than one tick.
+func TestTicksDoNotPileUp(t *testing.T) {
+	d := New(Options{Network: &fakeSite{}})
+	r := &runner{d: d, replica: newReplica(t, site.PartitionID{}), worker: newWorker()}
+	for range 10 {
+		r.put(input{in: site.Tick{}})
+		r.put(input{in: site.LogMoved{}})
+	}
+	if n := len(r.mu.inputs); n != 11 {
+		t.Fatalf("%d inputs wait, 11 are expected", n)
+	}
+}
