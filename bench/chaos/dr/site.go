@@ -61,6 +61,8 @@ func newPair(binary, dir string) (*pair, error) {
 			"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT",
 			"site.name=" + s.name, "site.role=" + []string{"active", "standby"}[i], "site.listener.name=SITE",
 			"site.peers=" + other.name + "@" + p.links[1-i].Addr(),
+			// A group begins anew after each promotion. With the default of 3 s, again from the start at each member, rounds would mostly wait.
+			"group.initial.rebalance.delay.ms=500",
 		}
 	}
 	return p, nil
