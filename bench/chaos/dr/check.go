@@ -157,11 +157,10 @@ func listEnds(ctx context.Context, client *kgo.Client, count int) ([]int64, erro
 	var last error
 	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		l, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
-		if last = errors.Join(err, l.Error()); last != nil {
-			return false, nil
+		if last = errors.Join(err, l.Error()); last == nil {
+			l.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
 		}
-		l.Each(func(o kadm.ListedOffset) { ends[o.Partition] = o.Offset })
-		return true, nil
+		return last == nil, nil
 	}, func() string { return fmt.Sprintf("end offsets: %v", last) })
 	return ends, err
 }

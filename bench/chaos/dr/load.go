@@ -189,11 +189,10 @@ func (l *load) odd(ctx context.Context, e kgo.FetchError) {
 }
 
 // watch begins to measure the pause of all producers.
-func (l *load) watch() time.Time {
+func (l *load) watch() {
 	for _, h := range l.histories {
 		h.watch()
 	}
-	return time.Now()
 }
 
 // awaitAcks waits until every partition has acknowledged something since a time, and returns the longest pause since watch.

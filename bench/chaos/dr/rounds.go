@@ -201,28 +201,23 @@ func (r *round) isolated(ctx context.Context) error {
 	return nil
 }
 
-// inSwitchover does something at a random moment of a switchover, and returns how that ended, nil if nobody knows.
-func (r *round) inSwitchover(ctx context.Context, at *site, fn func()) *order {
-	ended := make(chan *order, 1)
+// inSwitchover does something at a random moment of a switchover, and waits for the end of both. However that ends is well.
+func (r *round) inSwitchover(ctx context.Context, at *site, fn func()) {
+	ended := make(chan string, 1)
 	go func() { // awaited below
 		o, err := at.order(ctx, "switchover", "--to", r.standby.name)
-		if err != nil {
-			o = nil
-			fmt.Printf("    %v\n", err)
+		switch {
+		case err != nil:
+			ended <- "unknown"
+		case o.State == "":
+			ended <- fmt.Sprintf("exit %d", o.code)
+		default:
+			ended <- o.State
 		}
-		ended <- o
 	}()
 	r.wait(ctx, 0, 400*time.Millisecond)
 	fn()
-	o := <-ended
-	r.figures.note = "switchover unknown"
-	if o != nil {
-		r.figures.note = "switchover " + o.State
-		if o.State == "" {
-			r.figures.note = fmt.Sprintf("switchover exit %d", o.code)
-		}
-	}
-	return o
+	r.figures.note = "switchover " + <-ended
 }
 
 func (r *round) cutInSwitchover(ctx context.Context) error {

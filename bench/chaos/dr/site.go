@@ -186,11 +186,11 @@ func (s *site) waitReady(ctx context.Context) error {
 			return false, err
 		}
 		response, err := client.Get("http://" + s.admin + "/readyz")
-		if err != nil {
-			return false, nil
+		ready := err == nil && response.StatusCode == http.StatusOK
+		if err == nil {
+			response.Body.Close()
 		}
-		response.Body.Close()
-		return response.StatusCode == http.StatusOK, nil
+		return ready, nil
 	}, func() string { return s.name + " is not ready" })
 }
 
