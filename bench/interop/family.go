@@ -59,6 +59,13 @@ type program interface {
 	producer(job producerJob) (args []string, input []byte)
 }
 
+// flowProgram has a producer that goes on until its input ends, and tells of every record what became of it.
+type flowProgram interface {
+	program
+	// flow is the command line of a producer that takes records from its standard input as they come.
+	flow(addresses, topic string, idempotent bool) []string
+}
+
 type memberProgram interface {
 	// member is the command line of a member of a group. It prints what it reads until it is told to leave.
 	member(job memberJob) []string
@@ -152,6 +159,10 @@ func (p contractProgram) producer(job producerJob) (args []string, input []byte)
 		input = fmt.Appendf(input, "%s %s\n", encode(r.key), encode(r.value))
 	}
 	return slices.Concat(p.args, []string{"produce", job.address, job.topic, job.codec, strconv.FormatBool(job.idempotent)}), input
+}
+
+func (p contractProgram) flow(addresses, topic string, idempotent bool) []string {
+	return slices.Concat(p.args, []string{"flow", addresses, topic, strconv.FormatBool(idempotent)})
 }
 
 func (p contractProgram) member(job memberJob) []string {

@@ -7,7 +7,8 @@
 //
 // Apache Kafka's own tools are run from the artifacts that pom.xml names. Against a Tandem that it starts itself, interop also
 // reads the segment files with Kafka's DumpLogSegments, sends millions of lines of real text through a restart, and kills the
-// broker under load.
+// broker under load. Last it starts two sites, and takes every library's producer and group through a switchover, the loss of the
+// active site and its return.
 //
 //	go run ./bench/interop -tandem .bin/tandem            everything (make interop)
 //	go run ./bench/interop -tandem .bin/tandem -short     what CI runs
@@ -93,6 +94,7 @@ var steps = []step{
 	{"millions", true, (*suite).millions},
 	{"kills", true, (*suite).killLoop},
 	{"group-kills", true, (*suite).groupKills},
+	{"sites", true, (*suite).sites},
 }
 
 func (f *options) parse() {

@@ -27,6 +27,7 @@ type tandem struct {
 	address string // of clients
 	admin   string
 	logFile string
+	more    []string // settings
 
 	command *exec.Cmd
 	ended   chan struct{} // closed when the process has ended; endErr is set then
@@ -64,6 +65,9 @@ func (t *tandem) start(ctx context.Context) error {
 	defer log.Close() // the child has its own
 	t.command = exec.Command(t.binary, "serve", "--set", "log.dirs="+t.dataDir, "--set", "listeners=PLAINTEXT://"+t.address,
 		"--set", "admin.listener="+t.admin)
+	for _, setting := range t.more {
+		t.command.Args = append(t.command.Args, "--set", setting)
+	}
 	t.command.Stdout, t.command.Stderr = log, log
 	if err := t.command.Start(); err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -34,9 +35,28 @@ func franzProduce(ctx context.Context, job produceJob) error {
 	return failed.Err()
 }
 
+func franzFlow(ctx context.Context, job flowJob) error {
+	options := []kgo.Opt{kgo.SeedBrokers(job.addresses...), kgo.DefaultProduceTopic(job.topic)}
+	if !job.idempotent {
+		options = append(options, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
+	}
+	c, err := kgo.NewClient(options...)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for r, err := range job.records {
+		if err != nil {
+			return err
+		}
+		c.Produce(ctx, &kgo.Record{Key: r.key, Value: r.value}, func(r *kgo.Record, err error) { job.answered(r.Key, err) })
+	}
+	return c.Flush(ctx)
+}
+
 func franzConsume(ctx context.Context, job consumeJob) error {
 	options := []kgo.Opt{
-		kgo.SeedBrokers(job.address), kgo.ClientID(job.clientID), kgo.ConsumerGroup(job.group), kgo.ConsumeTopics(job.topics...),
+		kgo.SeedBrokers(job.addresses...), kgo.ClientID(job.clientID), kgo.ConsumerGroup(job.group), kgo.ConsumeTopics(job.topics...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(heartbeatInterval),
 		kgo.RebalanceTimeout(rebalanceTimeout), kgo.FetchMaxWait(fetchWait), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 	}
@@ -53,8 +73,12 @@ func franzConsume(ctx context.Context, job consumeJob) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err := fetches.Err(); err != nil {
-			return err
+		for _, e := range fetches.Errors() {
+			// It says so when its coordinator does not know it any more, and joins again by itself.
+			if session := (*kgo.ErrGroupSession)(nil); !errors.As(e.Err, &session) {
+				return e.Err
+			}
+			fmt.Fprintln(os.Stderr, "consume:", e.Err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			var headers []header

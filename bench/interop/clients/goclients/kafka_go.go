@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,9 +30,33 @@ func kafkaGoProduce(ctx context.Context, job produceJob) error {
 	return writer.WriteMessages(ctx, messages...)
 }
 
+func kafkaGoFlow(ctx context.Context, job flowJob) error {
+	if job.idempotent {
+		return errors.New("it has no idempotent producer")
+	}
+	writer := &kafka.Writer{
+		Addr: kafka.TCP(job.addresses...), Topic: job.topic, Balancer: kafka.Murmur2Balancer{}, RequiredAcks: kafka.RequireAll,
+		BatchTimeout: 20 * time.Millisecond, Async: true, MaxAttempts: 100,
+		Completion: func(messages []kafka.Message, err error) {
+			for _, m := range messages {
+				job.answered(m.Key, err)
+			}
+		},
+	}
+	for r, err := range job.records {
+		if err == nil {
+			err = writer.WriteMessages(ctx, kafka.Message{Key: r.key, Value: r.value})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return writer.Close() // sends what it has
+}
+
 func kafkaGoConsume(ctx context.Context, job consumeJob) error {
 	config := kafka.ReaderConfig{
-		Brokers: []string{job.address}, GroupID: job.group, GroupTopics: job.topics, StartOffset: kafka.FirstOffset,
+		Brokers: job.addresses, GroupID: job.group, GroupTopics: job.topics, StartOffset: kafka.FirstOffset,
 		Dialer:         &kafka.Dialer{ClientID: job.clientID, Timeout: 10 * time.Second, DualStack: true},
 		SessionTimeout: sessionTimeout, HeartbeatInterval: heartbeatInterval, RebalanceTimeout: rebalanceTimeout,
 		CommitInterval: commitInterval, MaxWait: fetchWait, JoinGroupBackoff: time.Second,

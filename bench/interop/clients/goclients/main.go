@@ -3,11 +3,17 @@
 //
 //	PROGRAM NAME version
 //	PROGRAM NAME produce ADDRESS TOPIC CODEC IDEMPOTENT < records
-//	PROGRAM NAME consume ADDRESS GROUP CLIENT-ID ASSIGNOR TOPIC...
+//	PROGRAM NAME flow ADDRESSES TOPIC IDEMPOTENT < records
+//	PROGRAM NAME consume ADDRESSES GROUP CLIENT-ID ASSIGNOR TOPIC...
 //
 // version prints a line "NAME VERSION" for each library. produce sends the records of its standard input, a line each: key and
 // value in base64 with a space between, "-" = null; each gets a header client = NAME; it ends with code 0 when all are
 // acknowledged by acks=all, in the order of the input within a partition. IDEMPOTENT is true or false.
+//
+// flow is a producer that goes on through whatever happens: it sends each record of its standard input as it comes, by acks=all,
+// with the retries that a user sets who does not want to lose any, and prints "ack KEY" once it is acknowledged, or "fail KEY REASON"
+// when the client gave it up. It ends with code 0 when its input has ended and every record has had its answer. ADDRESSES are
+// bootstrap servers with commas between.
 //
 // consume is a member of a group with a session timeout of 6 s, from the earliest offset, and prints a line for each record:
 // topic, partition, offset, timestamp in ms, key, value, and name=value of each header, all bytes in base64. A record's line is
@@ -22,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -50,23 +57,33 @@ type produceJob struct {
 	records               []record
 }
 
+type flowJob struct {
+	addresses  []string
+	topic      string
+	idempotent bool
+	records    iter.Seq2[record, error]
+	answered   func(key []byte, err error) // safe for concurrent use
+}
+
 type consumeJob struct {
-	address, group, clientID string
-	rangeOnly                bool // assignor
-	topics                   []string
-	out                      *output
+	addresses       []string
+	group, clientID string
+	rangeOnly       bool // assignor
+	topics          []string
+	out             *output
 }
 
 type client struct {
 	module  string
 	produce func(context.Context, produceJob) error
+	flow    func(context.Context, flowJob) error
 	consume func(context.Context, consumeJob) error // until ctx ends, which is no error
 }
 
 var clients = map[string]client{
-	"franz-go": {"github.com/twmb/franz-go", franzProduce, franzConsume},
-	"sarama":   {"github.com/IBM/sarama", saramaProduce, saramaConsume},
-	"kafka-go": {"github.com/segmentio/kafka-go", kafkaGoProduce, kafkaGoConsume},
+	"franz-go": {"github.com/twmb/franz-go", franzProduce, franzFlow, franzConsume},
+	"sarama":   {"github.com/IBM/sarama", saramaProduce, saramaFlow, saramaConsume},
+	"kafka-go": {"github.com/segmentio/kafka-go", kafkaGoProduce, kafkaGoFlow, kafkaGoConsume},
 }
 
 func main() {
@@ -78,7 +95,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: goclients NAME version|produce|consume ARGUMENTS")
+		return errors.New("usage: goclients NAME version|produce|flow|consume ARGUMENTS")
 	}
 	name, verb, args := args[0], args[1], args[2:]
 	c, ok := clients[name]
@@ -93,6 +110,9 @@ func run(args []string) error {
 			return err
 		}
 		return c.produce(context.Background(), produceJob{args[0], args[1], args[2], args[3] == "true", name, records})
+	case verb == "flow" && len(args) == 3:
+		out := &output{w: bufio.NewWriter(os.Stdout)}
+		return c.flow(context.Background(), flowJob{strings.Split(args[0], ","), args[1], args[2] == "true", recordsOf(os.Stdin), out.answer})
 	case verb == "consume" && len(args) >= 5:
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -100,7 +120,7 @@ func run(args []string) error {
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			cancel()
 		}()
-		return c.consume(ctx, consumeJob{args[0], args[1], args[2], args[3] == "range", args[4:], &output{w: bufio.NewWriter(os.Stdout)}})
+		return c.consume(ctx, consumeJob{strings.Split(args[0], ","), args[1], args[2], args[3] == "range", args[4:], &output{w: bufio.NewWriter(os.Stdout)}})
 	}
 	return fmt.Errorf("%s %s: wrong arguments %q", name, verb, args)
 }
@@ -121,29 +141,49 @@ func version(name, module string) error {
 
 func readRecords(in io.Reader) ([]record, error) {
 	var records []record
-	lines := bufio.NewReader(in)
-	for {
-		line, err := lines.ReadString('\n')
-		if err == io.EOF && line == "" {
-			return records, nil
-		}
+	for r, err := range recordsOf(in) {
 		if err != nil {
 			return nil, fmt.Errorf("record %d: %w", len(records), err)
 		}
-		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		var r record
-		for field, text := range map[*[]byte]string{&r.key: key, &r.value: value} {
-			if text == "-" {
-				continue
-			}
-			data, err := base64.StdEncoding.DecodeString(text)
-			if err != nil {
-				return nil, fmt.Errorf("record %d: %w", len(records), err)
-			}
-			*field = append([]byte{}, data...) // empty is not null
-		}
 		records = append(records, r)
 	}
+	return records, nil
+}
+
+// recordsOf are the records as their lines come; an error is the last item.
+func recordsOf(in io.Reader) iter.Seq2[record, error] {
+	return func(yield func(record, error) bool) {
+		lines := bufio.NewReader(in)
+		for {
+			line, err := lines.ReadString('\n')
+			if err == io.EOF && line == "" {
+				return
+			}
+			r := record{}
+			if err == nil {
+				r, err = parseRecord(strings.TrimSuffix(line, "\n"))
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func parseRecord(line string) (record, error) {
+	key, value, _ := strings.Cut(line, " ")
+	var r record
+	for field, text := range map[*[]byte]string{&r.key: key, &r.value: value} {
+		if text == "-" {
+			continue
+		}
+		data, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return record{}, err
+		}
+		*field = append([]byte{}, data...) // empty is not null
+	}
+	return r, nil
 }
 
 // output prints records; safe for concurrent use.
@@ -167,6 +207,18 @@ func (o *output) print(topic string, partition int32, offset int64, at time.Time
 		fmt.Fprintf(o.w, " %s=%s", base64.StdEncoding.EncodeToString([]byte(h.name)), encode(h.value))
 	}
 	fmt.Fprintln(o.w)
+}
+
+// answer prints what became of a record of a flow.
+func (o *output) answer(key []byte, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err == nil {
+		fmt.Fprintln(o.w, "ack", encode(key))
+	} else {
+		fmt.Fprintln(o.w, "fail", encode(key), strings.ReplaceAll(err.Error(), "\n", " "))
+	}
+	_ = o.w.Flush() // who reads it has gone when it fails
 }
 
 func (o *output) flush() error {

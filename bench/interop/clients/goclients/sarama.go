@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/IBM/sarama"
 )
@@ -44,6 +45,40 @@ func saramaProduce(_ context.Context, job produceJob) error {
 	return producer.SendMessages(messages)
 }
 
+func saramaFlow(_ context.Context, job flowJob) error {
+	config := sarama.NewConfig()
+	config.Version = sarama.MaxVersion
+	config.Producer.RequiredAcks = sarama.WaitForAll
+	config.Producer.Idempotent = job.idempotent
+	config.Producer.Return.Successes = true
+	config.Producer.Retry.Max = 600 // its own 3 are over in 300 ms
+	config.Net.MaxOpenRequests = 1
+	producer, err := sarama.NewAsyncProducer(job.addresses, config)
+	if err != nil {
+		return err
+	}
+	var answers sync.WaitGroup
+	answers.Go(func() {
+		for m := range producer.Successes() {
+			job.answered(m.Key.(sarama.ByteEncoder), nil)
+		}
+	})
+	answers.Go(func() {
+		for e := range producer.Errors() {
+			job.answered(e.Msg.Key.(sarama.ByteEncoder), e.Err)
+		}
+	})
+	for r, readErr := range job.records {
+		if err = readErr; err != nil {
+			break
+		}
+		producer.Input() <- &sarama.ProducerMessage{Topic: job.topic, Key: sarama.ByteEncoder(r.key), Value: sarama.ByteEncoder(r.value)}
+	}
+	producer.AsyncClose() // sends what it has, and then closes both channels
+	answers.Wait()
+	return err
+}
+
 func saramaConsume(ctx context.Context, job consumeJob) error {
 	config := sarama.NewConfig()
 	config.Version = sarama.MaxVersion
@@ -57,7 +92,7 @@ func saramaConsume(ctx context.Context, job consumeJob) error {
 	if job.rangeOnly {
 		config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
 	}
-	group, err := sarama.NewConsumerGroup([]string{job.address}, job.group, config)
+	group, err := sarama.NewConsumerGroup(job.addresses, job.group, config)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,7 @@ final class Client {
         switch (args[1]) {
             case "version" -> version(name);
             case "produce" -> produce(name, args[2], args[3], args[4], args[5]);
+            case "flow" -> flow(args[2], args[3], args[4]);
             case "consume" -> consume(args[2], args[3], args[4], args[5], Arrays.asList(args).subList(6, args.length));
             default -> throw new IllegalArgumentException(args[1]);
         }
@@ -77,6 +78,27 @@ final class Client {
             for (Future<?> f : sent) {
                 f.get();
             }
+        }
+    }
+
+    private static void flow(String addresses, String topic, String idempotent) throws Exception {
+        Properties p = new Properties();
+        p.put("bootstrap.servers", addresses);
+        p.put("enable.idempotence", idempotent);
+        p.put("acks", "all");
+        p.put("linger.ms", "20");
+        var out = new PrintStream(System.out, true, StandardCharsets.US_ASCII);
+        try (var producer = new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer());
+                var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.US_ASCII))) {
+            for (String line; (line = in.readLine()) != null; ) {
+                int space = line.indexOf(' ');
+                String key = line.substring(0, space);
+                producer.send(new ProducerRecord<>(topic, decode(key), decode(line.substring(space + 1))), (metadata, e) -> {
+                    out.print(e == null ? "ack " + key + "\n" : "fail " + key + " " + e.toString().replace('\n', ' ') + "\n");
+                    out.flush();
+                });
+            }
+            producer.flush();
         }
     }
 

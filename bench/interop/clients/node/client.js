@@ -2,6 +2,7 @@
 'use strict'
 
 const fs = require('fs')
+const readline = require('readline')
 const { Kafka, CompressionTypes, CompressionCodecs, logLevel } = require('kafkajs')
 const lz4 = require('lz4-napi')
 const zstd = require('@mongodb-js/zstd')
@@ -25,7 +26,7 @@ const codecs = {
 const decode = text => (text === '-' ? null : Buffer.from(text, 'base64'))
 const encode = data => (data === null || data === undefined ? '-' : Buffer.from(data).toString('base64'))
 
-const kafka = (address, clientId) => new Kafka({ brokers: [address], clientId, logLevel: logLevel.WARN, logCreator })
+const kafka = (address, clientId) => new Kafka({ brokers: address.split(','), clientId, logLevel: logLevel.WARN, logCreator })
 
 // Its own logger writes to standard output.
 const logCreator = () => ({ log }) => process.stderr.write(`${log.message} ${log.error || ''}\n`)
@@ -38,6 +39,35 @@ async function produce(name, address, topic, codec, idempotent) {
   const producer = kafka(address, name).producer({ idempotent: idempotent === 'true', allowAutoTopicCreation: false })
   await producer.connect()
   await producer.send({ topic, messages, acks: -1, compression: codecs[codec] })
+  await producer.disconnect()
+}
+
+// One request at a time, as its documentation asks of an idempotent producer: what has come meanwhile is the next one.
+async function flow(name, address, topic, idempotent) {
+  const producer = kafka(address, name).producer({
+    idempotent: idempotent === 'true', allowAutoTopicCreation: false, maxInFlightRequests: 1, retry: { retries: Number.MAX_SAFE_INTEGER },
+  })
+  await producer.connect()
+  let waiting = []
+  let sending = Promise.resolve()
+  const send = async () => {
+    const messages = waiting
+    waiting = []
+    if (messages.length === 0) return
+    let answer = key => `ack ${encode(key)}\n`
+    try {
+      await producer.send({ topic, messages, acks: -1 })
+    } catch (e) {
+      answer = key => `fail ${encode(key)} ${String(e).replace(/\n/g, ' ')}\n`
+    }
+    process.stdout.write(messages.map(m => answer(m.key)).join(''))
+  }
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const [key, value] = line.split(' ')
+    waiting.push({ key: decode(key), value: decode(value) })
+    sending = sending.then(send)
+  }
+  await sending
   await producer.disconnect()
 }
 
@@ -71,6 +101,9 @@ async function main() {
     }
     case 'produce':
       await produce(name, ...args)
+      break
+    case 'flow':
+      await flow(name, ...args)
       break
     case 'consume':
       await consume(...args.slice(0, 4), args.slice(4))

@@ -65,6 +65,33 @@ def confluent_produce(name, address, topic, codec, idempotent):
         sys.exit(f"{left} records are not acknowledged, failed: {failed[:3]}")
 
 
+def confluent_flow(address, topic, idempotent):
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": address, "enable.idempotence": idempotent, "acks": "all", "linger.ms": 20,
+                         "max.in.flight.requests.per.connection": 5 if idempotent else 1})
+    ended = threading.Event()
+
+    def answers():
+        while not ended.is_set():
+            producer.poll(0.1)
+
+    polling = threading.Thread(target=answers)
+    polling.start()
+    for key, value in records():
+        producer.produce(topic, key=key, value=value, on_delivery=lambda error, m: answered(m.key(), error))
+    producer.flush(60)
+    ended.set()
+    polling.join()
+
+
+def answered(key, error):
+    """Prints what became of a record of a flow, in one write."""
+    text = "ack " + encode(key) if error is None else "fail " + encode(key) + " " + repr(error).replace("\n", " ")
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def confluent_consume(address, group, client_id, assignor, topics):
     from confluent_kafka import Consumer, KafkaException
 
@@ -118,13 +145,26 @@ def kafka_python_produce(name, address, topic, codec, idempotent):
     producer.close()
 
 
+def kafka_python_flow(address, topic, idempotent):
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=address.split(","), acks="all", enable_idempotence=idempotent, linger_ms=20,
+                             max_in_flight_requests_per_connection=5 if idempotent else 1)
+    for key, value in records():
+        future = producer.send(topic, key=key, value=value)
+        future.add_callback(lambda _, key=key: answered(key, None))
+        future.add_errback(lambda error, key=key: answered(key, error))
+    producer.flush(60)
+    producer.close()
+
+
 def kafka_python_consume(address, group, client_id, assignor, topics):
     from kafka import ConsumerRebalanceListener, KafkaConsumer
     from kafka.coordinator.assignors.range import RangePartitionAssignor
     from kafka.errors import KafkaError
 
     extra = {"partition_assignment_strategy": [RangePartitionAssignor]} if assignor == "range" else {}
-    consumer = KafkaConsumer(bootstrap_servers=address, group_id=group, client_id=client_id, auto_offset_reset="earliest",
+    consumer = KafkaConsumer(bootstrap_servers=address.split(","), group_id=group, client_id=client_id, auto_offset_reset="earliest",
                              session_timeout_ms=SESSION_MS, heartbeat_interval_ms=HEARTBEAT_MS,
                              fetch_max_wait_ms=FETCH_WAIT_MS, max_poll_records=BATCH, enable_auto_commit=False, **extra)
     consumer.subscribe(topics)
@@ -156,6 +196,9 @@ def main():
     elif verb == "produce":
         address, topic, codec, idempotent = args
         globals()[prefix + "_produce"](name, address, topic, codec, idempotent == "true")
+    elif verb == "flow":
+        address, topic, idempotent = args
+        globals()[prefix + "_flow"](address, topic, idempotent == "true")
     else:
         address, group, client_id, assignor, *topics = args
         globals()[prefix + "_consume"](address, group, client_id, assignor, topics)

@@ -1,0 +1,378 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	followLimit = time.Minute     // for every client to write and read again
+	notice      = time.Second     // from the loss of the active site to the operator's command
+	settle      = 2 * time.Second // of load before something happens, so that there is something to lose
+)
+
+// pair is two sites, one broker each, and the flows that run on them.
+type pair struct {
+	s          *suite
+	east, west *tandem
+	flows      []*flow
+}
+
+// sites takes every family's producer and group through a switchover, the loss of the active site, and its return.
+func (s *suite) sites(ctx context.Context) error {
+	clients, err := s.clients(ctx)
+	if err != nil {
+		return err
+	}
+	p := &pair{s: s}
+	defer p.close()
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	for _, c := range clients {
+		if _, ok := c.program.(flowProgram); !ok {
+			continue // kcat tells nobody what is acknowledged; its library is there with another family
+		}
+		f := newFlow(c, s.prefix+"sites-"+c.name)
+		if err := p.topic(ctx, f.topic); err != nil {
+			return err
+		}
+		p.flows = append(p.flows, f)
+	}
+	if err := p.green(ctx); err != nil {
+		return err
+	}
+	writing, stop := context.WithCancel(ctx)
+	defer stop()
+	for _, f := range p.flows {
+		if err := f.start(writing, p.addresses()); err != nil {
+			return err
+		}
+	}
+	var switched, lost time.Time
+	for _, event := range []func() error{
+		func() error { return p.goOn(ctx, "the start", time.Now()) },
+		func() error { switched = p.disturb(); return p.switchover(ctx) },
+		func() error { return p.note(switched, "switchover") },
+		func() error { lost = p.disturb(); return p.lose(ctx) },
+		func() error { return p.note(lost, "failover") },
+		func() error { return p.giveBack(ctx) },
+	} {
+		if err := event(); err != nil {
+			return err
+		}
+	}
+	stop()
+	return p.check(ctx)
+}
+
+func (p *pair) addresses() string { return p.east.address + "," + p.west.address }
+
+// open starts both sites.
+func (p *pair) open(ctx context.Context) (err error) {
+	links, err := freeAddresses(2)
+	if err != nil {
+		return err
+	}
+	site := func(name, role string, node int, link, peer string) (*tandem, error) {
+		t, err := newTandem(p.s.tandem, filepath.Join(p.s.dir, "sites-"+name))
+		if err != nil {
+			return nil, err
+		}
+		t.more = []string{
+			fmt.Sprintf("node.id=%d", node), "listeners=PLAINTEXT://" + t.address + ",SITE://" + link,
+			"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT", "site.name=" + name, "site.role=" + role, "site.peers=" + peer,
+		}
+		return t, t.start(ctx)
+	}
+	if p.east, err = site("east", "active", 1, links[0], "west@"+links[1]); err != nil {
+		return err
+	}
+	p.west, err = site("west", "standby", 101, links[1], "east@"+links[0])
+	return err
+}
+
+func (p *pair) topic(ctx context.Context, name string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.east.address))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if _, err := kadm.NewClient(client).CreateTopic(ctx, 2, 1, nil, name); err != nil {
+		return fmt.Errorf("create topic %s: %w", name, err)
+	}
+	return nil
+}
+
+func (p *pair) dr(ctx context.Context, args ...string) (string, error) {
+	return command(ctx, nil, p.s.tandem, append(append([]string{"dr"}, args...), "--bootstrap-server", p.west.address)...)
+}
+
+// green waits until the sites find nothing wrong.
+func (p *pair) green(ctx context.Context) error {
+	var text string
+	err := p.until(ctx, "green", func() (bool, error) {
+		var status struct{ Green bool }
+		var err error
+		if text, err = p.dr(ctx, "status", "--json"); err != nil {
+			return false, nil //nolint:nilerr // it says so while a broker starts
+		}
+		err = json.Unmarshal([]byte(text), &status)
+		return status.Green, err
+	})
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, tail(text))
+	}
+	return nil
+}
+
+// until waits for a condition, and for no longer than followLimit.
+func (p *pair) until(ctx context.Context, what string, holds func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, followLimit)
+	defer cancel()
+	for {
+		if ok, err := holds(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", what, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// goOn waits until every family has written and read what was sent after a time.
+func (p *pair) goOn(ctx context.Context, what string, since time.Time) error {
+	var behind []string
+	err := p.until(ctx, "clients after "+what, func() (bool, error) {
+		behind = nil
+		for _, f := range p.flows {
+			if err := f.alive(); err != nil {
+				return false, fmt.Errorf("after %s: %w", what, err)
+			}
+			if !f.went(since) {
+				behind = append(behind, f.name)
+			}
+		}
+		return len(behind) == 0, nil
+	})
+	if err != nil && len(behind) > 0 {
+		err = fmt.Errorf("%w: these do not go on: %s", err, strings.Join(behind, ", "))
+		for _, f := range p.flows {
+			if slices.Contains(behind, f.name) {
+				err = fmt.Errorf("%w\n%s: %s\n%s", err, f.name, tail(f.problems.String()), tail(f.member.errors.String()))
+			}
+		}
+		return err
+	}
+	return err
+}
+
+// disturb lets the load run, so that there is something to lose, and says that something is to happen now.
+func (p *pair) disturb() time.Time {
+	time.Sleep(settle)
+	now := time.Now()
+	for _, f := range p.flows {
+		f.disturb(now)
+	}
+	return now
+}
+
+func (p *pair) switchover(ctx context.Context) error {
+	if _, err := p.dr(ctx, "switchover", "--to", "west", "--yes"); err != nil {
+		return err
+	}
+	if err := p.goOn(ctx, "the switchover", time.Now()); err != nil {
+		return err
+	}
+	return p.green(ctx)
+}
+
+// lose kills the active site, which is west by now, and has east take over.
+func (p *pair) lose(ctx context.Context) error {
+	p.west.kill()
+	time.Sleep(notice) // as long as the operator needs
+	if _, err := command(ctx, nil, p.s.tandem, "dr", "failover", "--to", "east", "--active-is-down", "--yes", "--bootstrap-server", p.east.address); err != nil {
+		return err
+	}
+	return p.goOn(ctx, "the failover", time.Now())
+}
+
+// giveBack starts the lost site again, and waits until it follows.
+func (p *pair) giveBack(ctx context.Context) error {
+	if err := p.west.start(ctx); err != nil {
+		return err
+	}
+	if err := p.green(ctx); err != nil {
+		return err
+	}
+	return p.goOn(ctx, "the return", time.Now())
+}
+
+// note prints how long each producer paused since something happened.
+func (p *pair) note(since time.Time, what string) error {
+	for _, f := range p.flows {
+		fmt.Printf("    %s: %s wrote nothing for %d ms\n", what, f.name, f.pause(since).Milliseconds())
+	}
+	return nil
+}
+
+func (p *pair) close() {
+	for _, f := range p.flows {
+		f.kill()
+	}
+	for _, t := range []*tandem{p.east, p.west} {
+		if t != nil && t.ended != nil {
+			t.kill()
+		}
+	}
+}
+
+// check holds what the clients know against the logs and the archives of lost records.
+func (p *pair) check(ctx context.Context) error {
+	for _, f := range p.flows {
+		if err := f.finish(); err != nil {
+			return err
+		}
+	}
+	lost, err := p.lost(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range p.flows {
+		logged, err := p.logged(ctx, f.topic)
+		if err == nil {
+			err = p.checkFlow(ctx, f, logged, lost[f.topic])
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w\nits producer said: %s\nits consumer said: %s", f.name, err, tail(f.problems.String()), tail(f.member.errors.String())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkFlow: every record acknowledged is in the log or in an archive, the consumer has read all that is in the log, and has not
+// gone back far.
+func (p *pair) checkFlow(ctx context.Context, f *flow, logged map[position]string, lost map[string]bool) error {
+	unread := 0
+	err := p.until(ctx, "its consumer reads the log to its end", func() (bool, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		unread = 0
+		for at := range logged {
+			if _, ok := f.read[at]; !ok {
+				unread++
+			}
+		}
+		return unread == 0, f.member.failed()
+	})
+	errs := []error{err}
+	if unread > 0 {
+		errs = append(errs, fmt.Errorf("its consumer skipped %d of %d records", unread, len(logged)))
+	}
+	errs = append(errs, f.member.leave())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	there := map[string]int{}
+	for _, key := range logged {
+		there[key]++
+	}
+	missing, twice := 0, len(logged)-len(there)
+	for n := range f.acked {
+		if key := string(flowRecord(n).key); there[key] == 0 && !lost[key] {
+			missing++
+		}
+	}
+	fmt.Printf("    %s: %d sent, %d acknowledged, %d given up, %d lost and archived, %d twice in the log, %d read again\n",
+		f.name, len(f.sent), len(f.acked), len(f.failed), len(lost), twice, f.again)
+	if missing > 0 {
+		errs = append(errs, fmt.Errorf("%d acknowledged records are in no log and no archive", missing))
+	}
+	if len(f.failed) > 0 {
+		errs = append(errs, fmt.Errorf("its producer gave %d records up, one with %q", len(f.failed), slices.Collect(maps.Values(f.failed))[0]))
+	}
+	if f.idempotent && twice > 0 {
+		errs = append(errs, fmt.Errorf("its producer is idempotent, and %d records are twice in the log", twice))
+	}
+	if f.stale > 0 {
+		errs = append(errs, fmt.Errorf("its consumer read %d records again that it had read more than %s before a site went", f.stale, commitWithin))
+	}
+	return errors.Join(errs...)
+}
+
+// lost are the keys in archives of lost records, by topic.
+func (p *pair) lost(ctx context.Context) (map[string]map[string]bool, error) {
+	text, err := p.dr(ctx, "lost", "show", "--json")
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]map[string]bool{}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	for {
+		var r struct{ Topic, Key string }
+		if err := decoder.Decode(&r); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("lost records: %w", err)
+		}
+		if all[r.Topic] == nil {
+			all[r.Topic] = map[string]bool{}
+		}
+		all[r.Topic][decodeText(r.Key)] = true
+	}
+}
+
+// decodeText is what base64 stands for, "" where it is none.
+func decodeText(text string) string {
+	data, _ := base64.StdEncoding.DecodeString(text)
+	return string(data)
+}
+
+// logged are the keys in a topic's log by position, read without a group at the site that is active now.
+func (p *pair) logged(ctx context.Context, topic string) (map[position]string, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.east.address), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, clientLimit)
+	defer cancel()
+	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	left := map[int32]int64{} // partitions not read to their end
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	logged := map[position]string{}
+	for len(left) > 0 {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return nil, fmt.Errorf("read %s, %d records so far: %w", topic, len(logged), err)
+		}
+		for _, r := range fetches.Records() {
+			logged[position{r.Topic, r.Partition, r.Offset}] = string(r.Key)
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+		}
+	}
+	return logged, nil
+}
