@@ -203,7 +203,7 @@ func (r *produceReply) Ready() bool {
 			}
 		}
 	}
-	return true
+	return !r.awaitsLeader()
 }
 
 // Wait implements server.Reply. acks=0 waits too, for the leader's log, though its client does not: an error must still close
@@ -242,7 +242,7 @@ func (r *produceReply) WaitUntil(ctx context.Context, late <-chan time.Time) boo
 			}
 		}
 	}
-	return true
+	return r.waitLeader(ctx, late)
 }
 
 func closed(c <-chan struct{}) bool {
@@ -352,6 +352,53 @@ func describeRecordError(p *producedPartition, out *kmsg.ProduceResponseTopicPar
 		return
 	}
 	out.ErrorMessage = messageOf(p.err)
+}
+
+// awaitsLeader says that a batch was refused because the other site is taking over, and that it is not known yet who leads there. A client
+// that is told at once finds no new leader in the metadata either, and some look again only after seconds (franz-go 5 s).
+func (r *produceReply) awaitsLeader() bool {
+	if !r.h.sites.handsOver() || r.acks == acksNone || r.header.Version < produceVersionLeader || r.h.now().Sub(r.arrived) >= handoverWait {
+		return false
+	}
+	for i := range r.topics {
+		for j := range r.topics[i].partitions {
+			p := &r.topics[i].partitions[j]
+			code := p.code
+			if p.append != nil {
+				if !closed(r.settled(p.append)) {
+					continue
+				}
+				_, err := p.append.Result()
+				code = codeOf(err)
+			}
+			if code != codeNotLeaderOrFollower || p.p == nil {
+				continue
+			}
+			if _, _, _, ok := r.h.newLeader(p.p, r.listener); !ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// waitLeader waits while awaitsLeader holds. It returns false when late came first.
+func (r *produceReply) waitLeader(ctx context.Context, late <-chan time.Time) bool {
+	if !r.awaitsLeader() {
+		return true
+	}
+	tick := time.NewTicker(handoverLook)
+	defer tick.Stop()
+	for r.awaitsLeader() {
+		select {
+		case <-tick.C:
+		case <-late:
+			return false
+		case <-ctx.Done():
+			return true
+		}
+	}
+	return true
 }
 
 // hint names the leader (KIP-951).

@@ -36,6 +36,13 @@ type Sites interface {
 // not look at the leader that the answer names.
 const refusedGrace = 5 * time.Second
 
+// handoverWait is how long a refused produce is kept, from its arrival, while the other site takes over and its leader is not known: a
+// switchover is over by then. handoverLook is how often that is looked at meanwhile.
+const (
+	handoverWait = 2 * time.Second
+	handoverLook = 10 * time.Millisecond
+)
+
 // sites is Sites with what the handler adds. A nil one is a broker that is not of a pair.
 type sites struct {
 	Sites
@@ -45,6 +52,18 @@ type sites struct {
 
 // serves says that clients may write here, and that what is led here is led.
 func (s *sites) serves() bool { return s == nil || s.View().Serving }
+
+// handsOver says that this site has fenced its logs for the other one, or does not serve any more while that one is in contact.
+func (s *sites) handsOver() bool {
+	if s == nil {
+		return false
+	}
+	v := s.View()
+	return v.Fencing != 0 || !v.Serving && len(s.PeerBrokers()) > 0
+}
+
+// fencing says that this site serves, and takes no writes any more: it is not known yet who will.
+func (s *sites) fencing() bool { return s != nil && s.View().Fencing != 0 }
 
 // mayAcknowledge is asked where an answer says that something is safe.
 func (s *sites) mayAcknowledge() bool { return s == nil || s.MayAcknowledge() }

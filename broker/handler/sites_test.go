@@ -155,6 +155,29 @@ func TestBoundedProduceWaitsForTheOtherSite(t *testing.T) {
 	}
 }
 
+// TestRefusedProduceWaitsForTheNameOfTheNewLeader: while the other site takes over, the answer waits until it can name the leader there;
+// of one that nobody hears of it tells in the end.
+func TestRefusedProduceWaitsForTheNameOfTheNewLeader(t *testing.T) {
+	h := startHalf(t)
+	h.topic("t", 1)
+	c := h.dial()
+	var known map[site.PartitionID][2]int32
+	h.pair.set(func(p *pair) {
+		known, p.leader = p.leader, map[site.PartitionID][2]int32{}
+		p.view = site.View{Role: site.Standby, Fencing: 5}
+	})
+	time.AfterFunc(100*time.Millisecond, func() {
+		h.pair.set(func(p *pair) { p.leader, p.view.Fencing = known, 0 })
+	})
+	if p := produced(c, "t", 10); p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != away {
+		t.Errorf("when the leader becomes known: %+v", p)
+	}
+	h.pair.set(func(p *pair) { p.leader = map[site.PartitionID][2]int32{} })
+	if p := produced(c, "t", 10); p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != -1 {
+		t.Errorf("when it does not: %+v", p)
+	}
+}
+
 func produced(c *brokertest.Conn, topic string, version int16) kmsg.ProduceResponseTopicPartition {
 	req := produce(version, topic, -1, plain("x"))
 	req.TimeoutMillis = math.MaxInt32 // the handler's clock may be ahead
