@@ -32,7 +32,7 @@ var dispatch = map[int16]handle{
 	19:         simple((*Handler).createTopics),
 	20:         simple((*Handler).deleteTopics),
 	21:         simple((*Handler).deleteRecords),
-	22:         simple((*Handler).initProducerID),
+	22:         (*Handler).initProducerIDOrClose,
 	23:         simple((*Handler).offsetForLeaderEpoch),
 	29:         simple((*Handler).describeACLs),
 	30:         simple((*Handler).createACLs),

@@ -16,10 +16,35 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/server"
 )
 
 // producerIDWaitMax bounds the wait for a block of ids; clients try again.
 const producerIDWaitMax = 10 * time.Second
+
+// initProducerIDOrClose closes the connection behind an answer of a site that does not serve, once the grace period is over: librdkafka
+// asks any broker that it is connected to, and as long as that is this one alone, it asks no other.
+func (h *Handler) initProducerIDOrClose(ctx context.Context, r *server.Request) server.Reply {
+	reply := simple((*Handler).initProducerID)(h, ctx, r)
+	if err := h.sites.outlasted(); err != nil {
+		return lastReply{reply, err}
+	}
+	return reply
+}
+
+// lastReply is sent, and then the connection is closed.
+type lastReply struct {
+	server.Reply
+	err error // wraps server.ErrClose
+}
+
+// Send implements server.Reply.
+func (r lastReply) Send(w *server.Writer) error {
+	if err := r.Reply.Send(w); err != nil {
+		return err
+	}
+	return r.err
+}
 
 func (h *Handler) initProducerID(ctx context.Context, c call[*kmsg.InitProducerIDRequest]) kmsg.Response {
 	resp := kmsg.NewPtrInitProducerIDResponse()

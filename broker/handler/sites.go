@@ -71,7 +71,7 @@ func (s *sites) mayAcknowledge() bool { return s == nil || s.MayAcknowledge() }
 // errNotActive is what the metadata's writers are told by a site that does not serve.
 var errNotActive = fmt.Errorf("%w: this site does not serve", controller.ErrNotController)
 
-// outlasted is why a connection is to be closed on which a produce was refused because this site does not serve; nil = it is not.
+// outlasted is why a connection is to be closed on which a produce, or a producer id, was refused because this site does not serve; nil = it is not.
 func (s *sites) outlasted() error {
 	if s == nil {
 		return nil
@@ -87,7 +87,7 @@ func (s *sites) outlasted() error {
 	if first == 0 {
 		s.refused.CompareAndSwap(0, now)
 	} else if now-first >= int64(refusedGrace) {
-		return fmt.Errorf("%w: the client goes on producing to a site that does not serve", server.ErrClose)
+		return fmt.Errorf("%w: the client goes on writing to a site that does not serve", server.ErrClose)
 	}
 	return nil
 }

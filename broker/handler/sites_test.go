@@ -155,6 +155,26 @@ func TestBoundedProduceWaitsForTheOtherSite(t *testing.T) {
 	}
 }
 
+// TestStandbyLetsGoOfWhoAsksForProducerIDs: librdkafka asks for a producer id on a connection that it has, and on no other while it has it.
+func TestStandbyLetsGoOfWhoAsksForProducerIDs(t *testing.T) {
+	h := startHalf(t)
+	h.pair.role(false)
+	c := h.dial()
+	refuse := func() {
+		t.Helper()
+		if p := ask[*kmsg.InitProducerIDResponse](c, kmsg.NewPtrInitProducerIDRequest(), 4); p.ErrorCode != kerr.CoordinatorLoadInProgress.Code {
+			t.Fatalf("standby: %+v", p)
+		}
+	}
+	refuse()
+	refuse()
+	h.skew.Add(int64(time.Minute))
+	refuse() // answered, then closed
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		t.Errorf("connection after the grace period: %v", err)
+	}
+}
+
 // TestRefusedProduceWaitsForTheNameOfTheNewLeader: while the other site takes over, the answer waits until it can name the leader there;
 // of one that nobody hears of it tells in the end.
 func TestRefusedProduceWaitsForTheNameOfTheNewLeader(t *testing.T) {
