@@ -176,9 +176,6 @@ func (h *Handler) newLeader(p *partition.Partition, listener string) (leader, ep
 		node, ok = h.sites.peer(leader, listener)
 		return leader, epoch, node, ok
 	}
-	if h.sites.fencing() {
-		return -1, -1, brokerEndpoint{}, false
-	}
 	leader, epoch = p.Leader(), p.Epoch()
 	host, port, told := h.endpoint(listener)
 	if leader != h.identity.NodeID || !told || !h.leads(p, leader) {

@@ -62,9 +62,6 @@ func (s *sites) handsOver() bool {
 	return v.Fencing != 0 || !v.Serving && len(s.PeerBrokers()) > 0
 }
 
-// fencing says that this site serves, and takes no writes any more: it is not known yet who will.
-func (s *sites) fencing() bool { return s != nil && s.View().Fencing != 0 }
-
 // mayAcknowledge is asked where an answer says that something is safe.
 func (s *sites) mayAcknowledge() bool { return s == nil || s.MayAcknowledge() }
 
