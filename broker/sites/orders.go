@@ -105,11 +105,32 @@ func (p *Pair) progress(n *order) {
 		return
 	}
 	view := p.driver.View()
-	if n.To == p.options.Config.Name {
+	takes := n.To == p.options.Config.Name
+	if state, why := n.overtaken(takes, view, p.driver.Record().LastTarget); state != operator.Running {
+		now := p.options.Now().UTC()
+		n.State, n.Ended, n.Error = state, &now, why
+		return
+	}
+	if takes {
 		p.takesOver(n, view)
 	} else {
 		p.handsOver(n, view)
 	}
+}
+
+// overtaken says whether the role has gone another way than n would have it; Running = it has not. takes: this site is to take over.
+// lastTarget is the newest target of a switchover that this site has handed out.
+func (n *order) overtaken(takes bool, view site.View, lastTarget uint32) (state operator.OrderState, why string) {
+	switch target := cmp.Or(n.SiteEpoch, lastTarget); {
+	case takes && view.Role == site.Standby && view.Epoch > n.epoch:
+		return operator.Failed, fmt.Sprintf("meanwhile %s was promoted to site epoch %d, and is followed", n.From, view.Epoch)
+	case !takes && view.Role == site.Active && n.SiteEpoch != 0 && view.Fencing != n.SiteEpoch:
+		return operator.Aborted, "it was given up: " + n.From + " goes on"
+	case !takes && view.Role == site.Standby && view.Epoch != target:
+		return operator.Failed, fmt.Sprintf("meanwhile %s was promoted to site epoch %d, not by this switchover: records may be lost (tandem dr lost list)",
+			n.To, view.Epoch)
+	}
+	return operator.Running, ""
 }
 
 // takesOver is the progress of an order by which this site becomes active.
@@ -153,10 +174,6 @@ func (p *Pair) handsOver(n *order, view site.View) {
 	case view.Role == site.Active && view.Fencing != 0:
 		n.SiteEpoch = view.Fencing
 		n.Step = fmt.Sprintf("%s fetches what it lacks", n.To)
-		return
-	case view.Role == site.Active && n.SiteEpoch != 0:
-		now := p.options.Now().UTC()
-		n.State, n.Ended, n.Error = operator.Aborted, &now, "it was given up: "+n.From+" goes on"
 		return
 	case view.Role == site.Active:
 		n.Step = "storing what is about to happen"
