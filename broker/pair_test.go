@@ -16,11 +16,17 @@ import (
 // startPair runs a broker of each of two sites. East is the active one, and dials west.
 func startPair(t *testing.T) (east, west *brokertest.Broker) {
 	t.Helper()
-	common := []string{"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT", "site.listener.name=SITE"}
+	return startPairWith(t)
+}
+
+// startPairWith has both with settings of the test.
+func startPairWith(t *testing.T, settings ...string) (east, west *brokertest.Broker) {
+	t.Helper()
+	common := append([]string{"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT", "site.listener.name=SITE"}, settings...)
 	west = brokertest.Start(t, append([]string{"node.id=101", "site.name=west", "site.role=standby",
 		"listeners=PLAINTEXT://127.0.0.1:0,SITE://127.0.0.1:0"}, common...)...)
-	east = brokertest.Start(t, "node.id=1", "site.name=east", "site.role=active", "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT",
-		"site.peers=west@"+west.Pair().Addr().String())
+	east = brokertest.Start(t, append([]string{"node.id=1", "site.name=east", "site.role=active",
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT", "site.peers=west@" + west.Pair().Addr().String()}, settings...)...)
 	return east, west
 }
 

@@ -16,6 +16,10 @@ var siteBugs = []bug{
 		"log.Tip.NextOffset == log.Durable.NextOffset && r.link.Quiet", "r.link.Quiet"),
 	driverRule("failover amid a switchover told as its success", "orders.go", "TestOrdersThatWereOvertakenEnd",
 		"case !takes && view.Role == site.Standby && view.Epoch != target:", "case !takes && view.Role == site.Standby && view.Epoch < target:"),
+	{
+		name: "two sites: deleted topics keep their data for good", file: "broker/sites/pair.go",
+		old: "p.tasks.Go(p.purge)", new: "_ = p.purge", pkg: "broker", test: "TestDataOfADeletedTopicGoesAfterTheDelay",
+	},
 	driverRule("ticks pile up at a busy worker", "link.go", "TestTicksDoNotPileUp", "if r.mu.ticked {", "if false {"),
 	siteRule("promotion by switchover after the refusal", "promote.go", "TestRefusalIsDurableBeforeItIsSaid",
 		"if target <= max(s.rec.Epoch, s.rec.Seen, s.rec.Refused) ||", "if target <= max(s.rec.Epoch, s.rec.Seen) ||"),

@@ -103,6 +103,7 @@ func Open(o PairOptions) (*Pair, error) {
 	p.tasks.Go(p.run)
 	p.tasks.Go(p.follows.run)
 	p.tasks.Go(p.history.run)
+	p.tasks.Go(p.purge)
 	return p, nil
 }
 
