@@ -125,7 +125,7 @@ func (d *Driver) Close() {
 		w.end()
 	}
 	d.tasks.Wait()
-	d.role.tasks.Wait()
+	d.role.end()
 }
 
 // tick passes the time until Close.

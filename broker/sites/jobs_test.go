@@ -75,3 +75,19 @@ func TestTicksDoNotPileUp(t *testing.T) {
 		t.Fatalf("%d inputs wait, 11 are expected", n)
 	}
 }
+
+// What comes behind the end of a run, for instance an order, stores nothing: nobody would wait for that.
+func TestNothingIsStoredBehindTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		east, west := newPair(t, 1)
+		until(t, "east serves", func() bool { return writes(east) })
+		closeBoth(east, west)
+		if err := west.driver.Order(site.Failover{ActiveIsDown: true}); err == nil {
+			t.Error("an order is taken")
+		}
+		time.Sleep(time.Second)
+		if west.record.Role == site.Active {
+			t.Error("a role is stored")
+		}
+	})
+}

@@ -2,6 +2,7 @@ package sites
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -20,11 +21,23 @@ type role struct {
 
 	mu struct {
 		sync.Mutex
-		site *site.Site
+		site  *site.Site
+		ended bool // nothing is stored any more
 	}
 	view  atomic.Pointer[site.View]
 	tasks sync.WaitGroup // Stores under way
 	ctx   context.Context
+}
+
+// errEnded is an input that came behind the end of the run.
+var errEnded = errors.New("sites: the broker stops")
+
+// end takes no more inputs, and waits for the Stores under way; ctx must have ended.
+func (r *role) end() {
+	r.mu.Lock()
+	r.mu.ended = true
+	r.mu.Unlock()
+	r.tasks.Wait()
 }
 
 // storeRetry is how long a Record that could not be stored waits before it is tried again.
@@ -33,12 +46,21 @@ const storeRetry = 200 * time.Millisecond
 // step gives the Site an input and carries out its effects.
 func (r *role) step(in site.Input) error {
 	r.mu.Lock()
+	if r.mu.ended {
+		r.mu.Unlock()
+		return errEnded
+	}
 	before := r.view.Load()
 	effects, err := r.mu.site.Step(r.now(), in)
 	view := r.mu.site.View()
 	moved := before == nil || *before != view
 	if moved {
 		r.view.Store(&view)
+	}
+	for _, e := range effects {
+		if _, ok := e.(site.Store); ok {
+			r.tasks.Add(1) // not behind end's Wait
+		}
 	}
 	r.mu.Unlock()
 	if err != nil {
@@ -53,7 +75,6 @@ func (r *role) step(in site.Input) error {
 		case site.Send:
 			r.network.Send(e.Message, nil)
 		case site.Store:
-			r.tasks.Add(1)
 			go r.store(e.Record)
 		}
 	}
