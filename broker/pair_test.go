@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tandembroker/tandem/broker/brokertest"
+	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/replication/site"
 )
 
@@ -135,6 +136,37 @@ func TestStandbySiteHasTheSameLog(t *testing.T) {
 	}
 	if got := p.Config().RetentionMs; got != 86400000 {
 		t.Fatalf("retention.ms %d at the standby", got)
+	}
+}
+
+func TestStandbyCompactsItsOwnLog(t *testing.T) {
+	east, west := startPairWith(t, "log.cleaner.backoff.ms=20", "checkpoint.interval.ms=100")
+	east.CreateTopic("t", 1, "cleanup.policy=compact", "segment.bytes=1048576", "min.cleanable.dirty.ratio=0.01")
+	c := east.Client(kgo.DefaultProduceTopic("t"), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(8<<10))
+	const n = 4000
+	var records []*kgo.Record
+	for i := range n {
+		records = append(records, &kgo.Record{Key: fmt.Appendf(nil, "%d", i%3), Value: make([]byte, 1000)})
+	}
+	if err := c.ProduceSync(east.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "west has less than was written, and all of the end", func() bool {
+		p, ok := west.Partition("t", 0)
+		return ok && p.Log() != nil && p.Log().LogEnd() == n && p.Size() < n*1000/2
+	})
+	kept := map[string]bool{}
+	for rest := logBytes(t, west, "t", 0); len(rest) > 0; {
+		b, next, err := record.Next(rest)
+		if err == nil {
+			rest, err = next, b.Each(1<<20, func(r record.Record) error { kept[string(r.Key)] = true; return nil })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(kept) != 3 {
+		t.Fatalf("keys %v", kept)
 	}
 }
 

@@ -208,7 +208,7 @@ func (c *cleaner) take(ctx context.Context) (best *Partition, ratio float64) {
 		if ctx.Err() != nil {
 			return nil, 0
 		}
-		if !p.config.Load().Compact || !p.Ready() || !m.mayClean(p) {
+		if !p.config.Load().Compact || !p.Ready() && !p.Follows() || !m.mayClean(p) {
 			continue
 		}
 		r, due, err := p.dirtyRatio()
@@ -255,7 +255,8 @@ func (m *Manager) forgetCleaner(p *Partition) {
 // cleanBound says how far compaction may go now: only over what is committed and decided, and what no restart reads as it was.
 func (p *Partition) cleanBound(c *Config) log.CleanBound {
 	_, hw, lso, _ := p.Offsets()
-	if acked, ships := p.acknowledged(); ships { // a tombstone that goes before it is shipped would leave its key at the other site
+	// A log that follows holds nothing that the active does not have, so it is compacted by itself: what it loses is superseded there too.
+	if acked, ships := p.acknowledged(); ships && !p.Follows() { // a tombstone that goes before it is shipped would leave its key at the other site
 		hw = min(hw, acked)
 	}
 	return log.CleanBound{Below: min(hw, lso, p.group.Storage().CompactBelow()), LagMinMs: max(c.CompactionLagMinMs, 0),
