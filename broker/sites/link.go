@@ -148,7 +148,7 @@ func (r *runner) turn() {
 	r.lag.note(r.d.now(), r.link, &log)
 	if offsets, known := r.link.Lag(log); known && offsets == 0 {
 		r.copied, r.copiedEpoch = true, view.Epoch
-	} else if r.copiedEpoch != view.Epoch {
+	} else if r.copiedEpoch != view.Epoch || !known {
 		r.copied = false
 	}
 	r.show(linkState{leads: true, quiet: r.quiet(view, &log), halted: r.link.Halted(),

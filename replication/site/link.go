@@ -65,6 +65,7 @@ type Link struct {
 	halted  HaltReason
 	epoch   uint32 // of the View that all below belongs to
 	role    Role
+	peer    Boot // of the View
 
 	control bool // a control entry is proposed and not settled
 	voided  bool // the last one became a void: the next waits for a tick, so that a lasting reason does not fill the log
@@ -120,7 +121,11 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 		}
 		l.out = out
 		l.in, l.epoch, l.role = receiver{pending: l.in.pending, starting: l.in.starting}, v.Epoch, v.Role
+	} else if v.PeerBoot != l.peer {
+		// Another run of the other site: it may have come back with less than it had, or with nothing, where its disk was replaced.
+		l.out = sender{planned: l.out.planned, shared: l.out.shared}
 	}
+	l.peer = v.PeerBoot
 	var effects []Effect
 	tick := false
 	switch in := in.(type) {

@@ -398,3 +398,20 @@ func TestEmptyStandbyIsShippedWhatIsLeft(t *testing.T) {
 		t.Fatalf("halted for %v", h.Reason)
 	}
 }
+
+func TestStandbyThatComesBackEmptyIsAskedAnew(t *testing.T) {
+	log, v := active(t, 5)
+	l := NewLink(linkID, LinkOptions{})
+	l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{5, 0}}})
+	if lag, known := l.Lag(log.view()); lag != 0 || !known {
+		t.Fatalf("lag %d, known %v", lag, known)
+	}
+	v.PeerBoot++ // its disk was replaced
+	l.Step(0, v, log.view(), LogMoved{})
+	if lag, known := l.Lag(log.view()); known {
+		t.Fatalf("lag %d of a standby that has said nothing in this run", lag)
+	}
+	if from := only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{0, -1}}})).From; from.Next != 0 {
+		t.Fatalf("shipped from %v", from)
+	}
+}

@@ -143,6 +143,9 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 			o.rewind()
 		}
 	}
+	if m.Rejected && m.End.Next < o.acked.Next {
+		o.acked = m.End // what was said before came from an earlier run
+	}
 	if m.Rejected && !o.shipping {
 		o.rewind()
 	}

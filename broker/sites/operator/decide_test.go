@@ -176,7 +176,7 @@ func TestStatusIsGreenOnlyWhenAllIsWell(t *testing.T) {
 		{"two actives", func(f *Facts) { f.There.Role, f.There.Epoch = site.Active, 5 }, []string{"two actives"}, "--watch"},
 		{"no active", func(f *Facts) { f.Here.Role, f.Here.Serving = site.Standby, false }, []string{"no active"}, "failover"},
 		{"not confirmed", func(f *Facts) { f.Here.Serving = false }, []string{"not serving"}, "tandem dr failover --to east"},
-		{"halted", func(f *Facts) { f.Partitions[1].Halted = site.HaltGap }, []string{"halted"}, "t-1 copied anew"},
+		{"halted", func(f *Facts) { f.Partitions[1].Halted = site.HaltGap }, []string{"halted"}, "do without what is gone"},
 		{"created anew", func(f *Facts) { f.Partitions[1].Halted = site.HaltRecreated }, []string{"halted"}, "delete the topic t"},
 		{"without a leader", func(f *Facts) { f.Partitions[1].Led = false }, []string{"not led"}, "--watch"},
 		{"copying", func(f *Facts) { f.Partitions[1].Copied = false }, []string{"copying"}, "--watch"},

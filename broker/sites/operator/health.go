@@ -147,7 +147,10 @@ func wayOut(p *Partition) string {
 	if p.Halted == site.HaltRecreated {
 		return fmt.Sprintf("delete the topic %s at the site where it is not wanted", p.Topic)
 	}
-	return fmt.Sprintf("have %s-%d copied anew: delete the partition's data at the standby", p.Topic, p.Index)
+	if p.Halted == site.HaltGap {
+		return fmt.Sprintf("do without what is gone: delete the records of %s-%d up to its log start at the active (kafka-delete-records)", p.Topic, p.Index)
+	}
+	return "have everything copied anew: stop the standby's broker, empty its data directory, and start it as standby"
 }
 
 func failoverTo(name string) string { return "tandem dr failover --to " + name }
