@@ -51,7 +51,7 @@ func (s *suite) sites(ctx context.Context) error {
 		}
 		p.flows = append(p.flows, f)
 	}
-	if err := p.green(ctx); err != nil {
+	if err := errors.Join(p.known(ctx), p.green(ctx)); err != nil {
 		return err
 	}
 	writing, stop := context.WithCancel(ctx)
@@ -114,6 +114,24 @@ func (p *pair) topic(ctx context.Context, name string) error {
 		return fmt.Errorf("create topic %s: %w", name, err)
 	}
 	return nil
+}
+
+// known waits until the standby has heard of every topic too: kafka-go gives up when the broker that it asks has not.
+func (p *pair) known(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.west.address))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return p.until(ctx, "topics at the standby", func() (bool, error) {
+		topics, err := kadm.NewClient(client).ListTopics(ctx)
+		for _, f := range p.flows {
+			if t, ok := topics[f.topic]; !ok || t.Err != nil || len(t.Partitions) < 2 {
+				return false, err
+			}
+		}
+		return true, err
+	})
 }
 
 func (p *pair) dr(ctx context.Context, args ...string) (string, error) {
