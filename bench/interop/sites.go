@@ -311,7 +311,7 @@ func (p *pair) checkFlow(ctx context.Context, f *flow, logged map[position]strin
 	}
 	missing, twice := 0, len(logged)-len(there)
 	for n := range f.acked {
-		if key := string(flowRecord(n).key); there[key] == 0 && !lost[key] {
+		if key := flowRecord(n).key; there[string(key)] == 0 && !lost[string(key)] {
 			missing++
 		}
 	}

@@ -49,11 +49,22 @@ type OperatorRequest struct {
 
 var _ kmsg.Request = (*OperatorRequest)(nil)
 
-func (*OperatorRequest) Key() int16                  { return KeyOperator }
-func (*OperatorRequest) MaxVersion() int16           { return 0 }
-func (*OperatorRequest) SetVersion(int16)            {}
-func (*OperatorRequest) GetVersion() int16           { return 0 }
-func (*OperatorRequest) IsFlexible() bool            { return true }
+// Key implements kmsg.Request.
+func (*OperatorRequest) Key() int16 { return KeyOperator }
+
+// MaxVersion implements kmsg.Request.
+func (*OperatorRequest) MaxVersion() int16 { return 0 }
+
+// SetVersion implements kmsg.Request.
+func (*OperatorRequest) SetVersion(int16) {}
+
+// GetVersion implements kmsg.Request.
+func (*OperatorRequest) GetVersion() int16 { return 0 }
+
+// IsFlexible implements kmsg.Request.
+func (*OperatorRequest) IsFlexible() bool { return true }
+
+// ResponseKind implements kmsg.Request.
 func (*OperatorRequest) ResponseKind() kmsg.Response { return new(OperatorResponse) }
 
 // AppendTo implements kmsg.Request.
@@ -84,11 +95,22 @@ type OperatorResponse struct {
 
 var _ kmsg.Response = (*OperatorResponse)(nil)
 
-func (*OperatorResponse) Key() int16                { return KeyOperator }
-func (*OperatorResponse) MaxVersion() int16         { return 0 }
-func (*OperatorResponse) SetVersion(int16)          {}
-func (*OperatorResponse) GetVersion() int16         { return 0 }
-func (*OperatorResponse) IsFlexible() bool          { return true }
+// Key implements kmsg.Response.
+func (*OperatorResponse) Key() int16 { return KeyOperator }
+
+// MaxVersion implements kmsg.Response.
+func (*OperatorResponse) MaxVersion() int16 { return 0 }
+
+// SetVersion implements kmsg.Response.
+func (*OperatorResponse) SetVersion(int16) {}
+
+// GetVersion implements kmsg.Response.
+func (*OperatorResponse) GetVersion() int16 { return 0 }
+
+// IsFlexible implements kmsg.Response.
+func (*OperatorResponse) IsFlexible() bool { return true }
+
+// RequestKind implements kmsg.Response.
 func (*OperatorResponse) RequestKind() kmsg.Request { return new(OperatorRequest) }
 
 // AppendTo implements kmsg.Response.

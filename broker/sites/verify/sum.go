@@ -12,12 +12,14 @@ import (
 	"github.com/tandembroker/tandem/storage/entry"
 )
 
-// What the two sides say to each other.
-type (
-	Range     = operator.VerifyRange
-	Sum       = operator.VerifySum
-	BatchLine = operator.VerifyBatch
-)
+// Range is a part of a log that is compared.
+type Range = operator.VerifyRange
+
+// Sum is what one side has in a Range.
+type Sum = operator.VerifySum
+
+// BatchLine is one batch of a Range.
+type BatchLine = operator.VerifyBatch
 
 // Log is a partition's log at one site; a sites.Replica is one.
 type Log interface {

@@ -98,16 +98,15 @@ func (d *demo) status(ctx context.Context, at *place) (s status, err error) {
 	return s, err
 }
 
-// awaitGreen waits until nothing is wrong, and says how long that took.
-func (d *demo) awaitGreen(ctx context.Context, at *place) (time.Duration, error) {
-	began := time.Now()
+// awaitGreen waits until nothing is wrong.
+func (d *demo) awaitGreen(ctx context.Context, at *place) error {
 	for {
 		s, err := d.status(ctx, at)
 		if err == nil && s.Green {
-			return time.Since(began), nil
+			return nil
 		}
 		if ctx.Err() != nil {
-			return 0, errors.Join(fmt.Errorf("not green: %+v", s.Reasons), err)
+			return errors.Join(fmt.Errorf("not green: %+v", s.Reasons), err)
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -140,8 +139,7 @@ func (d *demo) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = d.awaitGreen(ctx, d.west)
-	return err
+	return d.awaitGreen(ctx, d.west)
 }
 
 // steady shows the lag for a few seconds.
@@ -197,8 +195,7 @@ func (d *demo) switchTo(ctx context.Context, to *place, what string) error {
 	pause := d.load.pause()
 	d.say("    The command took %d ms; the client wrote nothing for %d ms.", took.Milliseconds(), pause.Milliseconds())
 	d.measure(what+": the client's writes paused", "%d ms", pause.Milliseconds())
-	_, err = d.awaitGreen(ctx, to)
-	return err
+	return d.awaitGreen(ctx, to)
 }
 
 // lose kills the active site while the standby hears nothing, and fails over.
@@ -238,7 +235,7 @@ func (d *demo) giveBack(ctx context.Context) error {
 	if err := d.east.await(ctx); err != nil {
 		return err
 	}
-	if _, err := d.awaitGreen(ctx, d.west); err != nil {
+	if err := d.awaitGreen(ctx, d.west); err != nil {
 		return err
 	}
 	d.measure("return of the lost site: from its start to green", "%d ms", time.Since(began).Milliseconds())
@@ -281,7 +278,7 @@ func (d *demo) verify(ctx context.Context) error {
 		return n
 	}
 	d.load.end(ctx, func() bool { return missing() == 0 })
-	if _, err := d.awaitGreen(ctx, d.west); err != nil {
+	if err := d.awaitGreen(ctx, d.west); err != nil {
 		return err
 	}
 	if _, err := d.dr(ctx, d.west, true, "verify"); err != nil {

@@ -15,7 +15,7 @@ const (
 )
 
 func (c *command) status(ctx context.Context) error {
-	for {
+	for seenEnough := false; !seenEnough; {
 		var s operator.Status
 		if err := c.client.ask(ctx, operator.OpStatus, nil, &s); err != nil {
 			return err
@@ -23,11 +23,10 @@ func (c *command) status(ctx context.Context) error {
 		if err := c.show(s, func() { c.printStatus(&s) }); err != nil || !c.watch {
 			return err
 		}
-		if c.Sleep(ctx, watchEach) != nil {
-			return nil // the operator has seen enough
-		}
+		seenEnough = c.Sleep(ctx, watchEach) != nil
 		c.say("")
 	}
+	return nil
 }
 
 // show prints a result, as JSON or for people.
