@@ -22,8 +22,8 @@ const (
 // load is a stock client that writes and reads all the time, with the addresses of both sites.
 type load struct {
 	producer, consumer *kgo.Client
-	stop               context.CancelFunc
-	tasks              sync.WaitGroup
+	stopWriting, stop  context.CancelFunc
+	writing, reading   sync.WaitGroup
 
 	mu       sync.Mutex
 	acked    map[string]time.Time // by key
@@ -53,8 +53,10 @@ func newLoad(ctx context.Context, addresses []string) (*load, error) {
 		return nil, err
 	}
 	ctx, l.stop = context.WithCancel(ctx)
-	l.tasks.Go(func() { l.write(ctx) })
-	l.tasks.Go(func() { l.consume(ctx) })
+	writing, stop := context.WithCancel(ctx)
+	l.stopWriting = stop
+	l.writing.Go(func() { l.write(writing) })
+	l.reading.Go(func() { l.consume(ctx) })
 	return l, nil
 }
 
@@ -72,7 +74,7 @@ func (l *load) write(ctx context.Context) {
 		for range rate / 100 {
 			key := strconv.Itoa(n)
 			n++
-			l.producer.TryProduce(ctx, &kgo.Record{Key: []byte(key), Value: value}, func(_ *kgo.Record, err error) { l.done(key, err) })
+			l.producer.TryProduce(context.WithoutCancel(ctx), &kgo.Record{Key: []byte(key), Value: value}, func(_ *kgo.Record, err error) { l.done(key, err) })
 		}
 	}
 }
@@ -141,6 +143,8 @@ func (l *load) awaitAck(ctx context.Context) error {
 
 // end stops writing, waits for what is in flight, lets the consumer catch up, and closes both.
 func (l *load) end(ctx context.Context, enough func() bool) {
+	l.stopWriting()
+	l.writing.Wait()
 	_ = l.producer.Flush(ctx)
 	for !enough() && ctx.Err() == nil {
 		select {
@@ -149,7 +153,7 @@ func (l *load) end(ctx context.Context, enough func() bool) {
 		}
 	}
 	l.stop()
-	l.tasks.Wait()
+	l.reading.Wait()
 	l.producer.Close()
 	l.consumer.Close()
 }
