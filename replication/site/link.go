@@ -95,7 +95,7 @@ func (l *Link) Quiet(v View, log LogView) bool {
 	case l.control || l.voided || v.Epoch != l.epoch || v.Role != l.role:
 		return false
 	case v.Role == Active:
-		return l.out.known && l.out.acked.Next == log.Durable.NextOffset && l.out.logStart >= log.Lineage.LogStart &&
+		return l.heard() && l.out.acked.Next == log.Durable.NextOffset && l.out.logStart >= log.Lineage.LogStart &&
 			log.Durable.FenceTarget == entry.NoFence && v.Fencing == 0
 	}
 	return l.linked(v, &log.Durable) && l.in.pending == 0 && !l.in.ackDue && !l.in.starting
@@ -121,9 +121,6 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 		}
 		l.out = out
 		l.in, l.epoch, l.role = receiver{pending: l.in.pending, starting: l.in.starting}, v.Epoch, v.Role
-	} else if v.PeerBoot != l.peer {
-		// Another run of the other site: it may have come back with less than it had, or with nothing, where its disk was replaced.
-		l.out = sender{planned: l.out.planned, shared: l.out.shared}
 	}
 	l.peer = v.PeerBoot
 	var effects []Effect

@@ -122,7 +122,7 @@ func TestLagIsUnknownUntilTheStandbySays(t *testing.T) {
 	if lag, known := l.Lag(log.view()); known {
 		t.Fatalf("lag %d", lag)
 	}
-	only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{1, 0}}}))
+	only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{1, 0}}}))
 	if lag, known := l.Lag(log.view()); !known || lag != 2 {
 		t.Fatalf("lag %d, known %v", lag, known)
 	}
@@ -149,7 +149,7 @@ func TestSenderHalts(t *testing.T) {
 			log, v := active(t, 3)
 			log.lineage.LogStart = c.logStart
 			l := NewLink(linkID, LinkOptions{})
-			l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: c.end}})
+			l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: c.end}})
 			if l.Halted() != c.want {
 				t.Fatalf("%v", l.Halted())
 			}
@@ -262,7 +262,7 @@ func TestOneAckForManyAppendsOpensTheWindowForAll(t *testing.T) {
 	l := NewLink(linkID, LinkOptions{Window: 4})
 	step := func(in LinkInput) []Effect { return l.Step(0, v, log.view(), in) }
 	ack := func(next int64) []Effect {
-		return step(Received{Ack{Partition: linkID, End: Position{next, min(int32(next)-1, 0)}}})
+		return step(Received{Ack{Partition: linkID, Boot: 2, End: Position{next, min(int32(next)-1, 0)}}})
 	}
 	ship := func(effects []Effect) []Effect {
 		from := only[Ship](t, effects).From
@@ -326,19 +326,19 @@ func TestLogStartIsSaidUntilTheStandbyHasIt(t *testing.T) {
 	// The standby has less than what is deleted, on purpose: its log goes on with a gap, and starts no later than it ends.
 	view := log.view()
 	view.Purged = 2
-	effects := l.Step(0, v, view, Received{Ack{Partition: linkID, End: Position{1, 0}}})
+	effects := l.Step(0, v, view, Received{Ack{Partition: linkID, Boot: 2, End: Position{1, 0}}})
 	if m := effects[1].(Send).Message; m != (LogStart{Partition: linkID, Offset: 1}) || l.Halted() != Running {
 		t.Fatalf("%+v, %v", m, l.Halted())
 	}
 	l = NewLink(linkID, LinkOptions{})
-	if m := only[Send](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{3, 0}}})).Message; m != (LogStart{Partition: linkID, Offset: 2}) {
+	if m := only[Send](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{3, 0}}})).Message; m != (LogStart{Partition: linkID, Offset: 2}) {
 		t.Fatalf("%+v", m)
 	}
 	if e := l.Step(0, v, log.view(), Tick{}); len(e) != 0 || l.Quiet(v, log.view()) {
 		t.Fatalf("%+v: said again at once", e)
 	}
 	only[Send](t, l.Step(l.options.Resend, v, log.view(), Tick{})) // it may have been lost
-	l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{3, 0}, LogStart: 2}})
+	l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{3, 0}, LogStart: 2}})
 	if e := l.Step(2*l.options.Resend, v, log.view(), Tick{}); len(e) != 0 || !l.Quiet(v, log.view()) {
 		t.Fatalf("%+v: the standby has it", e)
 	}
@@ -373,7 +373,7 @@ func TestGapThatIsWantedIsNone(t *testing.T) {
 	log, v := active(t, 3)
 	log.lineage.LogStart = 2
 	l := NewLink(linkID, LinkOptions{})
-	only[Halt](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{1, 0}}}))
+	only[Halt](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{1, 0}}}))
 	view := log.view()
 	view.Purged = 1
 	if l.Step(0, v, view, Tick{}); l.Halted() != HaltGap {
@@ -381,7 +381,7 @@ func TestGapThatIsWantedIsNone(t *testing.T) {
 	}
 	view.Purged = 2
 	only[Send](t, l.Step(0, v, view, Tick{})) // a probe
-	if effects := l.Step(0, v, view, Received{Ack{Partition: linkID, End: Position{1, 0}, LogStart: 1}}); len(effects) != 1 || l.Halted() != Running {
+	if effects := l.Step(0, v, view, Received{Ack{Partition: linkID, Boot: 2, End: Position{1, 0}, LogStart: 1}}); len(effects) != 1 || l.Halted() != Running {
 		t.Fatalf("%+v, %v", effects, l.Halted())
 	}
 }
@@ -390,11 +390,11 @@ func TestEmptyStandbyIsShippedWhatIsLeft(t *testing.T) {
 	log, v := active(t, 3)
 	log.lineage.LogStart = 2
 	l := NewLink(linkID, LinkOptions{})
-	if from := only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{0, -1}}})).From; from.Next != 0 {
+	if from := only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{0, -1}}})).From; from.Next != 0 {
 		t.Fatalf("shipped from %v", from)
 	}
 	l = NewLink(linkID, LinkOptions{})
-	if h := only[Halt](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{1, 0}}})); h.Reason != HaltGap {
+	if h := only[Halt](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{1, 0}}})); h.Reason != HaltGap {
 		t.Fatalf("halted for %v", h.Reason)
 	}
 }
@@ -402,16 +402,19 @@ func TestEmptyStandbyIsShippedWhatIsLeft(t *testing.T) {
 func TestStandbyThatComesBackEmptyIsAskedAnew(t *testing.T) {
 	log, v := active(t, 5)
 	l := NewLink(linkID, LinkOptions{})
-	l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{5, 0}}})
+	l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{5, 0}}})
 	if lag, known := l.Lag(log.view()); lag != 0 || !known {
 		t.Fatalf("lag %d, known %v", lag, known)
 	}
 	v.PeerBoot++ // its disk was replaced
 	l.Step(0, v, log.view(), LogMoved{})
+	if effects := l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{5, 0}}}); len(effects) > 0 {
+		t.Fatalf("an answer of the run before is believed: %+v", effects)
+	}
 	if lag, known := l.Lag(log.view()); known {
 		t.Fatalf("lag %d of a standby that has said nothing in this run", lag)
 	}
-	if from := only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, End: Position{0, -1}}})).From; from.Next != 0 {
+	if from := only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 3, End: Position{0, -1}}})).From; from.Next != 0 {
 		t.Fatalf("shipped from %v", from)
 	}
 }

@@ -54,6 +54,7 @@ type Probe struct {
 type Ack struct {
 	Partition PartitionID
 	Epoch     uint32
+	Boot      Boot // of the standby
 	End       Position
 	LogStart  int64 // of the standby's log
 	Rejected  bool  // an Append did not continue the log: ship again from End

@@ -66,7 +66,7 @@ func (l *Link) acknowledge(v View, durable *entry.State, logStart int64) []Effec
 	if !in.ackDue {
 		return nil
 	}
-	ack := Ack{Partition: l.id, Epoch: v.Epoch, End: end(durable), LogStart: logStart, Rejected: in.rejected}
+	ack := Ack{Partition: l.id, Epoch: v.Epoch, Boot: v.Boot, End: end(durable), LogStart: logStart, Rejected: in.rejected}
 	in.ackDue, in.rejected = false, false
 	return []Effect{Send{ack}}
 }

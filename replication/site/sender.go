@@ -13,6 +13,7 @@ type sender struct {
 	shared  int64  // acknowledged under the epoch before, when that was written here too
 
 	known    bool     // the standby has said, under this epoch, where its log ends
+	boot     Boot     // of the run of the standby that has said it
 	acked    Position // durable at the standby
 	logStart int64    // of the standby's log, as it has said; it may lie behind acked
 	told     time.Duration
@@ -83,7 +84,7 @@ func (l *Link) promote(v View, log *LogView) []Effect {
 func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect {
 	o := &l.out
 	switch {
-	case !o.known:
+	case !l.heard():
 		if tick {
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
 		}
@@ -122,29 +123,33 @@ func (l *Link) shipped(now time.Duration, in Shipped) {
 	}
 }
 
+// heard says that the run of the standby that is known of has said where its log ends.
+func (l *Link) heard() bool { return l.out.known && (l.peer == 0 || l.peer == l.out.boot) }
+
 // acked takes note of the standby's durable end. What it has must be a prefix of what is here.
 func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 	if !l.writes(v, &log.Durable) || m.Epoch != v.Epoch {
 		return nil
 	}
+	o := &l.out
+	another := o.known && m.Boot != o.boot
+	if another && v.PeerBoot == 0 || v.PeerBoot != 0 && m.Boot != v.PeerBoot {
+		return nil // of a run that is over, or not known of yet
+	}
 	if !log.Lineage.Holds(m.End.Next, m.End.Epoch) {
 		return l.halt(HaltDivergent)
 	}
-	o := &l.out
-	o.logStart = max(o.logStart, m.LogStart)
-	if !o.known {
-		o.known, o.acked, o.sent, o.progress = true, m.End, m.End, now
+	if !o.known || another { // it may have come back with less than it had, or with nothing, where its disk was replaced
+		*o = sender{planned: o.planned, shared: o.shared, known: true, boot: m.Boot, acked: m.End, sent: m.End, logStart: m.LogStart, progress: now}
 		return nil
 	}
+	o.logStart = max(o.logStart, m.LogStart)
 	if m.End.Next > o.acked.Next {
 		o.acked, o.progress = m.End, now
 		o.flying = slices.DeleteFunc(o.flying, func(end int64) bool { return end <= m.End.Next }) // one Ack may answer several
 		if o.sent.Next <= o.acked.Next {
 			o.rewind()
 		}
-	}
-	if m.Rejected && m.End.Next < o.acked.Next {
-		o.acked = m.End // what was said before came from an earlier run
 	}
 	if m.Rejected && !o.shipping {
 		o.rewind()
@@ -155,7 +160,7 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 // Lag is how many offsets the standby is behind, gaps included. known is false where the standby has not said it under this epoch: then
 // nothing may be concluded.
 func (l *Link) Lag(log LogView) (offsets int64, known bool) {
-	if l.role != Active || !l.out.known {
+	if l.role != Active || !l.heard() {
 		return 0, false
 	}
 	return log.Durable.NextOffset - l.out.acked.Next, true

@@ -103,10 +103,10 @@ func Restart(options Options, boot Boot, rec Record) *Site {
 // Record is the durable state.
 func (s *Site) Record() Record { return s.rec }
 
-// View is what links are told.
+// View is what links are told. A site that is taking over hands nothing over any more: the other one could go by that and be promoted too.
 func (s *Site) View() View {
 	return View{Role: s.rec.Role, Epoch: s.rec.Epoch, Planned: s.rec.Planned, Fencing: s.rec.Fencing, LastTarget: s.rec.LastTarget,
-		Serving: s.Serving(), Boot: s.boot, PeerBoot: s.peerBoot}
+		Serving: s.Serving() && (!s.failing() || s.keepLease), Boot: s.boot, PeerBoot: s.peerBoot}
 }
 
 // Serving says that clients are served here.

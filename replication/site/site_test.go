@@ -265,3 +265,22 @@ func TestNumbersOfTwoSitesDiffer(t *testing.T) {
 		t.Fatal("docs/formats.md section 1 says otherwise")
 	}
 }
+
+func TestSiteThatTakesOverHandsNothingOver(t *testing.T) {
+	s := Found(Options{Index: 0, PeerIndex: 1}, 1)
+	if _, err := s.Step(0, Switchover{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Step(0, Stored{}); err != nil {
+		t.Fatal(err)
+	}
+	if v := s.View(); !v.Serving || v.Fencing == 0 {
+		t.Fatalf("%+v: no switchover is going on", v)
+	}
+	if _, err := s.Step(0, Failover{ActiveIsDown: true}); err != nil { // to itself: the standby is down
+		t.Fatal(err)
+	}
+	if v := s.View(); v.Serving {
+		t.Fatalf("%+v: links would go on to drain for a standby that comes back", v)
+	}
+}
