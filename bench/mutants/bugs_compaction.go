@@ -157,7 +157,7 @@ var compactionBugs = []bug{
 	},
 	{
 		name: "compaction: nothing expires with compact,delete", file: "broker/partition/retention.go",
-		old: "c.Delete {", new: "c.Delete && !c.Compact {",
+		old: "if !c.Delete {", new: "if !c.Delete || c.Compact {",
 		pkg: "broker/partition", test: "TestCompactionAndDeletion",
 	},
 	{

@@ -122,7 +122,7 @@ func TestGuardR3FailedStoreEndsTheRaftGroup(t *testing.T) {
 			m := &recorder{}
 			g := b.openGroup(t, 1, m, 0)
 			mustCommit(t, g, 1)
-			term, _, _ := g.Serving()
+			elections := watchElections(g)
 			fault := &vfs.Fault{Ops: op, Err: syscall.EIO}
 			d.mem.SetHook(fault.Hook)
 			var futures [3]*Future
@@ -139,7 +139,7 @@ func TestGuardR3FailedStoreEndsTheRaftGroup(t *testing.T) {
 			if err := <-d.fatal; !errors.Is(err, syscall.EIO) {
 				t.Fatalf("fatal with %v", err)
 			}
-			endsWithoutElection(t, g, term)
+			endsWithoutElection(t, g, elections)
 			if err := g.WaitReady(context20(t)); !errors.Is(err, ErrOffline) {
 				t.Fatalf("the Raft group serves again: %v", err)
 			}
@@ -161,20 +161,27 @@ func TestGuardR3FailedStoreEndsTheRaftGroup(t *testing.T) {
 	}
 }
 
-// endsWithoutElection waits until g has stopped by itself, and fails at once when it stands for election after term instead.
-func endsWithoutElection(t *testing.T, g *Group, term uint64) {
+// watchElections notes each time that g stands for election from now on.
+func watchElections(g *Group) <-chan hraft.Observation {
+	elections := make(chan hraft.Observation, 16)
+	g.raft.Load().RegisterObserver(hraft.NewObserver(elections, false, func(o *hraft.Observation) bool {
+		state, ok := o.Data.(hraft.RaftState)
+		return ok && state == hraft.Candidate
+	}))
+	return elections
+}
+
+// endsWithoutElection waits until g has stopped by itself, and fails where it has stood for election instead.
+func endsWithoutElection(t *testing.T, g *Group, elections <-chan hraft.Observation) {
 	t.Helper()
-	eventually(t, "the end of the Raft group", func() bool {
-		select {
-		case <-g.stopped:
-			return true
-		default:
-		}
-		if now := g.raft.Load().CurrentTerm(); now > term {
-			t.Fatalf("an election in term %d, storing failed in term %d", now, term)
-		}
-		return false
-	})
+	select {
+	case <-g.stopped:
+	case <-context20(t).Done():
+		t.Fatal("the Raft group does not end")
+	}
+	if n := len(elections); n > 0 {
+		t.Fatalf("stood for election %d times behind a failed store", n)
+	}
 }
 
 func TestGuardR4GapEndsTheRaftGroup(t *testing.T) {

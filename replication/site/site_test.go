@@ -284,3 +284,15 @@ func TestSiteThatTakesOverHandsNothingOver(t *testing.T) {
 		t.Fatalf("%+v: links would go on to drain for a standby that comes back", v)
 	}
 }
+
+func TestRestartedActiveIsNotConfirmedByASiteThatIsTakingOver(t *testing.T) {
+	s := Restart(Options{Index: 0, PeerIndex: 1}, 7, Record{Role: Active})
+	for _, failing := range []bool{true, false} {
+		if _, err := s.Step(0, Received{Greeting{Role: Standby, Boot: 2, Nonce: 7, Failing: failing}}); err != nil {
+			t.Fatal(err)
+		}
+		if s.Serving() == failing {
+			t.Fatalf("serving %v, confirmed by a site of which is said that it takes over: %v", s.Serving(), failing)
+		}
+	}
+}
