@@ -155,6 +155,9 @@ func floodedBroker(t *testing.T) *brokertest.Broker {
 // TestAnswersAboutManyNamesTakeWhatIsReserved: what the broker allocates for as many names as it answers about at once is
 // reserved before, from the memory that all requests share, and far below that.
 func TestAnswersAboutManyNamesTakeWhatIsReserved(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector allocates as well")
+	}
 	b := floodedBroker(t)
 	const (
 		most  = 96 << 20

@@ -265,6 +265,14 @@ func TestFailoverFromASiteThatAnswersNoMore(t *testing.T) {
 	p := startPairThrough(t, func(site string) string { h = newHole(t, site); return h.listener.Addr().String() })
 	p.east.CreateTopic("t", 1)
 	p.produce(p.east, "a", 20)
+	for deadline := time.Now().Add(brokertest.Limit); ; time.Sleep(5 * time.Millisecond) { // green comes before the topic does
+		if part, ok := p.west.Partition("t", 0); ok && part.Log() != nil && part.Log().LogEnd() == 20 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the topic does not come to west")
+		}
+	}
 	p.green(p.west)
 	order := []string{"failover", "--to", "west", "--active-is-down", "--yes"}
 	if code, text := p.dr(p.west, order...); code != 3 || !strings.Contains(text, "can be reached") {
