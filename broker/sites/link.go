@@ -33,6 +33,7 @@ type runner struct {
 	// copied: under this site epoch the standby has had all that was here, once.
 	copied      bool
 	copiedEpoch uint32
+	copiedTo    int64 // what it had then
 
 	state     atomic.Pointer[linkState]
 	hardening atomic.Bool // MakeDurable is under way
@@ -146,11 +147,7 @@ func (r *runner) turn() {
 		r.take(view, &log, &inputs[i])
 	}
 	r.lag.note(r.d.now(), r.link, &log)
-	if offsets, known := r.link.Lag(log); known && offsets == 0 {
-		r.copied, r.copiedEpoch = true, view.Epoch
-	} else if r.copiedEpoch != view.Epoch || !known {
-		r.copied = false
-	}
+	r.noteCopied(view, &log)
 	r.show(linkState{leads: true, quiet: r.quiet(view, &log), halted: r.link.Halted(),
 		end: log.Durable.NextOffset, next: resumes(&log.Tip), copied: r.copied, epoch: servedEpoch(view, &log)})
 }
@@ -177,6 +174,18 @@ func servedEpoch(view site.View, log *site.LogView) int32 {
 		return -1
 	}
 	return epoch
+}
+
+// noteCopied notes whether the standby has had all that was here, once: not where it has come back with less than it had.
+func (r *runner) noteCopied(view site.View, log *site.LogView) {
+	offsets, known := r.link.Lag(*log)
+	acked := log.Durable.NextOffset - offsets
+	switch {
+	case known && offsets == 0:
+		r.copied, r.copiedEpoch, r.copiedTo = true, view.Epoch, acked
+	case r.copiedEpoch != view.Epoch || known && acked < r.copiedTo:
+		r.copied = false
+	}
 }
 
 func (r *runner) show(s linkState) {
