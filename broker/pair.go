@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"net"
 
@@ -58,22 +59,21 @@ func (b *Broker) Partition(topic string, id int32) (*partition.Partition, bool) 
 
 // openPair makes this broker one of a pair of sites, where it is configured as one.
 func (b *Broker) openPair() error {
-	c := b.cfg.Site
-	if c == nil {
-		if r, ok := b.controller.SiteRecord(); ok {
-			return fmt.Errorf("site.name is missing: the data directory is that of site %s; accepted: site.name=%s with the settings of its pair", r.Name, r.Name)
-		}
-		return nil
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	record, ok, err := b.controller.OpenSite(ctx)
+	if err != nil || !ok {
+		return err
 	}
+	c := b.cfg.Site
 	var listener net.Listener
 	if c.Listener != nil {
-		var err error
 		if listener, err = b.opts.Listen("tcp", c.Listener.Address()); err != nil {
 			return fmt.Errorf("listener %s: %w", c.Listener.Name, err)
 		}
 	}
 	pair, err := sites.Open(sites.PairOptions{
-		Config: c, Identity: b.store.Identity(), Level: b.store.FormatLevel(), Controller: b.controller, Partitions: b.partitions,
+		Config: c, Record: record, Identity: b.store.Identity(), Level: b.store.FormatLevel(), Controller: b.controller, Partitions: b.partitions,
 		Archives: b.archives, Meta: b.store.Meta(), Listener: listener, Logger: b.logger, Now: b.opts.Now,
 	})
 	if err != nil {

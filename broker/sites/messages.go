@@ -12,7 +12,7 @@ import (
 	"github.com/tandembroker/tandem/replication/transport"
 )
 
-// Kinds of messages between brokers (docs/formats.md section 13).
+// Kinds of messages between brokers (docs/formats.md section 14).
 const (
 	messageHead    = 1 // what the active's metadata is
 	messageAsk     = 2 // for the metadata

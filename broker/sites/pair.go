@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -27,6 +26,7 @@ import (
 // PairOptions configures a Pair. All but Listener and Now are required.
 type PairOptions struct {
 	Config     *config.Site
+	Record     controller.SiteRecord // as controller.OpenSite has it
 	Identity   storage.Identity
 	Level      int // format level in force
 	Controller *controller.Controller
@@ -64,10 +64,7 @@ type Pair struct {
 	tasks sync.WaitGroup
 }
 
-// ErrConfig is a setting of two sites that contradicts what the data directory says.
-var ErrConfig = errors.New("sites: configuration")
-
-// recordTimeout is how long the site's record may take to be stored at the first start.
+// recordTimeout is how long a change of the site's record, or of the metadata, may take to be stored.
 const recordTimeout = 30 * time.Second
 
 // Open makes a broker part of a pair of sites, and begins to look for the other one. The metadata Raft group must lead.
@@ -82,19 +79,18 @@ func Open(o PairOptions) (*Pair, error) {
 	p := &Pair{options: o, logger: o.Logger, boot: newBoot(), codec: codec}
 	p.peers.Store(&[]transport.PeerID{})
 	p.ctx, p.stop = context.WithCancel(context.Background())
-	record, found, err := p.record()
-	if err != nil {
-		return nil, errors.Join(err, closeListener(o.Listener))
-	}
-	p.met.Store(record.Peer != nil)
+	p.met.Store(o.Record.Peer != nil)
 	p.driver = New(Options{
-		Site: p.siteOptions(&record), Record: record.Role, Found: found, Boot: p.boot, Records: p, Network: p, Logger: o.Logger, Now: o.Now,
+		// An active that has never met the other site has sent nothing to it (Send), so nobody can have taken over: there is nobody to ask.
+		Found: o.Record.Role.Role == site.Active && o.Record.Peer == nil,
+		Site:  p.siteOptions(&o.Record), Record: o.Record.Role, Boot: p.boot, Records: p, Network: p, Logger: o.Logger, Now: o.Now,
 		Changed: p.roleChanged,
 	})
 	p.follows = &follower{pair: p, wake: make(chan struct{}, 1)}
 	p.history, p.archives, p.runs = newHistory(p), o.Archives, newRuns(p)
 	p.shelf = lost.New(lost.Options{Archives: o.Archives, Site: o.Config.Name, Node: o.Identity.NodeID})
 	if err := p.connect(); err != nil {
+		p.stop()
 		return nil, err
 	}
 	o.Partitions.OnCreate(func(part *partition.Partition) { p.link(o.Controller.Image(), part) })
@@ -130,40 +126,6 @@ func (p *Pair) Close(ctx context.Context) error {
 	p.driver.Close()
 	p.tasks.Wait()
 	return err
-}
-
-// record is what is known of the two sites; found says that the site is active and there is nobody to ask: it has never sent anything to
-// another site (Send), so none can have taken over from it.
-func (p *Pair) record() (r controller.SiteRecord, found bool, err error) {
-	c := p.options.Config
-	r, ok := p.options.Controller.SiteRecord()
-	if ok {
-		if r.Name != c.Name {
-			return r, false, fmt.Errorf("%w: site.name: %q, the data directory is that of site %q; accepted: that name", ErrConfig, c.Name, r.Name)
-		}
-		if given := site.Standby; c.Role != "" {
-			if c.Role == site.Active.String() {
-				given = site.Active
-			}
-			if given != r.Role.Role {
-				p.logger.Info("site.role counts at the first start only, and is passed over", "given", c.Role, "role", r.Role.Role)
-			}
-		}
-		return r, r.Role.Role == site.Active && r.Peer == nil, nil
-	}
-	if c.Role == "" {
-		return r, false, fmt.Errorf("%w: site.role: it is needed at the first start; accepted: active, standby", ErrConfig)
-	}
-	r = controller.SiteRecord{Role: site.Record{Role: site.Standby}, SiteFacts: controller.SiteFacts{Name: c.Name, Index: uint32(c.Index)}}
-	if c.Role == site.Active.String() {
-		r.Role.Role, r.Cluster = site.Active, p.options.Identity.ClusterID
-	}
-	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
-	defer cancel()
-	if err := p.options.Controller.StoreSite(ctx, &r.Role, &r.SiteFacts); err != nil {
-		return r, false, fmt.Errorf("store the site's record: %w", err)
-	}
-	return r, r.Role.Role == site.Active, nil
 }
 
 // siteOptions are those of the role. Where the other site was never met its index is a guess, which only a switchover needs.

@@ -1,6 +1,7 @@
 package sites
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -24,7 +25,7 @@ func (p *Pair) connect() error {
 	if c.Security != nil {
 		var err error
 		if o.TLS, err = c.Security.TLS(config.TLSOptions{}); err != nil {
-			return fmt.Errorf("certificates for the other site: %w", err)
+			return errors.Join(fmt.Errorf("certificates for the other site: %w", err), closeListener(o.Listener))
 		}
 	}
 	var err error
@@ -87,7 +88,8 @@ func (p *Pair) peerChanged(peer transport.PeerID) {
 func (p *Pair) Connected() bool { return len(*p.peers.Load()) > 0 }
 
 // Send implements Network. Nothing goes to a site that the record does not name: an active that was started again serves at once where it
-// knows that no other site can have anything of it; metadata (tell, sendMetadata) waits alike. What is about a partition goes to the broker that leads it at the other site, where that is known.
+// knows that no other site can have anything of it; metadata (tell, sendMetadata) waits alike. What is about a partition goes to the
+// broker that leads it at the other site, where that is known.
 func (p *Pair) Send(m site.Message, done func(sent bool)) {
 	if peer, ok := p.addressee(m); ok && p.met.Load() {
 		p.transport.Send(peer, m, done)

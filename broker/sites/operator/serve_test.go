@@ -96,7 +96,7 @@ func TestServeRefusesWhatItDoesNotKnow(t *testing.T) {
 	}
 }
 
-func TestErrorsSayWhatToDoNext(t *testing.T) {
+func TestErrorsNameTheNextStep(t *testing.T) {
 	for _, err := range []error{site.ErrBusy, site.ErrNotActive, site.ErrServes, site.ErrNotLeased, site.ErrSwitching, site.ErrNoFailover, site.ErrExhausted} {
 		resp := Serve(t.Context(), &fakeDR{err: Explain(fmt.Errorf("order: %w", err))}, &wire.OperatorRequest{Operation: int16(OpAbort), Document: []byte(`{}`)})
 		var told *Error
