@@ -1,0 +1,125 @@
+package sites
+
+import (
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/replication/transport"
+)
+
+// tell says to the other site what it has to know of this one.
+func (p *Pair) tell() {
+	if !p.Connected() {
+		return
+	}
+	if !p.remote.greeted.Swap(true) || p.ticks%factsTicks == 0 {
+		if frame, err := p.options.Controller.LocalFacts(); err == nil {
+			p.say(p.codec.packBytes(messageFacts, frame))
+		}
+	}
+	p.ticks++
+	view := p.driver.View()
+	if view.Serving && p.met.Load() {
+		p.say(p.codec.pack(messageHead, head{Epoch: view.Epoch, Version: p.options.Controller.LogicalVersion(), Fencing: view.Fencing}))
+	}
+	if p.ticks%p.reportTicks() == 0 {
+		p.say(p.codec.pack(messageReport, p.report()))
+	}
+}
+
+// reportTicks is how seldom the partitions are reported on: what that costs must not grow with them.
+func (p *Pair) reportTicks() int { return 1 + p.driver.Len()/linksPerTick }
+
+const linksPerTick = 1000
+
+// factsTicks is how seldom facts are repeated.
+const factsTicks = 40
+
+func (p *Pair) say(m transport.Broker, err error) {
+	if err != nil {
+		p.logger.Warn("message to the other site", "error", err)
+		return
+	}
+	p.broadcast(m)
+}
+
+// brokerMessage takes a message between brokers.
+func (p *Pair) brokerMessage(from transport.PeerID, m transport.Broker) error {
+	switch m.Kind {
+	case messageHead:
+		h, err := unpack[head](p.codec, m)
+		if err != nil {
+			return err
+		}
+		p.remote.setHead(h)
+		p.follows.look()
+	case messageAsk:
+		a, err := unpack[ask](p.codec, m)
+		if err != nil {
+			return err
+		}
+		return p.sendMetadata(from, a)
+	case messageLogical:
+		frame, err := p.codec.unpackBytes(m)
+		if err != nil {
+			return err
+		}
+		p.follows.take(frame)
+	case messageFacts:
+		frame, err := p.codec.unpackBytes(m)
+		if err != nil {
+			return err
+		}
+		facts, err := controller.DecodeFacts(frame)
+		if err != nil {
+			return err
+		}
+		if facts.Name == "" {
+			return nil // it has no record yet
+		}
+		p.remote.mu.Lock()
+		p.remote.mu.facts = facts
+		p.remote.mu.Unlock()
+		p.follows.look()
+	case messageReport:
+		told, err := unpack[report](p.codec, m)
+		if err != nil {
+			return err
+		}
+		p.remote.setReport(told, p.options.Now())
+	case messageRequest:
+		q, err := unpack[question](p.codec, m)
+		if err != nil {
+			return err
+		}
+		p.serve(from, q)
+	case messageAnswer:
+		a, err := unpack[answer](p.codec, m)
+		if err != nil {
+			return err
+		}
+		p.calls.answered(a)
+	}
+	return nil // of a later version
+}
+
+// sendMetadata sends the metadata that a standby lacks.
+func (p *Pair) sendMetadata(to transport.PeerID, a ask) error {
+	if !p.driver.View().Serving || !p.met.Load() {
+		return nil
+	}
+	var frame []byte
+	var err error
+	if a.Since == nil {
+		_, frame, err = p.options.Controller.LogicalImage()
+	} else {
+		_, frame, err = p.options.Controller.LogicalChanges(*a.Since)
+	}
+	if err != nil || frame == nil {
+		return err
+	}
+	m, err := p.codec.packBytes(messageLogical, frame)
+	if err != nil {
+		return err
+	}
+	p.transport.Send(to, m, nil)
+	return nil
+}
