@@ -3,7 +3,7 @@ package main
 import "slices"
 
 // bugs are the seeded bugs, by the layer that has the rule that they break. Each names the test that is there to catch it.
-var bugs = slices.Concat(journalBugs, segmentBugs, holeBugs, storeBugs, raftBugs, protocolBugs, budgetBugs, partitionBugs, compactionBugs, adminBugs, groupBugs, siteBugs, transportBugs, level2Bugs, clientsBugs, pairBugs, operatorBugs, archiveBugs, oracleBugs, processBugs, serverBugs)
+var bugs = slices.Concat(journalBugs, segmentBugs, holeBugs, storeBugs, raftBugs, protocolBugs, budgetBugs, partitionBugs, compactionBugs, adminBugs, groupBugs, siteBugs, transportBugs, level2Bugs, clientsBugs, pairBugs, metadataBugs, operatorBugs, archiveBugs, oracleBugs, processBugs, serverBugs)
 
 // raftBugs break what an entry must pass before it is stored, and the guards against hashicorp/raft (hazards R1 to R16).
 var raftBugs = []bug{

@@ -53,6 +53,7 @@ type Image struct {
 	byID    map[uuid.UUID]*Topic
 	brokers []Broker // by node id
 	others  []Broker // of the other site, by node id
+	since   Version  // what changed before, or for all topics at once, is not known any better
 
 	sorted     func() []*Topic
 	collisions func() map[string]string
@@ -88,6 +89,16 @@ func (i *Image) Topic(name string) (*Topic, bool) {
 func (i *Image) TopicByID(id uuid.UUID) (*Topic, bool) {
 	t, ok := i.byID[id]
 	return t, ok
+}
+
+// Changed is the version of the logical metadata that changed a topic last, or one behind it: what is written to the topic from here on is
+// written under that or a later one.
+func (i *Image) Changed(topic uuid.UUID) Version {
+	t, ok := i.byID[topic]
+	if !ok || t.changed.Compare(i.since) < 0 {
+		return i.since
+	}
+	return t.changed
 }
 
 // Topics lists all topics by name. The slice must not be changed.

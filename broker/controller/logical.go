@@ -169,6 +169,15 @@ func (c *Controller) LogicalVersion() Version {
 	return c.machine.mu.version
 }
 
+// OnVersion has changed called whenever the version of the logical metadata has changed; it must not wait. nil = nobody asks.
+func (c *Controller) OnVersion(changed func()) {
+	if changed == nil {
+		c.machine.onVersion.Store(nil)
+		return
+	}
+	c.machine.onVersion.Store(&changed)
+}
+
 // ships says whether a topic goes to the other site: dr.topics.include and exclude.
 func (c *Controller) ships(topic string) bool {
 	s := c.opts.Config.Site

@@ -27,6 +27,7 @@ type machine struct {
 	onConfig func(*config.Config)          // told of changes, in the order of the log
 	// onDeleted is told of deleted topics, in the order of the log.
 	onDeleted func(*Topic)
+	onVersion atomic.Pointer[func()] // told that the version of the logical metadata has changed
 	life      *lifecycle
 	logger    *slog.Logger
 	onFatal   func(error)
@@ -84,7 +85,10 @@ func (m *machine) Image() *Image {
 		brokers[node] = Broker{Node: node, Rack: b.Rack, Site: m.mu.site.name(), Endpoints: endpointsOf(b.Endpoints)}
 	}
 	i := newImage(maps.Clone(m.mu.topics), maps.Clone(m.mu.byID), brokers)
-	i.others = m.mu.site.otherBrokers()
+	i.others, i.since = m.mu.site.otherBrokers(), m.mu.deltasFrom
+	if c := m.mu.clusterChanged; c.Compare(i.since) > 0 {
+		i.since = c
+	}
 	m.image.Store(i)
 	return i
 }
@@ -101,8 +105,9 @@ func (m *machine) Apply(index uint64, h *entry.Header) any {
 		m.mu.Unlock()
 		return nil
 	}
+	before := m.mu.version
 	result, act := m.applyLocked(h)
-	active := m.mu.active
+	active, moved := m.mu.active, m.mu.version != before
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
@@ -114,6 +119,9 @@ func (m *machine) Apply(index uint64, h *entry.Header) any {
 	}
 	if active && act != nil {
 		act()
+	}
+	if told := m.onVersion.Load(); moved && told != nil {
+		(*told)()
 	}
 	return result
 }

@@ -5,8 +5,12 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/replication/site"
 )
 
@@ -21,6 +25,8 @@ type Options struct {
 	Network Network
 	Logger  *slog.Logger
 	Now     func() time.Time // with a monotonic reading; nil = time.Now
+	// Needs is the n of the version of the logical metadata that an Append of the topic names (site.Append); nil = 0.
+	Needs func(topic uuid.UUID) uint64
 	// Changed is told that the View has changed; it must not wait. nil = nobody asks.
 	Changed func()
 
@@ -39,6 +45,7 @@ type Driver struct {
 	began   time.Time
 	workers []*worker
 	seed    maphash.Seed
+	follows atomic.Pointer[controller.Version] // the active's metadata that stands here; nil = none
 
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -57,6 +64,9 @@ func New(o Options) *Driver {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Needs == nil {
+		o.Needs = func(uuid.UUID) uint64 { return 0 }
 	}
 	if o.Changed == nil {
 		o.Changed = func() {}
@@ -296,6 +306,25 @@ func (d *Driver) Exceeds(id site.PartitionID, limit time.Duration) bool {
 
 // Leased says that this site, a standby, has learned in this run and site epoch that the active acknowledges only under a lease.
 func (d *Driver) Leased() bool { return d.role.leased() }
+
+// Followed says which version of the active's metadata stands at this site: what needs a later one is not appended.
+func (d *Driver) Followed(v controller.Version) {
+	if old := d.follows.Swap(&v); old != nil && *old == v {
+		return
+	}
+	for _, r := range d.runners() {
+		r.wake()
+	}
+}
+
+// linkView is the View as links need it.
+func (d *Driver) linkView() site.View {
+	v := d.View()
+	if f := d.follows.Load(); f != nil && v.Role == site.Standby && f.Epoch == v.Epoch {
+		v.Metadata = f.N
+	}
+	return v
+}
 
 // View is the role of the site as known here.
 func (d *Driver) View() site.View { return *d.role.view.Load() }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
 )
@@ -163,4 +164,35 @@ func partitionIDs(s *fakeSite) []site.PartitionID {
 		ids = append(ids, r.id)
 	}
 	return ids
+}
+
+// What was written under metadata that the standby does not have yet waits for it, and is not waited for longer than that.
+func TestAppendsWaitForTheirMetadata(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		east, west := newPair(t, 2)
+		defer closeBoth(east, west)
+		until(t, "east serves", func() bool { return writes(east) })
+		west.driver.Followed(controller.Version{Epoch: 0, N: 3})
+		east.needs.Store(3)
+		produce(t, east, 40)
+		until(t, "equal sites", func() bool { return equal(east, west) })
+		east.needs.Store(5)
+		produce(t, east, 40)
+		for _, v := range []controller.Version{{Epoch: 0, N: 4}, {Epoch: 1, N: 9}} { // the latter is of another active
+			west.driver.Followed(v)
+			time.Sleep(10 * time.Second)
+			if rows, _ := west.replicas[0].records(); len(rows) != 40 {
+				t.Fatalf("%d records at a standby with metadata %s, of which 40 need no later one", len(rows), v)
+			}
+		}
+		if l := east.driver.Links()[0].Lag; l.Known && l.Offsets == 0 {
+			t.Fatalf("lag %+v: nothing was taken", l)
+		}
+		began := time.Now()
+		west.driver.Followed(controller.Version{Epoch: 0, N: 5})
+		until(t, "equal sites", func() bool { return equal(east, west) })
+		if d := time.Since(began); d > 900*time.Millisecond {
+			t.Errorf("what had waited came after %v: nobody has asked for it", d)
+		}
+	})
 }

@@ -1,8 +1,12 @@
 package sites
 
 import (
+	"cmp"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/broker/sites/operator"
 	"github.com/tandembroker/tandem/replication/site"
 )
@@ -66,8 +70,29 @@ func (p *Pair) facts() operator.Facts {
 	f.Archives.Archives += told.Archives
 	f.Archives.Bytes += told.ArchiveBytes
 	f.Partitions = p.partitionFacts(view.Role, heard)
+	f.Metadata = p.metadataFacts(&view)
 	f.Order = p.orders.running(p)
 	return f
+}
+
+// metadataFacts compares the metadata of both sites, as far as they have told of it.
+func (p *Pair) metadataFacts(view *site.View) (m operator.Metadata) {
+	var stands *controller.Version
+	if view.Role == site.Active {
+		m.Active = p.options.Controller.LogicalVersion().String()
+		there, _ := p.remote.followed()
+		stands, m.LeftOut = there.Version, there.LeftOut
+	} else {
+		if h := p.remote.active(view.Epoch); h != nil {
+			m.Active = h.Version.String()
+		}
+		here := p.have()
+		stands, m.LeftOut = here.Version, here.LeftOut
+	}
+	if stands != nil {
+		m.Standby = stands.String()
+	}
+	return m
 }
 
 func roleOf(active bool) site.Role {
@@ -97,6 +122,34 @@ func (p *Pair) partitionFacts(role site.Role, heard time.Time) []operator.Partit
 			}
 			all = append(all, p.partitionFact(t.Name, id, role, here, there, known, heard))
 		}
+	}
+	if role == site.Standby {
+		all = append(all, p.missing(heard)...)
+	}
+	return all
+}
+
+// missing are the partitions that the active has told of and this standby does not have yet: nothing of them is here.
+func (p *Pair) missing(heard time.Time) (all []operator.Partition) {
+	if told, _ := p.remote.told(); !told.Active {
+		return nil
+	}
+	image, names := p.options.Controller.Image(), map[uuid.UUID]string{}
+	for _, c := range p.options.Controller.Conflicts() {
+		names[c.Theirs] = c.Topic
+	}
+	for id, there := range p.remote.reported() {
+		t, ok := image.TopicByID(id.Topic)
+		if ok && int(id.Partition) < len(t.Partitions) {
+			continue
+		}
+		name := cmp.Or(names[id.Topic], id.Topic.String())
+		if ok {
+			name = t.Name
+		}
+		f := p.partitionFact(name, id, site.Standby, LinkStatus{}, there, true, heard)
+		f.Copied, f.Lag, f.Led = false, operator.Lag{}, true // by the active; there is nothing to be led here
+		all = append(all, f)
 	}
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -241,6 +242,7 @@ type fakeSite struct {
 	replicas []*fakeReplica
 	record   site.Record
 	peer     *fakeSite
+	needs    atomic.Uint64 // what its Appends name
 
 	mu   sync.Mutex
 	cut  bool
@@ -292,7 +294,8 @@ func (s *fakeSite) start(found bool) {
 	if s.name == "west" {
 		index = 1
 	}
-	d := New(Options{Site: site.Options{Index: index, PeerIndex: 1 - index}, Record: s.record, Found: found, Boot: site.Boot(rand.Uint64()), Records: s, Network: s})
+	d := New(Options{Site: site.Options{Index: index, PeerIndex: 1 - index}, Record: s.record, Found: found, Boot: site.Boot(rand.Uint64()), Records: s, Network: s,
+		Needs: func(uuid.UUID) uint64 { return s.needs.Load() }})
 	s.mu.Lock()
 	s.driver = d
 	s.mu.Unlock()

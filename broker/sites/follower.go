@@ -107,6 +107,9 @@ func (f *follower) follow() {
 	f.apply()
 	h := p.remote.active(view.Epoch)
 	have, ok := p.options.Controller.FollowedVersion()
+	if ok {
+		p.driver.Followed(have)
+	}
 	current := h != nil && ok && have == h.Version
 	if target := p.fenced(h, current); target != f.target {
 		f.target = target

@@ -139,7 +139,7 @@ func (r *runner) turn() {
 	if r.link == nil || r.term != log.Term {
 		r.link, r.term, r.held = site.NewLink(r.replica.ID(), r.d.options.Link), log.Term, nil
 	}
-	view := r.d.View()
+	view := r.d.linkView()
 	if len(inputs) == 0 {
 		inputs = []input{{in: site.LogMoved{}}}
 	}
@@ -274,6 +274,8 @@ func (r *runner) settled(term uint64, kind entry.Kind, reason entry.VoidReason, 
 func (r *runner) ship(e site.Ship, log *site.LogView) {
 	// Where all is deleted the last batch ships all the same: the other log has to end where this one does.
 	start := min(log.Lineage.LogStart, log.Durable.NextOffset-1)
+	// Asked behind the look at the log: what was written under a version is not read with an older one.
+	needs := r.d.options.Needs(r.replica.ID().Topic)
 	rows, payload, err := r.replica.ReadShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax)
 	if err != nil || len(rows) == 0 {
 		if err != nil {
@@ -285,7 +287,7 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 	}
 	last := &rows[len(rows)-1]
 	end := site.Position{Next: last.LastOffset + 1, Epoch: last.LeaderEpoch}
-	m := site.Append{Partition: r.replica.ID(), Epoch: e.Epoch, Prev: e.From, Rows: rows, Payload: payload}
+	m := site.Append{Partition: r.replica.ID(), Epoch: e.Epoch, Prev: e.From, Metadata: needs, Rows: rows, Payload: payload}
 	term := r.term
 	r.d.network.Send(m, func(sent bool) {
 		if sent {

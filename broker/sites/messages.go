@@ -21,6 +21,7 @@ const (
 	messageReport  = 5 // how it stands: its role, its partitions
 	messageRequest = 6 // of an operator, for the other site to carry out
 	messageAnswer  = 7
+	messageHave    = 8 // which of the active's metadata a standby has
 )
 
 // head is how far an active site's metadata is.
@@ -28,6 +29,13 @@ type head struct {
 	Epoch   uint32             `json:"epoch"` // the site epoch that the sender is active in
 	Version controller.Version `json:"version"`
 	Fencing uint32             `json:"fencing,omitempty"` // the target of the switchover that is going on
+}
+
+// have is what a standby has of the active's metadata.
+type have struct {
+	Version *controller.Version `json:"version,omitempty"` // nil = none of the site epoch that it follows
+	// LeftOut are the topics that are not shipped, because the standby has others of their names: the first ones.
+	LeftOut []string `json:"leftOut,omitempty"`
 }
 
 // ask is for the metadata; without Since for all of it.

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tandembroker/tandem/broker/config"
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/broker/partition"
@@ -57,7 +59,8 @@ type Pair struct {
 	archives  *archive.Archives
 	shelf     *lost.Shelf
 	runs      *verify.Runs
-	ticks     int // of run
+	ticks     int           // of run
+	versions  chan struct{} // the metadata has another version; capacity 1
 
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -76,7 +79,7 @@ func Open(o PairOptions) (*Pair, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeListener(o.Listener))
 	}
-	p := &Pair{options: o, logger: o.Logger, boot: newBoot(), codec: codec}
+	p := &Pair{options: o, logger: o.Logger, boot: newBoot(), codec: codec, versions: make(chan struct{}, 1)}
 	p.peers.Store(&[]transport.PeerID{})
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.met.Store(o.Record.Peer != nil)
@@ -85,6 +88,7 @@ func Open(o PairOptions) (*Pair, error) {
 		Found: o.Record.Role.Role == site.Active && o.Record.Peer == nil,
 		Site:  p.siteOptions(&o.Record), Record: o.Record.Role, Boot: p.boot, Records: p, Network: p, Logger: o.Logger, Now: o.Now,
 		Changed: p.roleChanged,
+		Needs:   func(topic uuid.UUID) uint64 { return o.Controller.Image().Changed(topic).N },
 	})
 	p.follows = &follower{pair: p, wake: make(chan struct{}, 1)}
 	p.history, p.archives, p.runs = newHistory(p), o.Archives, newRuns(p)
@@ -95,6 +99,7 @@ func Open(o PairOptions) (*Pair, error) {
 	}
 	o.Partitions.OnCreate(func(part *partition.Partition) { p.link(o.Controller.Image(), part) })
 	o.Partitions.OnShipped(p.shipped)
+	o.Controller.OnVersion(p.versionChanged)
 	p.driver.Start()
 	p.tasks.Go(p.run)
 	p.tasks.Go(p.follows.run)
@@ -120,6 +125,7 @@ func newBoot() site.Boot {
 // Close ends the connections and the links, and waits for them; ctx bounds the former.
 func (p *Pair) Close(ctx context.Context) error {
 	p.options.Partitions.OnCreate(nil)
+	p.options.Controller.OnVersion(nil)
 	p.stop()
 	p.runs.Close()
 	err := p.transport.Close(ctx)
@@ -154,6 +160,9 @@ func (p *Pair) Addr() net.Addr {
 // Order gives the role an order of the operator. Errors: those of site.Site.Step.
 func (p *Pair) Order(in site.Input) error { return p.driver.Order(in) }
 
+// Metadata is the version of the logical metadata that stands here.
+func (p *Pair) Metadata() string { return p.options.Controller.LogicalVersion().String() }
+
 // Links is how the partitions stand here, in no order.
 func (p *Pair) Links() []LinkStatus { return p.driver.Links() }
 
@@ -176,6 +185,14 @@ func (p *Pair) roleChanged() {
 	p.history.look()
 }
 
+// versionChanged has run say at once which metadata this site has.
+func (p *Pair) versionChanged() {
+	select {
+	case p.versions <- struct{}{}:
+	default:
+	}
+}
+
 // run says what the other site has to know of this one, until Close.
 func (p *Pair) run() {
 	ticker := time.NewTicker(headInterval)
@@ -184,10 +201,15 @@ func (p *Pair) run() {
 		p.links()
 		p.tell()
 		p.orders.running(p) // its end is noted, and kept, also where nobody asks any more
-		select {
-		case <-p.ctx.Done():
-			return
-		case <-ticker.C:
+		for waiting := true; waiting; {
+			select {
+			case <-p.ctx.Done():
+				return
+			case <-p.versions:
+				p.tellVersion()
+			case <-ticker.C:
+				waiting = false
+			}
 		}
 	}
 }

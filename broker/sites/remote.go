@@ -17,6 +17,7 @@ type remote struct {
 	mu struct {
 		sync.Mutex
 		head    *head
+		have    *have  // of a standby
 		cluster string // cluster id of an active, from its handshake
 		facts   *controller.PeerSite
 		report  report // newest; of Links only what links has
@@ -61,10 +62,33 @@ func (r *remote) link(id site.PartitionID) (linkReport, bool) {
 	return l, ok
 }
 
+// reported are the partitions of the newest report. The map must not be changed.
+func (r *remote) reported() map[site.PartitionID]linkReport {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.links
+}
+
 func (r *remote) setHead(h head) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.head = &h
+}
+
+func (r *remote) setHave(h have) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.have = &h
+}
+
+// followed is what a standby has said that it has of the metadata here; ok is false where it has said nothing.
+func (r *remote) followed() (h have, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.have == nil {
+		return have{}, false
+	}
+	return *r.mu.have, true
 }
 
 // active is the head of an active site of this epoch; nil = none was heard of.

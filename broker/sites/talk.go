@@ -1,7 +1,10 @@
 package sites
 
 import (
+	"fmt"
+
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/replication/transport"
 )
 
@@ -16,13 +19,38 @@ func (p *Pair) tell() {
 		}
 	}
 	p.ticks++
-	view := p.driver.View()
-	if view.Serving && p.met.Load() {
-		p.say(p.codec.pack(messageHead, head{Epoch: view.Epoch, Version: p.options.Controller.LogicalVersion(), Fencing: view.Fencing}))
-	}
+	p.tellVersion()
 	if p.ticks%p.reportTicks() == 0 {
 		p.say(p.codec.pack(messageReport, p.report()))
 	}
+}
+
+// tellVersion says which metadata this site has. What is written behind a change of it waits at the standby for that very change.
+func (p *Pair) tellVersion() {
+	view := p.driver.View()
+	switch {
+	case !p.Connected() || !p.met.Load():
+	case view.Role == site.Standby:
+		p.say(p.codec.pack(messageHave, p.have()))
+	case view.Serving:
+		p.say(p.codec.pack(messageHead, head{Epoch: view.Epoch, Version: p.options.Controller.LogicalVersion(), Fencing: view.Fencing}))
+	}
+}
+
+// leftOutMax is how many topics are named that are left out.
+const leftOutMax = 20
+
+func (p *Pair) have() (h have) {
+	if v, ok := p.options.Controller.FollowedVersion(); ok {
+		h.Version = &v
+	}
+	for i, c := range p.options.Controller.Conflicts() {
+		if i == leftOutMax {
+			break
+		}
+		h.LeftOut = append(h.LeftOut, c.Topic)
+	}
+	return h
 }
 
 // reportTicks is how seldom the partitions are reported on: what that costs must not grow with them.
@@ -51,6 +79,15 @@ func (p *Pair) brokerMessage(from transport.PeerID, m transport.Broker) error {
 		}
 		p.remote.setHead(h)
 		p.follows.look()
+	case messageHave:
+		h, err := unpack[have](p.codec, m)
+		if err != nil {
+			return err
+		}
+		if len(h.LeftOut) > leftOutMax {
+			return fmt.Errorf("%w: %d topics left out", errDocument, len(h.LeftOut))
+		}
+		p.remote.setHave(h)
 	case messageAsk:
 		a, err := unpack[ask](p.codec, m)
 		if err != nil {

@@ -38,8 +38,8 @@ const (
 	partitionLen = 24
 	positionLen  = 12
 	spanLen      = 40
-	appendLen    = partitionLen + positionLen + 4 // in front of the entry header
-	headerLen    = 40                             // of an entry, without rows
+	appendLen    = partitionLen + positionLen + 12 // in front of the entry header
+	headerLen    = 40                              // of an entry, without rows
 	rowLen       = 64
 	spansMax     = 1 << entry.SiteEpochBits
 )
@@ -87,7 +87,7 @@ func Encode(dst []byte, m Message) (MessageKind, []byte) {
 	case Refused:
 		return KindRefused, be.AppendUint32(dst, m.Target)
 	case Append:
-		dst = append(m.Prev.encode(m.Partition.encode(dst, m.Epoch)), 0, 0, 0, 0)
+		dst = be.AppendUint64(append(m.Prev.encode(m.Partition.encode(dst, m.Epoch)), 0, 0, 0, 0), m.Metadata)
 		h := entry.Header{Kind: entry.Data, SiteEpoch: m.Epoch, PayloadLength: uint32(len(m.Payload)), Rows: m.Rows}
 		return KindAppend, h.Append(dst)
 	case Probe:
@@ -216,7 +216,7 @@ func DecodeAppend(body []byte) (m Append, size int, tail []byte, err error) {
 	r := reader{b: body}
 	m.Partition, m.Epoch = r.partition()
 	m.Prev = r.position()
-	r.zero(4)
+	m.Metadata = r.zero(4).u64()
 	if r.bad || len(r.b) < headerLen {
 		return Append{}, 0, nil, fmt.Errorf("%w: append in %d bytes", ErrMalformed, len(body))
 	}

@@ -38,7 +38,7 @@ func someAppend() Append {
 		ProducerID: -1, BaseSequence: -1, ProducerEpoch: -1, ControlType: -1}
 	next := row
 	next.Pos, next.Length, next.BaseOffset, next.LastOffset = 70, 30, 20, 24
-	return Append{Partition: codecPartition, Epoch: 5, Prev: Position{10, 5 << 18}, Rows: []entry.Row{row, next},
+	return Append{Partition: codecPartition, Epoch: 5, Prev: Position{10, 5 << 18}, Metadata: 1<<32 + 7, Rows: []entry.Row{row, next},
 		Payload: bytes.Repeat([]byte("0123456789"), 10)}
 }
 
@@ -74,6 +74,15 @@ func TestMessageGolden(t *testing.T) {
 	kind, got := Encode(nil, Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, LogStart: 9, Rejected: true, Boot: 6})
 	if kind != 22 || !bytes.Equal(got, want) {
 		t.Errorf("kind %d\n%x, docs/formats.md says\n%x", kind, got, want)
+	}
+	want = []byte{
+		1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 5, // partition, site epoch
+		0, 0, 0, 0, 0, 0, 0, 10, 0, 0x14, 0, 0, // position
+		0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 7, // reserved, metadata
+	}
+	kind, got = Encode(nil, someAppend())
+	if kind != 20 || !bytes.HasPrefix(got, want) {
+		t.Errorf("kind %d\n%x, docs/formats.md says\n%x in front of the entry header", kind, got, want)
 	}
 	want = []byte{
 		0, 6, 0, 0, 0, 0, 0, 5, // role, renews and leased, site epoch

@@ -418,3 +418,24 @@ func TestStandbyThatComesBackEmptyIsAskedAnew(t *testing.T) {
 		t.Fatalf("shipped from %v", from)
 	}
 }
+
+func TestAppendWaitsForTheMetadataThatItNames(t *testing.T) {
+	log, v := standby(t)
+	l := NewLink(linkID, LinkOptions{})
+	m := Append{Partition: linkID, Prev: Position{0, -1}, Metadata: 4, Rows: batch(0)}
+	v.Metadata = 3
+	for _, e := range l.Step(0, v, log.view(), Received{m}) {
+		if _, ok := e.(Propose); ok {
+			t.Fatal("appended under metadata of version 3, the append names 4")
+		}
+	}
+	v.Metadata = 4
+	ack, ok := only[Send](t, l.Step(0, v, log.view(), LogMoved{})).Message.(Ack)
+	if !ok || !ack.Rejected || ack.End.Next != 0 {
+		t.Fatalf("%+v: what was not taken is not asked for", ack)
+	}
+	if effects := l.Step(0, v, log.view(), LogMoved{}); len(effects) != 0 {
+		t.Fatalf("asked for twice: %+v", effects)
+	}
+	only[Propose](t, l.Step(0, v, log.view(), Received{m}))
+}

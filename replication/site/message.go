@@ -40,8 +40,11 @@ type Append struct {
 	Partition PartitionID
 	Epoch     uint32
 	Prev      Position
-	Rows      []entry.Row
-	Payload   []byte // owned by the message
+	// Metadata is the n of the version of the logical metadata, under Epoch, that was in force for the topic when these batches were read, or
+	// before: a standby that has an older one does not take them yet.
+	Metadata uint64
+	Rows     []entry.Row
+	Payload  []byte // owned by the message
 }
 
 // Probe asks the standby where its log ends.

@@ -11,6 +11,7 @@ type receiver struct {
 	broken     bool     // one of them became a void: no more are proposed until all are settled
 	ackDue     bool
 	rejected   bool
+	short      uint64 // an Append was not taken for want of metadata of this version; 0 = none was
 	ackedEnd   Position
 	ackedStart int64
 	starting   bool  // a log start is proposed and not settled
@@ -44,6 +45,9 @@ func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
 		l.in.step = asking
 		return l.propose(entry.Follow, v.Epoch, entry.Followed{SiteEpoch: v.Epoch, Shared: entry.UnknownOffset}.Append(nil))
 	case l.linked(v, durable):
+		if l.in.short != 0 && v.Metadata >= l.in.short {
+			l.in.short, l.in.ackDue, l.in.rejected = 0, true, true // what was not taken is to be shipped again
+		}
 		return l.acknowledge(v, durable, log.Lineage.LogStart)
 	case tip.Shared != entry.UnknownOffset || *durable != *tip:
 		return nil // what decides is not durable yet
@@ -71,11 +75,16 @@ func (l *Link) acknowledge(v View, durable *entry.State, logStart int64) []Effec
 	return []Effect{Send{ack}}
 }
 
-// append proposes what was shipped, if it continues the log exactly. The append sequence of the leadership sees to it that it is stored
+// append proposes what was shipped, if it continues the log exactly and the metadata that it was written under is here: the cleaner of this
+// site must not take away by older configs what the newer ones keep. The append sequence of the leadership sees to it that it is stored
 // right behind what it was compared with, or not at all.
 func (l *Link) append(v View, log *LogView, m Append) []Effect {
 	in := &l.in
 	if m.Epoch != v.Epoch || !l.linked(v, &log.Tip) || !l.linked(v, &log.Durable) || l.control || in.broken || len(m.Rows) == 0 {
+		return nil
+	}
+	if m.Metadata > v.Metadata {
+		in.short = max(in.short, m.Metadata)
 		return nil
 	}
 	at := in.proposed

@@ -60,6 +60,9 @@ type View struct {
 	Serving    bool // Active, confirmed in this run
 	Boot       Boot
 	PeerBoot   Boot // newest run of the other site that is known; 0 = none
+	// Metadata is the n of the version of the active's logical metadata that stands here, under Epoch; 0 = none. Of a standby; the Site does
+	// not know it, the driver fills it in.
+	Metadata uint64
 }
 
 // Site is one site's role. Not safe for concurrent use.

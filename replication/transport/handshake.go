@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	versionMin, versionMax = 1, 1
+	versionMin, versionMax = 2, 2 // 1 had no metadata version in an append
 
 	openingLen       = 8
 	handshakeHeadLen = 40

@@ -138,14 +138,14 @@ func TestVersionThatIsNotSpokenIsRefused(t *testing.T) {
 		for _, c := range []struct {
 			lowest, highest byte
 			welcome         bool
-		}{{1, 1, true}, {1, 9, true}, {2, 3, false}} {
+		}{{2, 2, true}, {1, 9, true}, {1, 1, false}, {3, 4, false}} {
 			s := meet(t, net)
 			h := hello{Handshake: west(), session: uint64(c.highest), count: 1}
 			first := opening()
 			first[4], first[5] = c.lowest, c.highest
 			s.say(appendHello(first, &h))
 			var b [openingLen]byte
-			if _, err := s.Read(b[:]); err != nil || b != [8]byte{'T', 'S', 'L', '1', 1, 1} {
+			if _, err := s.Read(b[:]); err != nil || b != [8]byte{'T', 'S', 'L', '1', 2, 2} {
 				t.Fatalf("opening %x, %v", b, err)
 			}
 			if k, _, err := s.hear(); k != kindHandshake || err != nil {

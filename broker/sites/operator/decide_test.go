@@ -29,6 +29,7 @@ func atStandby() *Facts {
 	return &Facts{
 		Now: noon, Here: Site{Name: "west", Known: true}, There: Site{Name: "east", Known: true, Role: site.Active, Serving: true},
 		Connected: true, LastContact: noon, SilenceMax: time.Minute, Partitions: partitions(2),
+		Metadata: Metadata{Active: "0.7", Standby: "0.7"},
 	}
 }
 
@@ -182,6 +183,11 @@ func TestStatusIsGreenOnlyWhenAllIsWell(t *testing.T) {
 		{"copying", func(f *Facts) { f.Partitions[1].Copied = false }, []string{"copying"}, "--watch"},
 		{"lag unknown", func(f *Facts) { f.Partitions[1].Lag.Ms = nil }, []string{"lag unknown"}, "--watch"},
 		{"lag", func(f *Facts) { f.Partitions[1].Lag.Ms = number(10_001) }, []string{"lag"}, "network"},
+		{"topic on its way", func(f *Facts) { f.Metadata.Active = "0.8" }, []string{"metadata"}, "--watch"},
+		{"metadata of the standby not known", func(f *Facts) { f.Metadata.Standby = "" }, []string{"metadata"}, "--watch"},
+		{"metadata of nobody known", func(f *Facts) { f.Metadata = Metadata{} }, []string{"metadata"}, "--watch"},
+		{"topic left out", func(f *Facts) { f.Metadata.LeftOut = []string{"u", "v"} }, []string{"left out"}, "delete the topic u"},
+		{"metadata without contact", func(f *Facts) { cut(f, time.Second); f.Metadata.Active = "0.8" }, []string{"no contact"}, "mend"},
 		{"halted without contact", func(f *Facts) { cut(f, time.Second); f.Partitions[1].Halted = site.HaltGap }, []string{"no contact", "halted"}, "mend"},
 	} {
 		f := atActive()

@@ -92,19 +92,28 @@ type Lag struct {
 
 // Status is how the two sites stand.
 type Status struct {
-	Green        bool          `json:"green"`
-	Reasons      []Reason      `json:"reasons"` // why it is not green; the most urgent first
-	Next         string        `json:"next"`    // the next command; empty = nothing to do
-	AnsweredBy   string        `json:"answered_by"`
-	Sites        []SiteStatus  `json:"sites"`
-	Contact      ContactStatus `json:"contact"`
-	Lag          *Lag          `json:"lag"` // of all partitions; null = unknown
-	RPO          RPO           `json:"estimated_rpo"`
-	Partitions   LinkCounts    `json:"partitions"`
-	Topics       []TopicStatus `json:"topics"`
-	TopicsHidden int           `json:"topics_left_off"`
-	Order        *Order        `json:"order"` // that is going on
-	Archives     ArchiveCounts `json:"lost_records"`
+	Green        bool           `json:"green"`
+	Reasons      []Reason       `json:"reasons"` // why it is not green; the most urgent first
+	Next         string         `json:"next"`    // the next command; empty = nothing to do
+	AnsweredBy   string         `json:"answered_by"`
+	Sites        []SiteStatus   `json:"sites"`
+	Contact      ContactStatus  `json:"contact"`
+	Lag          *Lag           `json:"lag"` // of all partitions; null = unknown
+	RPO          RPO            `json:"estimated_rpo"`
+	Partitions   LinkCounts     `json:"partitions"`
+	Topics       []TopicStatus  `json:"topics"`
+	TopicsHidden int            `json:"topics_left_off"`
+	Order        *Order         `json:"order"` // that is going on
+	Archives     ArchiveCounts  `json:"lost_records"`
+	Metadata     MetadataStatus `json:"metadata"`
+}
+
+// MetadataStatus is whether the standby has the active's topics and configs. Versions are "site epoch.n"; null = unknown.
+type MetadataStatus struct {
+	Current bool     `json:"current"` // the versions are known and the same, and the sites in contact
+	Active  *string  `json:"active"`
+	Standby *string  `json:"standby"`
+	LeftOut []string `json:"left_out,omitempty"` // topics that are not shipped: the standby has others of their names
 }
 
 // Reason is why the sites are not green.

@@ -23,7 +23,8 @@ type Facts struct {
 	LagMax       time.Duration // a longer lag is not green; 0 = 10 s
 
 	Partitions []Partition // of all topics that ship
-	Order      *Order      // that is going on
+	Metadata   Metadata
+	Order      *Order // that is going on
 	Archives   ArchiveCounts
 }
 
@@ -37,6 +38,17 @@ type Site struct {
 	Fencing uint32 // the target of a switchover that is going on; 0 = none
 	Waiting bool   // takes over once the other's lease has ended
 }
+
+// Metadata is how far the standby has the active's topics and configs.
+type Metadata struct {
+	Active  string // version of the active's, as last heard; "" = unknown
+	Standby string // of it, the one that stands at the standby; "" = none, or unknown
+	// LeftOut are topics that are not shipped, since the standby has others of their names: some of them.
+	LeftOut []string
+}
+
+// current says that the standby is known to have what the active is known to have.
+func (m *Metadata) current() bool { return m.Active != "" && m.Active == m.Standby }
 
 // Partition is the link of one partition.
 type Partition struct {

@@ -19,7 +19,7 @@ func (f *Facts) Status() Status {
 	s := Status{
 		AnsweredBy: f.Here.Name, Sites: []SiteStatus{f.describe(&f.Here), f.describe(&f.There)},
 		Contact: ContactStatus{Connected: f.Connected}, Lag: totalLag(f.Partitions), RPO: f.RPO(), Partitions: f.count(), Order: f.Order,
-		Archives: f.Archives, Reasons: f.reasons(),
+		Archives: f.Archives, Metadata: f.metadata(), Reasons: f.reasons(),
 	}
 	if !f.Connected && f.Here.Role == site.Standby {
 		s.Lag = nil // what was heard last is in the RPO
@@ -38,6 +38,18 @@ func (f *Facts) Status() Status {
 	s.Green = len(s.Reasons) == 0
 	if !s.Green {
 		s.Next = s.Reasons[0].Next
+	}
+	return s
+}
+
+// metadata is what is shown of the metadata. Without a contact it is as last heard.
+func (f *Facts) metadata() MetadataStatus {
+	s := MetadataStatus{Current: f.Connected && f.Metadata.current(), LeftOut: f.Metadata.LeftOut}
+	if f.Metadata.Active != "" {
+		s.Active = &f.Metadata.Active
+	}
+	if f.Metadata.Standby != "" {
+		s.Standby = &f.Metadata.Standby
 	}
 	return s
 }
@@ -75,6 +87,7 @@ func (f *Facts) reasons() []Reason {
 	f.roleReasons(add)
 	f.contactReason(add)
 	f.linkReasons(add)
+	f.metadataReasons(add)
 	return all
 }
 
@@ -111,6 +124,24 @@ func (f *Facts) contactReason(add func(code, next, format string, args ...any)) 
 		return
 	}
 	add("no contact", next, "nothing was heard of %s since this site was started", f.There.Name)
+}
+
+func (f *Facts) metadataReasons(add func(code, next, format string, args ...any)) {
+	if left := f.Metadata.LeftOut; len(left) > 0 {
+		more := ""
+		if len(left) > 1 {
+			more = fmt.Sprintf(" (and %d more)", len(left)-1)
+		}
+		add("left out", fmt.Sprintf("delete the topic %s at the site where it is not wanted", left[0]),
+			"the topic %s%s is not shipped: the standby has another one of its name", left[0], more)
+	}
+	switch active := f.active(); {
+	case !f.Connected || active == nil || !active.Serving: // told already
+	case f.Metadata.Active == "" || f.Metadata.Standby == "":
+		add("metadata", nextWatch, "whether the standby has all topics and configs is not known yet")
+	case !f.Metadata.current():
+		add("metadata", nextWatch, "the standby has version %s of the topics and configs, the active has %s", f.Metadata.Standby, f.Metadata.Active)
+	}
 }
 
 func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {

@@ -39,6 +39,7 @@ func newFake() *fakeDR {
 	f.facts = operator.Facts{
 		Now: noon, Here: operator.Site{Name: "west", Known: true}, There: operator.Site{Name: "east", Known: true, Role: site.Active, Serving: true},
 		Connected: true, LastContact: noon, SilenceMax: time.Minute,
+		Metadata: operator.Metadata{Active: "0.7", Standby: "0.7"},
 	}
 	for i := range int32(2) {
 		f.facts.Partitions = append(f.facts.Partitions, operator.Partition{Topic: "orders", Index: i, Led: true, Copied: true,
