@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Site    site.Options
 	Record  site.Record // as it was stored last
-	Found   bool        // the site is made active for the first time, and has nobody to ask
+	Found   bool        // Record is of an active site that has met no other one, and has nobody to ask
 	Boot    site.Boot   // random
 	Link    site.LinkOptions
 	Records Records
@@ -91,7 +91,7 @@ func New(o Options) *Driver {
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.role = &role{records: o.Records, network: o.Network, now: d.now, logger: o.Logger, ctx: d.ctx, changed: d.viewChanged}
 	if o.Found {
-		d.role.mu.site = site.Found(o.Site, o.Boot)
+		d.role.mu.site = site.Found(o.Site, o.Boot, o.Record)
 	} else {
 		d.role.mu.site = site.Restart(o.Site, o.Boot, o.Record)
 	}

@@ -83,13 +83,19 @@ func (f *follower) meet() {
 	if next.Cluster == "" {
 		next.Cluster = cluster
 	}
-	if facts == nil || reflect.DeepEqual(next, r.SiteFacts) {
+	if next.Cluster == "" && p.driver.View().Role == site.Active {
+		next.Cluster = p.options.Identity.ClusterID // made active before it met anybody: the cluster is what it has
+	}
+	if reflect.DeepEqual(next, r.SiteFacts) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
 	defer cancel()
 	if err := p.options.Controller.StoreSite(ctx, nil, &next); err != nil {
 		f.warn("what the other site says of itself is not stored", err)
+		return
+	}
+	if next.Peer == nil {
 		return
 	}
 	p.met.Store(true)

@@ -3,6 +3,7 @@ package sites
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -24,7 +25,7 @@ func (p *Pair) connect() error {
 	}
 	if c.Security != nil {
 		var err error
-		if o.TLS, err = c.Security.TLS(config.TLSOptions{}); err != nil {
+		if o.TLS, err = c.Security.TLS(config.TLSOptions{ReadFile: os.ReadFile, Now: p.options.Now, Logger: p.logger}); err != nil {
 			return errors.Join(fmt.Errorf("certificates for the other site: %w", err), closeListener(o.Listener))
 		}
 	}
@@ -58,11 +59,6 @@ func (p *Pair) check(peer transport.Handshake) error {
 	case r.Role.Role == site.Active && peer.Role == site.Active && r.Role.Epoch == peer.SiteEpoch:
 		return fmt.Errorf("%s and %s are both active in site epoch %d; way out: start the one whose data is not wanted anew, with an empty"+
 			" data directory and site.role=standby", r.Name, peer.Site, peer.SiteEpoch)
-	}
-	if peer.Role == site.Active {
-		p.remote.mu.Lock()
-		p.remote.mu.cluster = peer.ClusterID
-		p.remote.mu.Unlock()
 	}
 	return nil
 }

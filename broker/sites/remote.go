@@ -18,7 +18,7 @@ type remote struct {
 		sync.Mutex
 		head    *head
 		have    *have  // of a standby
-		cluster string // cluster id of an active, from its handshake
+		cluster string // cluster id, from its handshake; "" = it had none
 		facts   *controller.PeerSite
 		report  report // newest; of Links only what links has
 		links   map[site.PartitionID]linkReport

@@ -109,13 +109,7 @@ func (p *Pair) brokerMessage(from transport.PeerID, m transport.Broker) error {
 		if err != nil {
 			return err
 		}
-		if facts.Name == "" {
-			return nil // it has no record yet
-		}
-		p.remote.mu.Lock()
-		p.remote.mu.facts = facts
-		p.remote.mu.Unlock()
-		p.follows.look()
+		return p.takeFacts(from, facts)
 	case messageReport:
 		told, err := unpack[report](p.codec, m)
 		if err != nil {
@@ -136,6 +130,25 @@ func (p *Pair) brokerMessage(from transport.PeerID, m transport.Broker) error {
 		p.calls.answered(a)
 	}
 	return nil // of a later version
+}
+
+// takeFacts takes what the other site says of itself, if it fits to the handshake that it was judged by: it is stored for good.
+func (p *Pair) takeFacts(from transport.PeerID, facts *controller.PeerSite) error {
+	shown, connected := p.transport.Peer(from)
+	switch {
+	case facts.Name == "" || !connected:
+		return nil // it has no record yet, or says it again in the next session
+	case facts.Name != shown.Site || facts.Index != uint32(shown.SiteIndex):
+		return fmt.Errorf("facts of the site %q with index %d come from a broker of %q with %d", facts.Name, facts.Index, shown.Site, shown.SiteIndex)
+	}
+	p.remote.mu.Lock()
+	p.remote.mu.facts = facts
+	if shown.ClusterID != "" {
+		p.remote.mu.cluster = shown.ClusterID
+	}
+	p.remote.mu.Unlock()
+	p.follows.look()
+	return nil
 }
 
 // sendMetadata sends the metadata that a standby lacks.

@@ -87,9 +87,10 @@ type Site struct {
 	waitFrom   time.Duration
 }
 
-// Found is the site that is made active when two sites are joined; it has nobody to ask.
-func Found(options Options, boot Boot) *Site {
-	s := Restart(options, boot, Record{Role: Active})
+// Found is the active site that no other one has met yet, in its first run or a later one: it has nobody to ask. rec is what it has made
+// durable; an epoch above 0 says that it was made active by a failover.
+func Found(options Options, boot Boot, rec Record) *Site {
+	s := Restart(options, boot, rec)
 	s.confirmed = true
 	return s
 }

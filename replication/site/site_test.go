@@ -35,7 +35,7 @@ func TestNextOwned(t *testing.T) {
 
 // Otherwise the standby, drained for 5, promotes itself to 5, above the 4 that this site went on to write.
 func TestFailoverGoesAboveEveryTarget(t *testing.T) {
-	a := Found(Options{Index: 0, PeerIndex: 1}, 1)
+	a := Found(Options{Index: 0, PeerIndex: 1}, 1, Record{Role: Active})
 	steps(t, a, Switchover{}, Stored{})
 	if got := a.Record().Fencing; got != 1 {
 		t.Fatalf("fences for %d", got)
@@ -48,7 +48,7 @@ func TestFailoverGoesAboveEveryTarget(t *testing.T) {
 }
 
 func TestTargetsAreUsedOnce(t *testing.T) {
-	a := Found(Options{Index: 0, PeerIndex: 1}, 1)
+	a := Found(Options{Index: 0, PeerIndex: 1}, 1, Record{Role: Active})
 	steps(t, a, Switchover{}, Stored{}, Received{Refused{1}}, Stored{}, Switchover{}, Stored{})
 	if got := a.Record(); got.Fencing != 5 || got.LastTarget != 5 {
 		t.Fatalf("%+v", got)
@@ -146,7 +146,7 @@ func TestDrainedMarksAreOfThisRunAndTarget(t *testing.T) {
 
 // What the site is about to be has no lease: whoever waits for one would wait for nothing.
 func TestNoLeaseIsPromisedWhileFailingOver(t *testing.T) {
-	a := Found(Options{PeerIndex: 1, Lease: time.Second}, 1)
+	a := Found(Options{PeerIndex: 1, Lease: time.Second}, 1, Record{Role: Active})
 	hello := Received{Hello{Boot: 9}}
 	leased := func(effects []Effect) bool {
 		return effects[len(effects)-1].(Send).Message.(Greeting).Leased
@@ -188,7 +188,7 @@ func TestOrdersAreRefused(t *testing.T) {
 			}
 		})
 	}
-	a := Found(Options{PeerIndex: 1}, 1)
+	a := Found(Options{PeerIndex: 1}, 1, Record{Role: Active})
 	if _, err := a.Step(0, Failover{ActiveIsDown: true}); !errors.Is(err, ErrServes) {
 		t.Fatalf("failover at the site that serves: %v", err)
 	}
@@ -201,7 +201,7 @@ func TestOrdersAreRefused(t *testing.T) {
 // The lease ends as long after the question was sent as the standby waits after it has stopped answering, less the drift of two clocks.
 func TestLeaseEndsBeforeTheStandbyTakesOver(t *testing.T) {
 	const lease, drift = 10 * time.Second, time.Second
-	a := Found(Options{Index: 0, PeerIndex: 1, Lease: lease}, 1)
+	a := Found(Options{Index: 0, PeerIndex: 1, Lease: lease}, 1, Record{Role: Active})
 	if _, err := a.Step(7*time.Second, Received{Greeting{Nonce: 1, Boot: 2, Renews: true, Sent: 3 * time.Second}}); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestLeaseEndsBeforeTheStandbyTakesOver(t *testing.T) {
 }
 
 func TestSwitchoverIsGivenUpWithTheStandbysWordOnly(t *testing.T) {
-	a := Found(Options{Index: 0, PeerIndex: 1}, 1)
+	a := Found(Options{Index: 0, PeerIndex: 1}, 1, Record{Role: Active})
 	steps(t, a, Switchover{}, Stored{})
 	if !sends(steps(t, a, AbortSwitchover{}), Refuse{1}) {
 		t.Fatal("the standby is not asked")
@@ -267,7 +267,7 @@ func TestNumbersOfTwoSitesDiffer(t *testing.T) {
 }
 
 func TestSiteThatTakesOverHandsNothingOver(t *testing.T) {
-	s := Found(Options{Index: 0, PeerIndex: 1}, 1)
+	s := Found(Options{Index: 0, PeerIndex: 1}, 1, Record{Role: Active})
 	if _, err := s.Step(0, Switchover{}); err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func newWorld(m mode) *world {
 		w.boots++
 		if s == 0 {
 			x.rec = Record{Role: Active}
-			x.site = Found(options(m, s), w.boots)
+			x.site = Found(options(m, s), w.boots, Record{Role: Active})
 		} else {
 			x.site = Restart(options(m, s), w.boots, Record{})
 		}
