@@ -74,7 +74,7 @@ func (b *Broker) openPair() error {
 	}
 	pair, err := sites.Open(sites.PairOptions{
 		Config: c, Record: record, Identity: b.store.Identity(), Level: b.store.FormatLevel(), Controller: b.controller, Partitions: b.partitions,
-		Archives: b.archives, Meta: b.store.Meta(), Listener: listener, Logger: b.logger, Now: b.opts.Now,
+		Archives: b.archives, Meta: b.store.Meta(), Room: b.store.Room, Listener: listener, Logger: b.logger, Now: b.opts.Now,
 	})
 	if err != nil {
 		return err

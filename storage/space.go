@@ -26,11 +26,13 @@ type space struct {
 	due   chan struct{}         // capacity 1: so much was written that free space has to be looked at before its time
 	since atomic.Int64          // bytes written since due fired
 	least atomic.Int64          // the smallest reserve of all folders at the last look
+	slack atomic.Int64          // what was free beyond its reserve then, in the fullest folder
 }
 
 func newSpace(s *Store) *space {
 	sp := &space{store: s, due: make(chan struct{}, 1)}
 	sp.least.Store(s.opts.ReserveBytes)
+	sp.slack.Store(math.MaxInt64)
 	return sp
 }
 
@@ -94,6 +96,17 @@ func (s *Store) Writable() error {
 	return nil
 }
 
+// Room is Writable for a writer that knows how much is on its way: nil where that leaves the reserve as it is.
+func (s *Store) Room(bytes int64) error {
+	if err := s.Writable(); err != nil {
+		return err
+	}
+	if slack := s.space.slack.Load(); slack < bytes {
+		return fmt.Errorf("%w: %d bytes are free beyond it, %d are on their way", ErrNoSpace, slack, bytes)
+	}
+	return nil
+}
+
 func (sp *space) ballastName() string { return path.Join(sp.store.opts.MetaDir, ballastFile) }
 
 // prepareRecovery releases the ballast when there is little room, so that a store that ran full can be opened.
@@ -142,11 +155,12 @@ func (sp *space) lookLocked() {
 	s := sp.store
 	sp.seen.Store(s.opts.Now().UnixNano())
 	var problem error
-	least := s.opts.ReserveBytes
+	least, slack := s.opts.ReserveBytes, int64(math.MaxInt64)
 	look := func(fsys vfs.FS, dir string, missing int64) {
 		free, err := fsys.Free(dir)
 		reserve, _ := sp.sizes(fsys, dir)
 		least = min(least, reserve)
+		slack = min(slack, int64(min(free, math.MaxInt64))-reserve-missing)
 		switch need := reserve + missing; {
 		case err != nil:
 			problem = errors.Join(problem, fmt.Errorf("%w: %s: %w", ErrNoSpace, dir, err))
@@ -167,6 +181,7 @@ func (sp *space) lookLocked() {
 		look(s.homeFS(), s.opts.MetaDir, missing)
 	}
 	sp.least.Store(least)
+	sp.slack.Store(slack)
 	before := sp.state.Load()
 	switch {
 	case problem != nil:

@@ -29,6 +29,10 @@ type Options struct {
 	Needs func(topic uuid.UUID) uint64
 	// Changed is told that the View has changed; it must not wait. nil = nobody asks.
 	Changed func()
+	// Room is nil where so many bytes more may be written, else why not. nil = there is always room.
+	Room func(bytes int64) error
+	// Held says that the other site takes nothing now: then nothing is shipped. nil = it always does.
+	Held func() bool
 
 	TickInterval time.Duration // 0 = 200 ms
 	IdleTicks    int           // a link with nothing due is ticked every so many ticks only; 0 = 25
@@ -46,6 +50,9 @@ type Driver struct {
 	workers []*worker
 	seed    maphash.Seed
 	follows atomic.Pointer[controller.Version] // the active's metadata that stands here; nil = none
+
+	proposed   atomic.Int64 // bytes that the links have proposed, and that are not settled
+	turnedAway atomic.Int64 // bytes of the Append for which there was no room; 0 = none since there was some
 
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -70,6 +77,12 @@ func New(o Options) *Driver {
 	}
 	if o.Changed == nil {
 		o.Changed = func() {}
+	}
+	if o.Room == nil {
+		o.Room = func(int64) error { return nil }
+	}
+	if o.Held == nil {
+		o.Held = func() bool { return false }
 	}
 	if o.TickInterval == 0 {
 		o.TickInterval = 200 * time.Millisecond

@@ -17,6 +17,7 @@ func (p *Pair) report() report {
 	r := report{Active: view.Role == site.Active, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew,
 		Links: []linkReport{}}
 	r.Archives, r.ArchiveBytes, _ = p.archives.Figures() // what cannot be told now is told at the next time
+	r.Troubles = p.troubles()
 	node := p.options.Identity.NodeID
 	for _, s := range p.driver.Links() {
 		if !s.Leads {
@@ -55,14 +56,18 @@ func (p *Pair) facts() operator.Facts {
 	options := p.siteOptions(&r)
 	f := operator.Facts{
 		Now:       p.options.Now(),
-		Here:      operator.Site{Name: c.Name, Known: true, Role: view.Role, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew},
-		There:     operator.Site{Name: c.Peer, Known: !heard.IsZero(), Role: roleOf(told.Active), Epoch: told.Epoch, Serving: told.Serving, Fencing: told.Fencing, Waiting: told.Waiting},
+		Here:      operator.Site{Name: c.Name, Index: int(r.Index), Known: true, Role: view.Role, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew},
+		There:     operator.Site{Name: c.Peer, Index: -1, Known: !heard.IsZero(), Role: roleOf(told.Active), Epoch: told.Epoch, Serving: told.Serving, Fencing: told.Fencing, Waiting: told.Waiting},
 		Connected: p.reachable() && !heard.IsZero(), LastContact: heard,
 		SilenceMax: c.FailoverSilenceMax, ActiveLeased: p.driver.Leased(),
 	}
 	if r.Peer != nil {
-		f.There.Name = r.Peer.Name
+		f.There.Name, f.There.Index = r.Peer.Name, int(r.Peer.Index)
 	}
+	if !f.Connected {
+		f.Obstacle = p.obstacle()
+	}
+	f.Troubles = append(troublesOf(f.There.Name, told.Troubles), troublesOf(c.Name, p.troubles())...)
 	if options.Lease > 0 {
 		f.Lease = options.Lease + options.Drift
 	}

@@ -294,6 +294,9 @@ func (s *fakeSite) start(found bool) {
 	if s.name == "west" {
 		index = 1
 	}
+	if found {
+		s.record.Role = site.Active
+	}
 	d := New(Options{Site: site.Options{Index: index, PeerIndex: 1 - index}, Record: s.record, Found: found, Boot: site.Boot(rand.Uint64()), Records: s, Network: s,
 		Needs: func(uuid.UUID) uint64 { return s.needs.Load() }})
 	s.mu.Lock()

@@ -18,7 +18,8 @@ type follower struct {
 
 	mu struct {
 		sync.Mutex
-		frame []byte // newest that came and was not applied
+		frame   []byte // newest that came and was not applied
+		refused error  // why the active's metadata is not this site's; nil = it is, or may become it
 	}
 
 	// Of run.
@@ -108,6 +109,7 @@ func (f *follower) follow() {
 	view := p.driver.View()
 	if view.Role != site.Standby {
 		f.whole, f.target = false, 0
+		f.refuse(nil)
 		return
 	}
 	f.apply()
@@ -178,6 +180,7 @@ func (f *follower) apply() {
 	f.asked = time.Time{}
 	switch {
 	case err == nil:
+		f.refuse(nil)
 		f.whole = false
 		f.warned = ""
 		for _, c := range done.Conflicts {
@@ -188,8 +191,22 @@ func (f *follower) apply() {
 	case errors.Is(err, controller.ErrOldMetadata), errors.Is(err, controller.ErrMetadataMoved), errors.Is(err, controller.ErrNotFollowing):
 	default:
 		f.asked = f.pair.options.Now()
+		f.refuse(err)
 		f.warn("metadata of the active is not applied", err)
 	}
+}
+
+func (f *follower) refuse(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.refused = err
+}
+
+// refused is why the active's metadata is not this site's; nil = it is, or may become it.
+func (f *follower) refused() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mu.refused
 }
 
 // warn logs an error once.

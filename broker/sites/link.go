@@ -197,6 +197,9 @@ func (r *runner) show(s linkState) {
 // take gives the link one input.
 func (r *runner) take(view site.View, log *site.LogView, i *input) {
 	switch _, tick := i.in.(site.Tick); {
+	case !r.d.admits(i.in):
+		i.drop()
+		return
 	case i.term != 0 && i.term != r.term:
 		i.drop()
 		return
@@ -242,8 +245,12 @@ func (r *runner) carry(log *site.LogView, effects []site.Effect, i *input) {
 			if len(e.Payload) > 0 && i.release != nil {
 				release, i.release = i.release, nil
 			}
-			kind := e.Header.Kind
-			r.replica.Propose(e.Header, e.Payload, release, func(reason entry.VoidReason, err error) { r.settled(term, kind, reason, err) })
+			kind, size := e.Header.Kind, int64(len(e.Payload))
+			r.d.proposed.Add(size)
+			r.replica.Propose(e.Header, e.Payload, release, func(reason entry.VoidReason, err error) {
+				r.d.proposed.Add(-size)
+				r.settled(term, kind, reason, err)
+			})
 		case site.Ship:
 			r.ship(e, log)
 		case site.ArchiveTail:
@@ -272,6 +279,10 @@ func (r *runner) settled(term uint64, kind entry.Kind, reason entry.VoidReason, 
 
 // ship reads what Ship asks for and sends it.
 func (r *runner) ship(e site.Ship, log *site.LogView) {
+	if r.d.options.Held() { // what it has no room for would go over again and again
+		r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: r.term, late: true})
+		return
+	}
 	// Where all is deleted the last batch ships all the same: the other log has to end where this one does.
 	start := min(log.Lineage.LogStart, log.Durable.NextOffset-1)
 	// Asked behind the look at the log: what was written under a version is not read with an older one.

@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/sites/operator"
 	"github.com/tandembroker/tandem/replication/transport"
 )
 
@@ -45,14 +46,15 @@ type ask struct {
 
 // report is how a site stands.
 type report struct {
-	Active       bool         `json:"active"`
-	Epoch        uint32       `json:"epoch"`
-	Serving      bool         `json:"serving"`
-	Fencing      uint32       `json:"fencing,omitempty"`
-	Waiting      bool         `json:"waiting,omitempty"` // for the end of the active's lease
-	Archives     int          `json:"archives,omitempty"`
-	ArchiveBytes int64        `json:"archiveBytes,omitempty"`
-	Links        []linkReport `json:"links"`
+	Active       bool               `json:"active"`
+	Epoch        uint32             `json:"epoch"`
+	Serving      bool               `json:"serving"`
+	Fencing      uint32             `json:"fencing,omitempty"`
+	Waiting      bool               `json:"waiting,omitempty"` // for the end of the active's lease
+	Archives     int                `json:"archives,omitempty"`
+	ArchiveBytes int64              `json:"archiveBytes,omitempty"`
+	Troubles     []operator.Trouble `json:"troubles,omitempty"`
+	Links        []linkReport       `json:"links"`
 }
 
 // linkReport is how a partition stands at the site that says so.

@@ -35,7 +35,8 @@ type PairOptions struct {
 	Partitions *partition.Manager
 	Archives   *archive.Archives
 	Meta       *meta.DB
-	Listener   net.Listener // of the other site's brokers; nil = this broker only dials. The Pair closes it
+	Room       func(bytes int64) error // nil where so many bytes more may be written, else why not
+	Listener   net.Listener            // of the other site's brokers; nil = this broker only dials. The Pair closes it
 	Logger     *slog.Logger
 	Now        func() time.Time // nil = time.Now
 }
@@ -87,8 +88,8 @@ func Open(o PairOptions) (*Pair, error) {
 		// An active that has never met the other site has sent nothing to it (Send), so nobody can have taken over: there is nobody to ask.
 		Found: o.Record.Role.Role == site.Active && o.Record.Peer == nil,
 		Site:  p.siteOptions(&o.Record), Record: o.Record.Role, Boot: p.boot, Records: p, Network: p, Logger: o.Logger, Now: o.Now,
-		Changed: p.roleChanged,
-		Needs:   func(topic uuid.UUID) uint64 { return o.Controller.Image().Changed(topic).N },
+		Changed: p.roleChanged, Room: o.Room, Held: p.remote.full,
+		Needs: func(topic uuid.UUID) uint64 { return o.Controller.Image().Changed(topic).N },
 	})
 	p.follows = &follower{pair: p, wake: make(chan struct{}, 1)}
 	p.history, p.archives, p.runs = newHistory(p), o.Archives, newRuns(p)

@@ -55,7 +55,7 @@ func (p *Pair) check(peer transport.Handshake) error {
 	r, _ := p.options.Controller.SiteRecord()
 	switch {
 	case r.Peer != nil && (r.Peer.Name != peer.Site || r.Peer.Index != uint32(peer.SiteIndex)):
-		return fmt.Errorf("the other site of %s is %s with index %d, not %s with %d", r.Name, r.Peer.Name, r.Peer.Index, peer.Site, peer.SiteIndex)
+		return fmt.Errorf("the other site of %s is %s with index %d, not %s with %d; way out: start that one with the name and the site.index that %[1]s knows it by", r.Name, r.Peer.Name, r.Peer.Index, peer.Site, peer.SiteIndex)
 	case r.Role.Role == site.Active && peer.Role == site.Active && r.Role.Epoch == peer.SiteEpoch:
 		return fmt.Errorf("%s and %s are both active in site epoch %d; way out: start the one whose data is not wanted anew, with an empty"+
 			" data directory and site.role=standby", r.Name, peer.Site, peer.SiteEpoch)

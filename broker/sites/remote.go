@@ -1,11 +1,13 @@
 package sites
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/sites/operator"
 	"github.com/tandembroker/tandem/replication/site"
 )
 
@@ -100,4 +102,11 @@ func (r *remote) active(epoch uint32) *head {
 	}
 	h := *r.mu.head
 	return &h
+}
+
+// full says that the other site has no room for what is shipped.
+func (r *remote) full() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.mu.report.Troubles, func(t operator.Trouble) bool { return t.Code == operator.TroubleNoRoom })
 }

@@ -73,11 +73,14 @@ func (p *Pair) verifiable(_ context.Context, topics []string) (all []verify.Part
 }
 
 // Verify implements operator.DR. The broker that is asked compares.
-func (d DR) Verify(_ context.Context, o operator.VerifyOrder) (operator.Verification, error) {
+func (d DR) Verify(ctx context.Context, o operator.VerifyOrder) (operator.Verification, error) {
 	if !d.p.Connected() {
 		f := d.p.facts()
 		return operator.Verification{}, &operator.Error{Code: operator.CodeRefused, Text: "the sites are not in contact, so they cannot be compared",
 			Next: "start the brokers of " + f.There.Name + ", or mend the network"}
+	}
+	if _, err := d.p.verifiable(ctx, o.Topics); err != nil {
+		return operator.Verification{}, &operator.Error{Code: operator.CodeUsage, Text: err.Error(), Next: "tandem dr status lists the topics that ship"}
 	}
 	return d.p.runs.Begin(o)
 }

@@ -142,7 +142,7 @@ func (t *Transport) answer(h *handshaking) (*session, error) {
 // consider decides on a peer's handshake and finds or begins its session.
 func (t *Transport) consider(mine, peer *hello, spoken bool, address string) (*session, error) {
 	if !spoken {
-		return nil, refuse(CodeVersion, "no version of the link that both sides speak: this one %d to %d", versionMin, versionMax)
+		return nil, refuseVersion(mine)
 	}
 	if err := t.welcomes(mine, peer, ""); err != nil {
 		return nil, err
@@ -180,6 +180,13 @@ func (t *Transport) welcomes(mine, peer *hello, dialled string) error {
 	return err
 }
 
+// errNoLink is a connection that does not begin as one between sites.
+var errNoLink = fmt.Errorf("%w: this is no site link", errProtocol)
+
+func refuseVersion(mine *hello) *Refusal {
+	return refuse(CodeVersion, "no version of the link that both sides speak: site %q can do %d to %d"+wayOut+"the same release at both", mine.Site, versionMin, versionMax)
+}
+
 // opening writes the first bytes of a connection.
 func opening() []byte {
 	return append(magic[:len(magic):len(magic)], versionMin, versionMax, 0, 0)
@@ -192,7 +199,7 @@ func (c *conn) readOpening() (h hello, spoken bool, err error) {
 		return hello{}, false, fmt.Errorf("handshake: %w", err)
 	}
 	if !bytes.Equal(b[:4], magic[:]) {
-		return hello{}, false, fmt.Errorf("%w: this is no site link", errProtocol)
+		return hello{}, false, errNoLink
 	}
 	k, body, err := c.readHandshakeFrame()
 	if err != nil {

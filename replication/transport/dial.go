@@ -22,7 +22,7 @@ type dialState struct {
 // keepDialling has a session with whoever is at an address, by dialling it or because the other side did.
 func (t *Transport) keepDialling(ctx context.Context, d *dialState) {
 	pause := newBackoff(t.options.Rand, t.options.BackoffMax)
-	logged := ""
+	logged := said{}
 	for ctx.Err() == nil {
 		if s := t.sessionAt(d); s != nil {
 			select {
@@ -31,16 +31,15 @@ func (t *Transport) keepDialling(ctx context.Context, d *dialState) {
 			}
 			pause.reset()
 		} else if s, err := t.dialSession(ctx, d); err == nil {
-			logged = ""
+			clear(logged)
 			s.run()
 			if t.now().Sub(s.since) > t.options.BackoffMax {
 				pause.reset()
 			}
 		} else if ctx.Err() == nil && !duplicate(err) {
 			t.dialFailed(d, err)
-			if text := cause(err); text != logged { // a peer that is down is a line, not one every few seconds
+			if logged.news(err) { // a peer that is down is a line, not one every few seconds
 				t.log.Warn("site link: cannot connect", "address", d.address, "error", err)
-				logged = text
 			}
 		}
 		sleep(ctx, pause.next())
@@ -214,7 +213,7 @@ func (t *Transport) dial(ctx context.Context, d *dialState, mine hello) (c *conn
 // accepts is this side's own judgement of whoever answered.
 func (t *Transport) accepts(d *dialState, mine, peer *hello, spoken bool) error {
 	if !spoken {
-		return refuse(CodeVersion, "no version of the link that both sides speak: this one %d to %d", versionMin, versionMax)
+		return refuseVersion(mine)
 	}
 	if peer.session != mine.session || peer.index != mine.index || peer.count != mine.count {
 		return refuse(CodeOther, "the answer is to another handshake")

@@ -207,28 +207,37 @@ func parseVerdict(k kind, b []byte) error {
 // sites that may be the other one, nil = any.
 func judge(self, peer *Handshake, dialled string, known []string) error {
 	switch {
-	case self.Site == peer.Site:
-		return refuse(CodeItself, "a link to itself: both sides are site %q", self.Site)
-	case self.Boot == peer.Boot:
-		return refuse(CodeItself, "a link to itself: broker %d of site %q", peer.Node, peer.Site)
+	case self.Site == peer.Site, self.Boot == peer.Boot:
+		return refuse(CodeItself, "a link to itself: both sides are site %q"+wayOut+"site.peers has to lead to the other site, and site.name to differ", self.Site)
 	case self.SiteIndex == peer.SiteIndex:
-		return refuse(CodeItself, "sites %q and %q both have site index %d", self.Site, peer.Site, self.SiteIndex)
+		return refuse(CodeItself, "sites %q and %q both have site index %d"+wayOut+"start the one that is to be the standby with an empty data directory, site.role=standby and site.index=%d",
+			self.Site, peer.Site, self.SiteIndex, otherIndex(self.SiteIndex))
 	case dialled != "" && dialled != peer.Site:
-		return refuse(CodeSite, "site %q answered where %q was expected", peer.Site, dialled)
+		return refuse(CodeSite, "site %q answered where %q was expected"+wayOut+"correct site.peers of %s", peer.Site, dialled, self.Site)
 	case known != nil && !slices.Contains(known, peer.Site):
-		return refuse(CodeSite, "site %q is not known here", peer.Site)
+		return refuse(CodeSite, "site %q is not known to %q, whose site.peers names %s"+wayOut+"correct site.peers of the one, or site.name of the other", peer.Site, self.Site, strings.Join(known, ", "))
 	case self.ClusterID == "" && peer.ClusterID == "":
-		return refuse(CodeCluster, "neither site has a cluster id yet")
+		return refuse(CodeCluster, "neither site has a cluster id yet: %q and %q are two standbys"+wayOut+"make the one that is to be active active, tandem dr failover --to NAME --active-is-down, or start it with an empty data directory and site.role=active",
+			self.Site, peer.Site)
 	case self.ClusterID != "" && peer.ClusterID != "" && self.ClusterID != peer.ClusterID:
-		return refuse(CodeCluster, "site %q has cluster id %s, site %q has %s", self.Site, self.ClusterID, peer.Site, peer.ClusterID)
+		return refuse(CodeCluster, "site %q has cluster id %s, site %q has %s"+wayOut+"if site.peers is right, start the one whose data is not wanted with an empty data directory and site.role=standby",
+			self.Site, self.ClusterID, peer.Site, peer.ClusterID)
 	case self.LevelMax < peer.LevelMin || peer.LevelMax < self.LevelMin:
-		return refuse(CodeLevel, "site %q can do format levels %d to %d, site %q %d to %d", self.Site, self.LevelMin, self.LevelMax,
+		return refuse(CodeLevel, "site %q can do format levels %d to %d, site %q %d to %d"+wayOut+"the same release at both", self.Site, self.LevelMin, self.LevelMax,
 			peer.Site, peer.LevelMin, peer.LevelMax)
 	}
 	for _, n := range append([]int32{peer.Node}, peer.Nodes...) {
 		if n == self.Node || slices.Contains(self.Nodes, n) {
-			return refuse(CodeNodes, "sites %q and %q both have node id %d", self.Site, peer.Site, n)
+			return refuse(CodeNodes, "sites %q and %q both have node id %d"+wayOut+"start that broker of the standby with another node.id and an empty data directory", self.Site, peer.Site, n)
 		}
 	}
 	return nil
+}
+
+// otherIndex is one that index is not.
+func otherIndex(index uint8) int {
+	if index == 0 {
+		return 1
+	}
+	return 0
 }

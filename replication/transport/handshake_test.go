@@ -71,7 +71,7 @@ func TestRefusalsAreShownOnBothSides(t *testing.T) {
 		"same node":         {change: func(h *Handshake) { h.Node, h.Nodes = 101, nil }, reason: "both have node id 101"},
 		"other site dialled": {dial: "south@east:1", reason: `site "east" answered where "south" was expected`,
 			sites: []string{"east", "south"}},
-		"unknown site": {dial: "east:1", sites: []string{"south"}, reason: `site "east" is not known here`},
+		"unknown site": {dial: "east:1", sites: []string{"south"}, reason: `site "east" is not known to "west"`},
 		"check":        {check: errors.New("two active sites"), reason: "two active sites"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,6 +99,11 @@ func TestRefusalsAreShownOnBothSides(t *testing.T) {
 				}
 				if ww.Refused.Count == 0 || !strings.Contains(ww.LastError, c.reason) || !strings.Contains(ww.Refused.Reason, c.reason) {
 					t.Errorf("the dialling side shows %+v", ww)
+				}
+				for _, err := range []error{we.TurnedDown.Err, ww.Err} {
+					if text, next := Explain(err); !strings.Contains(text, c.reason) || (next == "") != (c.check != nil) || strings.Contains(text, "way out") {
+						t.Errorf("explained as %q, next %q", text, next)
+					}
 				}
 			})
 		})

@@ -21,6 +21,7 @@ type registry struct {
 	opening  []*handshaking          // oldest first
 	dials    []*dialState
 	peers    map[PeerID]*peerState
+	saidDown said    // what was logged of turned
 	turned   refused // peers and strangers that were turned down at the listener
 }
 
@@ -124,6 +125,7 @@ func (t *Transport) establish(s *session) error {
 		s.since = t.now()
 		s.traffic = t.peer(s.id).begin(s)
 		t.mu.current[s.id] = s
+		clear(t.mu.saidDown)
 	}
 	t.mu.Unlock()
 	if err == nil && old != nil {

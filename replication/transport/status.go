@@ -36,6 +36,7 @@ type DialStatus struct {
 	Peer      PeerID // that answered last; zero = none yet
 	LastError string
 	LastAt    time.Time
+	Err       error   // LastError, for Explain; nil = none
 	Refused   Refused // by either side
 }
 
@@ -45,6 +46,7 @@ type Refused struct {
 	From   string // address of the last one
 	Reason string
 	At     time.Time
+	Err    error // Reason, for Explain; nil = none
 }
 
 type refused = Refused
@@ -54,6 +56,7 @@ type traffic struct{ in, out atomic.Uint64 }
 type failure struct {
 	text string
 	at   time.Time
+	err  error
 }
 
 // peerState is what outlives the sessions with a peer. Guarded by Transport.mu.
@@ -96,28 +99,28 @@ func (p *peerState) begin(s *session) *traffic {
 }
 
 func (p *peerState) end(now time.Time, err error) {
-	p.ended, p.last = now, failure{err.Error(), now}
+	p.ended, p.last = now, failure{err.Error(), now, err}
 }
 
 func (t *Transport) dialFailed(d *dialState, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	d.last = failure{err.Error(), t.now()}
+	d.last = failure{err.Error(), t.now(), err}
 	var r *Refusal
 	if errors.As(err, &r) {
-		d.refused = Refused{d.refused.Count + 1, d.address, r.Text, t.now()}
+		d.refused = Refused{d.refused.Count + 1, d.address, r.Text, t.now(), err}
 	}
 }
 
-// turnedDown takes note of a handshake that failed at the listener. It is logged at a low level: strangers could fill a disk with it.
+// turnedDown takes note of a handshake that failed at the listener. Each kind is logged once, until a session begins: strangers could fill a
+// disk with it.
 func (t *Transport) turnedDown(from string, err error) {
 	if duplicate(err) {
 		return
 	}
 	t.mu.Lock()
-	now := t.now()
-	first := t.mu.turned.Reason != err.Error() && now.Sub(t.mu.turned.At) > time.Second
-	t.mu.turned = Refused{t.mu.turned.Count + 1, from, err.Error(), now}
+	t.mu.turned = Refused{t.mu.turned.Count + 1, from, err.Error(), t.now(), err}
+	first := t.mu.saidDown.news(err)
 	closed := t.mu.closed
 	t.mu.Unlock()
 	if first && !closed {
@@ -142,7 +145,7 @@ func (t *Transport) Status() Status {
 		return cmp.Or(cmp.Compare(a.Peer.Site, b.Peer.Site), cmp.Compare(a.Peer.Node, b.Peer.Node))
 	})
 	for _, d := range t.mu.dials {
-		st.Dials = append(st.Dials, DialStatus{d.address, d.peer, d.last.text, d.last.at, d.refused})
+		st.Dials = append(st.Dials, DialStatus{d.address, d.peer, d.last.text, d.last.at, d.last.err, d.refused})
 	}
 	return st
 }

@@ -165,7 +165,7 @@ func create(o Options) (*Transport, error) {
 	t := &Transport{now: o.Now, log: o.Logger, pool: o.Pool, rate: &bucket{now: o.Now}}
 	t.rate.set(o.RateLimit)
 	t.mu.current, t.mu.forming, t.mu.peers = map[PeerID]*session{}, map[formingKey]*session{}, map[PeerID]*peerState{}
-	t.mu.dialling = map[PeerID]bool{}
+	t.mu.dialling, t.mu.saidDown = map[PeerID]bool{}, said{}
 	known := []string{}
 	for _, p := range o.Peers {
 		name, address, named := strings.Cut(p, "@")

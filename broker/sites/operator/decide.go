@@ -27,6 +27,8 @@ func (f *Facts) DecideSwitchover(o SwitchoverOrder) (Plan, *Error) {
 		return Plan{}, refuse(failoverTo(o.To)+" --active-is-down", "neither site is active: there is nothing to hand over")
 	case !active.Serving:
 		return Plan{}, refuse("try again in a second; "+nextStatus, "%s does not serve yet", active.Name)
+	case f.troubled(o.To) != nil:
+		return Plan{}, refuse(f.troubled(o.To).Next, "%s cannot take over: %s", o.To, f.troubled(o.To).Text)
 	case c.Halted > 0:
 		return Plan{}, refuse("see tandem dr status for the way out of each", "the links of %d of %d partitions have stopped: they would lose what was not shipped", c.Halted, c.All)
 	case c.Copying > 0:
@@ -63,6 +65,9 @@ func (f *Facts) DecideFailover(o FailoverOrder) (Plan, *Error) {
 		return Plan{}, refuse("try again in a second; "+nextStatus, "%s is active and in contact with %s: it is about to serve", o.To, there.Name)
 	}
 	p := Plan{ActiveIsDown: o.ActiveIsDown}
+	if t := f.troubled(o.To); t != nil {
+		p.Notes = append(p.Notes, t.Text+". Way out: "+t.Next+".")
+	}
 	if doubts := f.doubts(); len(doubts) > 0 {
 		p.Notes = append(p.Notes, doubts...)
 		if !o.AcceptDataLoss {

@@ -94,7 +94,9 @@ func TestDecideFailover(t *testing.T) {
 		{"a restarted active alone", lost(func(f *Facts) { f.Here.Role = site.Active }), down, CodeDone, "kept as lost records", ""},
 		{"a restarted active alone, not said to be", lost(func(f *Facts) { f.Here.Role = site.Active }), FailoverOrder{To: "west"}, CodeRefused, "lease", "--active-is-down"},
 		{"a restarted active in contact", func(f *Facts) { f.Here.Role, f.There.Role = site.Active, site.Standby }, down, CodeRefused, "about to serve", "again"},
-		{"an active that hands over to a site that is gone", lost(func(f *Facts) { f.Here = Site{"west", true, site.Active, 4, true, 9, false} }), down, CodeDone, "Make west", ""},
+		{"an active that hands over to a site that is gone", lost(func(f *Facts) {
+			f.Here = Site{Name: "west", Known: true, Role: site.Active, Epoch: 4, Serving: true, Fencing: 9}
+		}), down, CodeDone, "Make west", ""},
 	} {
 		f := atStandby()
 		c.facts(f)

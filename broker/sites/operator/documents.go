@@ -249,6 +249,7 @@ type Verification struct {
 	Batches        int64       `json:"batches"` // compared
 	Bytes          int64       `json:"bytes"`
 	Skipped        []string    `json:"skipped,omitempty"` // what could not be compared, and why
+	NotCompared    int         `json:"not_compared"`      // partitions that one of the sites does not have to compare now
 	Difference     *Difference `json:"difference"`        // the first one; null = none was found
 	Error          string      `json:"error,omitempty"`
 }

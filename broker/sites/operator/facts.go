@@ -14,7 +14,9 @@ type Facts struct {
 	There Site // as last heard; Known false = never
 
 	Connected   bool
-	LastContact time.Time // zero = unknown: none in this run
+	LastContact time.Time // zero = unknown
+	Obstacle    *Obstacle // why they are not connected; nil = not known, or they are
+	Troubles    []Trouble // of both sites, as last heard
 
 	SilenceMax time.Duration // dr.failover.silence.max.ms
 	Lease      time.Duration // dr.fence.after.ms and drift; 0 = none
@@ -31,6 +33,7 @@ type Facts struct {
 // Site is one site's role.
 type Site struct {
 	Name    string
+	Index   int // -1 = unknown
 	Known   bool
 	Role    site.Role
 	Epoch   uint32

@@ -84,8 +84,14 @@ func (f *Facts) reasons() []Reason {
 	add := func(code, next, format string, args ...any) {
 		all = append(all, Reason{code, fmt.Sprintf(format, args...), next})
 	}
-	f.roleReasons(add)
-	f.contactReason(add)
+	if f.barred() { // whatever else is missing follows from it
+		f.contactReason(add)
+		f.roleReasons(add)
+	} else {
+		f.roleReasons(add)
+		f.contactReason(add)
+	}
+	f.troubleReasons(add)
 	f.linkReasons(add)
 	f.metadataReasons(add)
 	return all
@@ -103,6 +109,7 @@ func (f *Facts) roleReasons(add func(code, next, format string, args ...any)) {
 		add("two actives", nextWatch, "both sites were promoted: %s, of the higher site epoch, stays active, the other one steps down by itself", active.Name)
 	case active == nil && f.Connected:
 		add("no active", "tandem dr failover --active-is-down --to the site that is to be active", "neither site is active")
+	case active == nil && f.barred() && !f.There.Known:
 	case active == nil:
 		add("no active", failoverTo(f.Here.Name), "no active site is known here")
 	case !active.Serving && (active == &f.Here || f.Connected):
@@ -115,15 +122,18 @@ func (f *Facts) contactReason(add func(code, next, format string, args ...any)) 
 	if f.Connected {
 		return
 	}
-	next := "mend the network between the sites, or start the brokers of " + f.There.Name
-	if f.Here.Role == site.Standby {
+	next, why := "mend the network between the sites, or start the brokers of "+f.There.Name, ""
+	if f.Obstacle != nil {
+		next, why = cmp.Or(f.Obstacle.Next, next), ": "+f.Obstacle.Text
+	}
+	if f.Here.Role == site.Standby && (f.There.Known || !f.barred()) {
 		next += "; if " + f.There.Name + " is lost: " + failoverTo(f.Here.Name)
 	}
 	if d, known := f.silence(); known {
-		add("no contact", next, "nothing was heard of %s for %s", f.There.Name, rough(d))
+		add("no contact", next, "nothing was heard of %s for %s%s", f.There.Name, rough(d), why)
 		return
 	}
-	add("no contact", next, "nothing was heard of %s since this site was started", f.There.Name)
+	add("no contact", next, "nothing was heard of %s since this site was started%s", f.There.Name, why)
 }
 
 func (f *Facts) metadataReasons(add func(code, next, format string, args ...any)) {
@@ -152,7 +162,7 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 			if c.Halted > 1 {
 				more = fmt.Sprintf(", and %d more", c.Halted-1)
 			}
-			add("halted", wayOut(p), "the link of %s-%d has stopped%s: %s", p.Topic, p.Index, more, p.Halted)
+			add("halted", f.wayOut(p), "the link of %s-%d has stopped%s: %s", p.Topic, p.Index, more, p.Halted)
 			break
 		}
 	}
@@ -174,14 +184,18 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 }
 
 // wayOut is what to do about a link that has stopped.
-func wayOut(p *Partition) string {
+func (f *Facts) wayOut(p *Partition) string {
 	if p.Halted == site.HaltRecreated {
 		return fmt.Sprintf("delete the topic %s at the site where it is not wanted", p.Topic)
 	}
 	if p.Halted == site.HaltGap {
 		return fmt.Sprintf("do without what is gone: delete the records of %s-%d up to its log start at the active (kafka-delete-records)", p.Topic, p.Index)
 	}
-	return "have everything copied anew: stop the standby's broker, empty its data directory, and start it as standby"
+	standby := &f.Here
+	if f.Here.Role == site.Active {
+		standby = &f.There
+	}
+	return "have everything copied anew: " + Anew(standby.Name, standby.Index)
 }
 
 func failoverTo(name string) string { return "tandem dr failover --to " + name }

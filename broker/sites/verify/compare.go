@@ -116,6 +116,7 @@ func (c *comparison) partition(ctx context.Context, p Partition) error {
 	}
 	if why := ends.busy(); why != "" {
 		c.skip(p, why)
+		c.result.NotCompared++
 		return nil
 	}
 	skipped := len(c.result.Skipped)
@@ -130,6 +131,7 @@ func (c *comparison) partition(ctx context.Context, p Partition) error {
 		switch why := got.busy(); {
 		case why != "":
 			c.skip(p, why)
+			c.result.NotCompared++
 			return nil
 		case !got.within(at, to): // retention, or a cut
 			if moved++; moved > retriesMax {

@@ -50,7 +50,7 @@ func (c *command) chosen(ctx context.Context) ([]operator.LostArchive, error) {
 	for _, id := range c.args {
 		i := slices.IndexFunc(l.Archives, func(a operator.LostArchive) bool { return a.ID == id })
 		if i < 0 {
-			return nil, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("no archive %q", id), Next: "tandem dr lost list"}
+			return nil, &operator.Error{Code: operator.CodeUsage, Text: fmt.Sprintf("no archive %q", id), Next: "tandem dr lost list"}
 		}
 		found = append(found, l.Archives[i])
 	}

@@ -171,7 +171,7 @@ func (c *command) verify(ctx context.Context) error {
 	}
 	shown := -1
 	for pause := pollFirst; v.State == operator.Running; pause = min(2*pause, pollLast) {
-		if v.PartitionsDone != shown {
+		if v.PartitionsDone != shown && v.Partitions > 0 {
 			c.say("%d of %d partitions compared", v.PartitionsDone, v.Partitions)
 			shown = v.PartitionsDone
 		}
@@ -193,6 +193,10 @@ func (c *command) verify(ctx context.Context) error {
 	if d := v.Difference; d != nil {
 		return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the sites differ, first in %s-%d at offset %d: %s against %s", d.Topic, d.Partition, d.Offset, d.Here, d.There),
 			Next: "keep both sites as they are, and report it"}
+	}
+	if v.NotCompared > 0 {
+		return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("%d of %d partitions could not be compared", v.NotCompared, v.Partitions),
+			Next: "tandem dr status; once it is green, tandem dr verify"}
 	}
 	return nil
 }

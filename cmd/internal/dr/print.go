@@ -193,7 +193,7 @@ func (c *command) printVerification(v *operator.Verification) {
 	for _, s := range v.Skipped {
 		c.say("not compared: %s", s)
 	}
-	if v.Difference == nil {
+	if v.Difference == nil && v.NotCompared < v.Partitions {
 		c.say("equal: %d batches, %d bytes in %d partitions", v.Batches, v.Bytes, v.Partitions)
 	}
 }

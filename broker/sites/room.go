@@ -1,0 +1,35 @@
+package sites
+
+import "github.com/tandembroker/tandem/replication/site"
+
+// admits says whether records of the other site may come into the log. What finds no room is as good as lost on the way: the other site
+// sends it again. A write that fails on a full disk would end the process.
+func (d *Driver) admits(in site.LinkInput) bool {
+	received, ok := in.(site.Received)
+	if !ok {
+		return true
+	}
+	m, ok := received.Message.(site.Append)
+	if !ok {
+		return true
+	}
+	n := int64(len(m.Payload))
+	err := d.options.Room(d.proposed.Load() + n)
+	if err == nil {
+		return true
+	}
+	if d.turnedAway.Swap(max(n, 1)) == 0 {
+		d.logger.Warn("records of the other site are not taken before there is room", "error", err)
+	}
+	return false
+}
+
+// Full is why no records are taken here; nil = they are.
+func (d *Driver) Full() error {
+	n := d.turnedAway.Load()
+	err := d.options.Room(d.proposed.Load() + n)
+	if err == nil && n > 0 && d.turnedAway.CompareAndSwap(n, 0) {
+		d.logger.Info("records of the other site are taken again")
+	}
+	return err
+}
