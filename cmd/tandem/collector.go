@@ -17,11 +17,11 @@ const (
 	// heapAndStacks is what live heap, stacks and garbage may come to before the collector runs more often than gcPercentMax
 	// says. Thousands of idle clients have a large live heap and large stacks and make little garbage: four times as much would
 	// be most of the process (docs/performance.md).
-	heapAndStacks = 144 << 20
+	heapAndStacks = 120 << 20
 	paceInterval  = time.Second
 	// collectAfter is when the collector runs at the latest while heap and stacks are above that. What a burst of clients leaves
 	// behind, and stacks that have grown, would stay for the two minutes that Go waits.
-	collectAfter = 15 * time.Second
+	collectAfter = 5 * time.Second
 )
 
 // memoryClasses is what the collector's pace depends on, in bytes.

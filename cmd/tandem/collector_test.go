@@ -16,7 +16,7 @@ func TestCollectorPaceFollowsTheLiveHeapAndTheStacks(t *testing.T) {
 	}{
 		"just started":              {memoryClasses{}, gcPercentMax},
 		"small heap":                {memoryClasses{live: 16 * mib, scanned: mib, stacks: 2 * mib}, gcPercentMax},
-		"a thousand partitions":     {memoryClasses{live: 30 * mib, scanned: 10 * mib, stacks: 30 * mib}, 210},
+		"a thousand partitions":     {memoryClasses{live: 30 * mib, scanned: 10 * mib, stacks: 30 * mib}, 150},
 		"thousands of idle clients": {memoryClasses{live: 45 * mib, scanned: 10 * mib, stacks: 48 * mib}, gcPercentMin},
 		"large heap":                {memoryClasses{live: 4 << 30, scanned: mib, stacks: mib}, gcPercentMin},
 	} {
