@@ -3,6 +3,7 @@ package sites
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/tandembroker/tandem/broker/sites/operator"
 	"github.com/tandembroker/tandem/protocol/wire"
@@ -65,32 +66,68 @@ func (c *calls) done() {
 	c.serving--
 }
 
-// forward has the other site carry out a request, and reads its answer into out; nil = of no interest. Errors: an *operator.Error.
+// errNoAnswer is a request that the other site has not answered; it may have carried it out all the same.
+var errNoAnswer = &operator.Error{Code: operator.CodeFailed, Text: "contact with the other site was lost before it answered", Next: "tandem dr status"}
+
+// forward has the other site carry out a request, and reads its answer into out; nil = of no interest. Errors: an *operator.Error, errNoAnswer
+// as soon as contact is lost.
 func (p *Pair) forward(ctx context.Context, op operator.Operation, in, out any) error {
+	a, err := p.call(ctx, op, in)
+	if err != nil {
+		return err
+	}
+	return operator.ReadAnswer(&wire.OperatorResponse{Code: a.Code, Message: a.Message, Document: a.Document, Data: a.Data}, out)
+}
+
+// call sends a request to the other site and waits for its answer, whatever that is. Errors: those of forward.
+func (p *Pair) call(ctx context.Context, op operator.Operation, in any) (answer, error) {
 	peers := *p.peers.Load()
 	if len(peers) == 0 {
-		return &operator.Error{Code: operator.CodeRefused, Text: "the other site has to answer this, and cannot be reached from here",
+		return answer{}, &operator.Error{Code: operator.CodeRefused, Text: "the other site has to answer this, and cannot be reached from here",
 			Next: "ask a broker of the other site: --bootstrap-server HOST:PORT"}
 	}
 	req, err := operator.NewRequest(op, in)
 	if err != nil {
-		return err
+		return answer{}, err
 	}
 	id, ch := p.calls.begin()
 	defer p.calls.end(id)
 	m, err := p.codec.pack(messageRequest, question{ID: id, Operation: req.Operation, Document: req.Document})
 	if err != nil {
-		return err
+		return answer{}, err
 	}
 	p.transport.Send(peers[0], m, nil)
-	select {
-	case a := <-ch:
-		return operator.ReadAnswer(&wire.OperatorResponse{Code: a.Code, Message: a.Message, Document: a.Document, Data: a.Data}, out)
-	case <-ctx.Done():
-		return &operator.Error{Code: operator.CodeFailed, Text: "the other site has not answered in time", Next: "tandem dr status"}
-	case <-p.ctx.Done():
-		return &operator.Error{Code: operator.CodeFailed, Text: "the broker stops", Next: "ask another broker"}
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for {
+		select {
+		case a := <-ch:
+			return a, nil
+		case <-look.C:
+			if p.Connected() && p.silence() < reachablePatience {
+				continue
+			}
+			return answer{}, errNoAnswer
+		case <-ctx.Done():
+			return answer{}, &operator.Error{Code: operator.CodeFailed, Text: "the other site has not answered in time", Next: "tandem dr status"}
+		case <-p.ctx.Done():
+			return answer{}, &operator.Error{Code: operator.CodeFailed, Text: "the broker stops", Next: "ask another broker"}
+		}
 	}
+}
+
+// lookInterval is how often a request that is not answered looks whether the other site is still there.
+const lookInterval = 100 * time.Millisecond
+
+// answersTimeout bounds the question whether the other site is there.
+const answersTimeout = 2 * time.Second
+
+// answers asks the other site something, whatever it says to that: connections outlive what they led to for a while.
+func (p *Pair) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answersTimeout)
+	defer cancel()
+	_, err := p.call(ctx, operator.OpProgress, identified{})
+	return err == nil
 }
 
 // serve carries out a request that the other site has sent, beside everything else.

@@ -13,6 +13,11 @@ import (
 	"github.com/tandembroker/tandem/replication/site"
 )
 
+// identified names an order.
+type identified struct {
+	ID string `json:"id"`
+}
+
 // DR carries out what the operator asks (operator.DR).
 type DR struct {
 	p     *Pair
@@ -42,9 +47,7 @@ func (d DR) Switchover(ctx context.Context, o operator.SwitchoverOrder) (operato
 	}
 	f := d.p.facts()
 	if f.Here.Role != site.Active && f.There.Known && f.There.Role == site.Active && d.elsewhere(f.There.Name) {
-		var out operator.Order
-		err := d.p.forward(ctx, operator.OpSwitchover, o, &out)
-		return out, err
+		return d.passOn(ctx, o, f)
 	}
 	plan, refused := f.DecideSwitchover(o)
 	if refused != nil {
@@ -53,10 +56,33 @@ func (d DR) Switchover(ctx context.Context, o operator.SwitchoverOrder) (operato
 	if o.DryRun {
 		return planned(operator.Switchover, f, o.To, plan), nil
 	}
+	if !d.p.answers(ctx) { // before the fence: behind it nobody writes until the other site is back
+		return operator.Order{}, &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("%s does not answer at this moment: nothing has changed", f.There.Name), Next: "tandem dr status"}
+	}
 	if err := d.p.driver.Order(site.Switchover{}); err != nil {
 		return operator.Order{}, operator.Explain(err)
 	}
 	return d.p.orders.begin(operator.Switchover, o.ID, &plan, f, o.To), nil
+}
+
+// passOn has the other site carry out a switchover to this one, and remembers it: the other one may be gone before it is done.
+func (d DR) passOn(ctx context.Context, o operator.SwitchoverOrder, f operator.Facts) (operator.Order, error) {
+	var out operator.Order
+	if o.DryRun {
+		err := d.p.forward(ctx, operator.OpSwitchover, o, &out)
+		return out, err
+	}
+	if _, again := d.p.passed.known(d.p, o.ID); !again && o.To == f.Here.Name && o.ID != "" {
+		d.p.passed.begin(operator.Switchover, o.ID, nil, f, o.To)
+	}
+	err := d.p.forward(ctx, operator.OpSwitchover, o, &out)
+	if known, ok := d.p.passed.known(d.p, o.ID); ok && errors.Is(err, errNoAnswer) {
+		return known, nil
+	}
+	if err != nil {
+		d.p.passed.forget(o.ID)
+	}
+	return out, err
 }
 
 // begunTimeout bounds the question whether the other site knows an order: it may be gone.
@@ -70,9 +96,7 @@ func (d DR) begunThere(ctx context.Context, id string, refused *operator.Error) 
 	ctx, cancel := context.WithTimeout(ctx, begunTimeout)
 	defer cancel()
 	var there operator.Order
-	err := d.p.forward(ctx, operator.OpProgress, struct {
-		ID string `json:"id"`
-	}{id}, &there)
+	err := d.p.forward(ctx, operator.OpProgress, identified{id}, &there)
 	if err != nil || there.ID != id {
 		return operator.Order{}, refused
 	}
@@ -106,6 +130,7 @@ func (d DR) Failover(ctx context.Context, o operator.FailoverOrder) (operator.Or
 		return planned(operator.Failover, f, o.To, plan), nil
 	}
 	d.p.shippedAt(&f)
+	d.p.orders.end(d.p, operator.Failed, "a failover to "+o.To+" was ordered instead")
 	if err := d.p.driver.Order(site.Failover{ActiveIsDown: o.ActiveIsDown}); err != nil {
 		return operator.Order{}, operator.Explain(err)
 	}
@@ -123,7 +148,9 @@ func (d DR) Abort(ctx context.Context) (operator.Order, error) {
 			d.p.orders.end(d.p, operator.Aborted, "it was given up")
 		}
 	case view.Role == site.Active && view.Fencing != 0:
-		err = d.p.driver.Order(site.AbortSwitchover{})
+		if err = d.p.driver.Order(site.AbortSwitchover{}); err == nil {
+			d.p.orders.abandon()
+		}
 	case !d.asked && d.p.Connected():
 		var out operator.Order
 		err := d.p.forward(ctx, operator.OpAbort, nil, &out)
@@ -144,11 +171,16 @@ func (d DR) Progress(ctx context.Context, id string) (operator.Order, error) {
 		return o, nil
 	}
 	if !d.asked && d.p.Connected() {
+		ctx, cancel := context.WithTimeout(ctx, begunTimeout)
+		defer cancel()
 		var out operator.Order
-		err := d.p.forward(ctx, operator.OpProgress, struct {
-			ID string `json:"id"`
-		}{id}, &out)
-		return out, err
+		err := d.p.forward(ctx, operator.OpProgress, identified{id}, &out)
+		if err == nil || !d.p.goesOn(id) {
+			return out, err
+		}
+	}
+	if o, ok := d.p.passed.known(d.p, id); ok {
+		return o, nil
 	}
 	return operator.Order{}, &operator.Error{Code: operator.CodeFailed, Text: "nobody here knows that order: the broker was started again since", Next: "tandem dr status"}
 }

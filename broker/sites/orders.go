@@ -3,6 +3,7 @@ package sites
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,8 +20,10 @@ type orders struct {
 // order is one of them.
 type order struct {
 	operator.Order
-	before operator.Facts // when it began
-	epoch  uint32         // the site epoch of this site when it began
+	passed    bool           // to the other site, which carries it out
+	before    operator.Facts // when it began
+	epoch     uint32         // the site epoch of this site when it began
+	abandoned bool           // the operator has given it up, and the standby has not agreed yet
 }
 
 // ordersMax bounds how many are remembered.
@@ -35,7 +38,7 @@ func (o *orders) begin(kind operator.OrderKind, id string, plan *operator.Plan, 
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := &order{before: before, epoch: before.Here.Epoch}
+	n := &order{before: before, epoch: before.Here.Epoch, passed: before.Here.Role != site.Active && kind == operator.Switchover}
 	n.Order = operator.Order{
 		ID: cmp.Or(id, fmt.Sprintf("%s-%d", before.Here.Name, now.UnixMilli())), Kind: kind, From: from, To: to, State: operator.Running, Partitions: len(before.Partitions),
 		Began: &now, Plan: plan,
@@ -84,6 +87,22 @@ func (o *orders) running(p *Pair) *operator.Order {
 	return &copied
 }
 
+// abandon notes that the newest order is to be given up.
+func (o *orders) abandon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.list) > 0 {
+		o.list[len(o.list)-1].abandoned = true
+	}
+}
+
+// forget drops an order that was not begun.
+func (o *orders) forget(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.list = slices.DeleteFunc(o.list, func(n *order) bool { return n.ID == id })
+}
+
 // end closes the newest order; what it is about has ended otherwise.
 func (o *orders) end(p *Pair, state operator.OrderState, why string) {
 	o.mu.Lock()
@@ -122,6 +141,8 @@ func (p *Pair) progress(n *order) {
 // lastTarget is the newest target of a switchover that this site has handed out.
 func (n *order) overtaken(takes bool, view site.View, lastTarget uint32) (state operator.OrderState, why string) {
 	switch target := cmp.Or(n.SiteEpoch, lastTarget); {
+	case n.passed && view.Role == site.Active && !view.Planned:
+		return operator.Failed, fmt.Sprintf("meanwhile a failover to %s was ordered", n.To)
 	case takes && view.Role == site.Standby && view.Epoch > n.epoch:
 		return operator.Failed, fmt.Sprintf("meanwhile %s was promoted to site epoch %d, and is followed", n.From, view.Epoch)
 	case !takes && view.Role == site.Active && n.SiteEpoch != 0 && view.Fencing != n.SiteEpoch:
@@ -135,6 +156,12 @@ func (n *order) overtaken(takes bool, view site.View, lastTarget uint32) (state 
 
 // takesOver is the progress of an order by which this site becomes active.
 func (p *Pair) takesOver(n *order, view site.View) {
+	if n.passed && view.Role != site.Active {
+		n.Step = n.From + " hands over"
+		p.stalls(n, n.From, fmt.Sprintf("if %s is lost: tandem dr failover --to %s --active-is-down; if it comes back, the switchover goes on by itself", n.From, n.To))
+		return
+	}
+	n.Next = ""
 	if view.Role != site.Active || view.Epoch == n.epoch {
 		n.Step = "waiting for the end of the active's lease"
 		if !p.driver.Record().StopRenew {
@@ -173,14 +200,20 @@ func (p *Pair) handsOver(n *order, view site.View) {
 	switch {
 	case view.Role == site.Active && view.Fencing != 0:
 		n.SiteEpoch = view.Fencing
-		n.Step = fmt.Sprintf("%s fetches what it lacks", n.To)
+		n.Step, n.Next = fmt.Sprintf("%s fetches what it lacks", n.To), ""
+		if n.abandoned {
+			n.Step = fmt.Sprintf("%s waits for the word of %s that it will not take over", n.From, n.To)
+		}
+		p.stalls(n, n.To, fmt.Sprintf("no site takes writes until %s is back, then it goes on by itself, or is given up with tandem dr abort; "+
+			"if %s is lost: tandem dr failover --to %s --active-is-down", n.To, n.To, n.From))
 		return
 	case view.Role == site.Active:
 		n.Step = "storing what is about to happen"
 		return
 	}
 	n.SiteEpoch = view.Epoch
-	n.Step = fmt.Sprintf("%s takes over", n.To)
+	n.Step, n.Next = fmt.Sprintf("%s takes over", n.To), ""
+	p.stalls(n, n.To, fmt.Sprintf("start the brokers of %s, or mend the network; if %s is lost: tandem dr failover --to %s --active-is-down", n.To, n.To, n.From))
 	told, _ := p.remote.told()
 	if !told.Active || told.Epoch < view.Epoch {
 		return
@@ -201,6 +234,27 @@ func (p *Pair) handsOver(n *order, view site.View) {
 	}
 }
 
+// stalledPatience is how long the other site may be silent before an order that needs it is said to stand still. It may well go on: so this
+// is not its end.
+const stalledPatience = 5 * time.Second
+
+// stalls says of an order what the operator can do, where the other site has not been heard of for a while.
+func (p *Pair) stalls(n *order, who, next string) {
+	if silence := p.silence(); silence > stalledPatience {
+		n.Step, n.Next = fmt.Sprintf("nothing was heard of %s for %s", who, silence.Round(time.Second)), next
+	}
+}
+
+// goesOn says that a switchover that was passed on to the other site has not ended there, as far as is known here: the other site is gone, or
+// was started again and knows of the fence only.
+func (p *Pair) goesOn(id string) bool {
+	if _, ok := p.passed.known(p, id); !ok {
+		return false
+	}
+	told, _ := p.remote.told()
+	return !p.reachable() || told.Fencing != 0 || p.driver.View().Role == site.Active
+}
+
 // finish notes that an order has been carried out.
 func (p *Pair) finish(n *order, next map[site.PartitionID]int64) {
 	now := p.options.Now().UTC()
@@ -218,7 +272,7 @@ func (p *Pair) finish(n *order, next map[site.PartitionID]int64) {
 			offset, ok := next[site.PartitionID{Topic: t.ID, Partition: partition}]
 			return offset, ok
 		}})
-	n.State, n.Ended, n.Step, n.Report = operator.Done, &now, "", &r
+	n.State, n.Ended, n.Step, n.Next, n.Report = operator.Done, &now, "", "", &r
 	n.PartitionsDone = n.Partitions
 	p.history.report(n.SiteEpoch, &r)
 	p.logger.Info("the active role has gone over", "order", n.Kind, "from", n.From, "to", n.To, "epoch", n.SiteEpoch, "took", now.Sub(*n.Began).Round(time.Millisecond))

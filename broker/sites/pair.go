@@ -57,6 +57,7 @@ type Pair struct {
 	calls     calls
 	history   *history
 	orders    orders
+	passed    orders // to the other site
 	archives  *archive.Archives
 	shelf     *lost.Shelf
 	runs      *verify.Runs

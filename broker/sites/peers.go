@@ -136,8 +136,11 @@ func (p *Pair) receive(from transport.PeerID, m any, release func()) {
 // timeout, and a site says something several times a second.
 func (p *Pair) reachable() bool {
 	last := p.remote.last.Load()
-	return p.Connected() && last != 0 && p.driver.now()-time.Duration(last) < reachablePatience
+	return p.Connected() && last != 0 && p.silence() < reachablePatience
 }
+
+// silence is how long nothing has come of the other site; at most as long as this run.
+func (p *Pair) silence() time.Duration { return p.driver.now() - time.Duration(p.remote.last.Load()) }
 
 // reachablePatience is how long nothing may come of a site that is there.
 const reachablePatience = 3 * time.Second

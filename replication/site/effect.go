@@ -89,7 +89,7 @@ type AbortFailover struct{}
 // Switchover is the operator's order to hand over to the standby.
 type Switchover struct{}
 
-// AbortSwitchover asks the standby to refuse the target; repeat it until the fence is gone.
+// AbortSwitchover asks the standby to refuse the target, until the fence is gone or the run ends.
 type AbortSwitchover struct{}
 
 // SelfPromote is the way out of a band of offsets that is nearly full.

@@ -29,7 +29,7 @@ type Greeting struct {
 	Leased  bool // the sender is an active that acknowledges only under a lease
 }
 
-// Refuse asks the standby to give its word that it will not promote itself to Target by switchover.
+// Refuse asks the standby to give its word that it will not promote itself to Target by switchover. It is sent again once a tick.
 type Refuse struct{ Target uint32 }
 
 // Refused gives that word. It is durable.

@@ -97,11 +97,14 @@ func (s *Site) switchover() ([]Effect, error) {
 	return s.store(rec), nil
 }
 
+// abortSwitchover asks the standby for its word, at each tick until it has come: the standby may be down for as long as it likes, and must
+// not carry on what was given up when it is back.
 func (s *Site) abortSwitchover() ([]Effect, error) {
 	if !s.Serving() || s.rec.Fencing == 0 {
 		return nil, ErrNotActive
 	}
-	return []Effect{Send{Refuse{s.rec.Fencing}}}, nil
+	s.abandoned = s.rec.Fencing
+	return []Effect{Send{Refuse{s.abandoned}}}, nil
 }
 
 // refuse gives the word that Target will not be promoted to, once that is durable.

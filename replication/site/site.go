@@ -77,6 +77,7 @@ type Site struct {
 	above     uint32 // highest epoch of another active that was heard of in this run
 	peerBoot  Boot
 	fenced    Partitions // of the switchover that is going on, as far as this site knows
+	abandoned uint32     // Active: the target that the standby is asked to refuse, until it has
 	drained   map[PartitionID]uint32
 
 	leased     bool          // Active: acknowledges only below leaseUntil
@@ -159,6 +160,9 @@ func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
 
 func (s *Site) tick(now time.Duration) []Effect {
 	effects := []Effect{Send{Hello{Role: s.rec.Role, Epoch: s.rec.Epoch, Boot: s.boot, Sent: now}}}
+	if s.Serving() && s.rec.Fencing != 0 && s.rec.Fencing == s.abandoned {
+		effects = append(effects, Send{Refuse{s.abandoned}})
+	}
 	if s.next == nil && s.waitOver(now) && s.nextOwned() < epochsMax {
 		return append(effects, s.promote(s.nextOwned(), false)...)
 	}

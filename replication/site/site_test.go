@@ -238,9 +238,17 @@ func TestSwitchoverIsGivenUpWithTheStandbysWordOnly(t *testing.T) {
 	if a.Record().Fencing != 1 {
 		t.Fatal("given up without its word")
 	}
+	for range 3 { // it may be down
+		if !sends(steps(t, a, Tick{}), Refuse{1}) {
+			t.Fatal("the standby is not asked again")
+		}
+	}
 	steps(t, a, Received{Refused{1}}, Stored{})
 	if a.Record().Fencing != 0 {
 		t.Fatal("not given up with it")
+	}
+	if steps(t, a, Switchover{}, Stored{}); sends(steps(t, a, Tick{}), Refuse{a.Record().Fencing}) {
+		t.Fatal("the next switchover is given up too")
 	}
 }
 

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (f *Facts) DecideFailover(o FailoverOrder) (Plan, *Error) {
 	switch {
 	case o.To != f.Here.Name:
 		return Plan{}, refuse(fmt.Sprintf("ask a broker of %s: --bootstrap-server HOST:PORT", o.To), "%s has to carry it out, and cannot be reached from %s", o.To, f.Here.Name)
-	case f.going() && !(f.Here.Waiting && o.ActiveIsDown): // who waits for a lease may be told that it need not
+	case f.going() && !f.overrides(o):
 		return Plan{}, f.refuseBusy()
 	case f.Here.Role == site.Active && f.Here.Serving && f.Here.Fencing == 0:
 		return Plan{}, refuse("tandem dr history tells how it came to be that", "%s is the active site already (site epoch %d)", o.To, f.Here.Epoch)
@@ -105,9 +106,15 @@ func (f *Facts) going() bool {
 	return f.Order != nil && f.Order.State == Running || f.Here.Waiting || f.Here.Fencing != 0 && f.Connected
 }
 
+// overrides says that o may take the place of what is going on: who waits for a lease may be told that it need not, and a switchover to a
+// site that is gone leaves nobody to write.
+func (f *Facts) overrides(o FailoverOrder) bool {
+	return o.ActiveIsDown && (f.Here.Waiting || !f.Connected && f.Order != nil && f.Order.Kind == Switchover)
+}
+
 func (f *Facts) refuseBusy() *Error {
 	if f.Order != nil && f.Order.State == Running {
-		return refuse(nextWatch+", or "+nextAbort, "a %s to %s is going on", f.Order.Kind, f.Order.To)
+		return refuse(cmp.Or(f.Order.Next, nextWatch+", or "+nextAbort), "a %s to %s is going on", f.Order.Kind, f.Order.To)
 	}
 	return refuse(nextWatch+", or "+nextAbort, "the active role is being handed over already")
 }

@@ -41,8 +41,15 @@ func (c *client) close() {
 	}
 }
 
+// noAnswer is that no broker has answered.
+type noAnswer struct{ told *operator.Error }
+
+func (n *noAnswer) Error() string { return n.told.Text }
+func (n *noAnswer) Unwrap() error { return n.told }
+
 // ask sends a request and reads its answer into out. All requests may be sent again: those that begin something have an id of their own. So
-// it goes on to the next broker when a connection fails, until the timeout. Errors: an *operator.Error.
+// it goes on to the next broker when a connection fails, until the timeout. Errors: an *operator.Error,
+// or a *noAnswer with one.
 func (c *client) ask(ctx context.Context, op operator.Operation, in, out any) error {
 	req, err := operator.NewRequest(op, in)
 	if err != nil {
@@ -61,8 +68,8 @@ func (c *client) ask(ctx context.Context, op operator.Operation, in, out any) er
 		}
 		// The first round is for addresses that are down for good; who is there is asked again only where it was there before.
 		if tries >= len(c.addresses) && c.correlation == 0 || ctx.Err() != nil || c.sleep(ctx, retryPause) != nil {
-			return &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("no answer from %s: %v", c.address(), err),
-				Next: "is a broker there? --bootstrap-server takes any broker of either site, or several: HOST:PORT,HOST:PORT"}
+			return &noAnswer{&operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("no answer from %s: %v", c.address(), err),
+				Next: "is a broker there? --bootstrap-server takes any broker of either site, or several: HOST:PORT,HOST:PORT"}}
 		}
 	}
 }

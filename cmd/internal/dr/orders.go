@@ -2,6 +2,7 @@ package dr
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -93,21 +94,42 @@ func (c *command) ended(ctx context.Context, o operator.Order) (operator.Order, 
 	end := c.Now().Add(c.timeout)
 	shown := ""
 	for pause := pollFirst; o.State == operator.Running; pause = min(2*pause, pollLast) {
-		if line := progress(o); line != shown {
+		if line := progressLine(o); line != shown {
 			c.say("%s", line)
 			shown = line
 		}
 		if c.Now().After(end) || c.Sleep(ctx, pause) != nil {
-			return o, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s has not ended within %s, and goes on: %s", o.Kind, o.To, c.timeout, progress(o)),
+			return o, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s has not ended within %s, and goes on: %s", o.Kind, o.To, c.timeout, progressLine(o)),
 				Next: "tandem dr status --watch, or tandem dr abort"}
 		}
-		id := o.ID
-		o = operator.Order{}
-		if err := c.client.ask(ctx, operator.OpProgress, identified{id}, &o); err != nil {
-			return o, err
+		before := o
+		var err error
+		if o, err = c.progress(ctx, before); err != nil {
+			return before, err
+		}
+		if o.State == operator.Running && o.Next != "" {
+			return o, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s stands still: %s", o.Kind, o.To, o.Step), Next: o.Next}
 		}
 	}
 	return o, nil
+}
+
+// progressPatience is how long whoever carries out an order may be gone before that is told.
+const progressPatience = 10 * time.Second
+
+// progress asks how an order stands.
+func (c *command) progress(ctx context.Context, before operator.Order) (o operator.Order, err error) {
+	ctx, cancel := context.WithTimeout(ctx, progressPatience)
+	defer cancel()
+	err = c.client.ask(ctx, operator.OpProgress, identified{before.ID}, &o)
+	if gone := (*noAnswer)(nil); errors.As(err, &gone) {
+		next := fmt.Sprintf("ask the other site: tandem dr status --bootstrap-server HOST:PORT; if %s is lost: tandem dr failover --to %s --active-is-down", before.From, before.To)
+		if before.Kind == operator.Failover {
+			next = fmt.Sprintf("tandem dr status, when a broker of %s is there again", before.To)
+		}
+		return o, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("what became of the %s to %s is not known: %s", before.Kind, before.To, gone.told.Text), Next: next}
+	}
+	return o, err
 }
 
 // identified names what was begun before.
@@ -122,7 +144,7 @@ func outcome(s operator.OrderState) string {
 	return "failed"
 }
 
-func progress(o operator.Order) string {
+func progressLine(o operator.Order) string {
 	line := fmt.Sprintf("%s to %s: %s", o.Kind, o.To, orNone(o.Step))
 	if o.Partitions > 0 {
 		line += fmt.Sprintf(" (%d of %d partitions)", o.PartitionsDone, o.Partitions)

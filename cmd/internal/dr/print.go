@@ -58,7 +58,7 @@ func (c *command) printStatus(s *operator.Status) {
 	c.say("partitions      %d: %d halted, %d being copied, %d without a leader", p.All, p.Halted, p.Copying, p.Unled)
 	c.say("lost records    %s", archives(s.Archives))
 	if o := s.Order; o != nil {
-		c.say("order           %s", progress(*o))
+		c.say("order           %s", progressLine(*o))
 	}
 	if len(s.Topics) > 0 {
 		c.say("")
