@@ -145,7 +145,7 @@ func (d DR) Abort(ctx context.Context) (operator.Order, error) {
 	case d.p.driver.Record().StopRenew:
 		err = d.p.driver.Order(site.AbortFailover{})
 		if err == nil {
-			d.p.orders.end(d.p, operator.Aborted, "it was given up")
+			d.p.orders.end(d.p, operator.Aborted, "the operator has aborted it")
 		}
 	case view.Role == site.Active && view.Fencing != 0:
 		if err = d.p.driver.Order(site.AbortSwitchover{}); err == nil {

@@ -14,7 +14,7 @@ import (
 // report is how this site stands, for the other one.
 func (p *Pair) report() report {
 	view, rec := p.driver.View(), p.driver.Record()
-	r := report{Active: view.Role == site.Active, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew,
+	r := report{stamp: p.stamp(), Active: view.Role == site.Active, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew,
 		Links: []linkReport{}}
 	r.Archives, r.ArchiveBytes, _ = p.archives.Figures() // what cannot be told now is told at the next time
 	r.Troubles = p.troubles()
@@ -58,7 +58,7 @@ func (p *Pair) facts() operator.Facts {
 		Now:       p.options.Now(),
 		Here:      operator.Site{Name: c.Name, Index: int(r.Index), Known: true, Role: view.Role, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew},
 		There:     operator.Site{Name: c.Peer, Index: -1, Known: !heard.IsZero(), Role: roleOf(told.Active), Epoch: told.Epoch, Serving: told.Serving, Fencing: told.Fencing, Waiting: told.Waiting},
-		Connected: p.reachable() && !heard.IsZero(), LastContact: heard,
+		Connected: p.reachable() && !heard.IsZero(), LastContact: heard, AsOf: p.remote.made(),
 		SilenceMax: c.FailoverSilenceMax, ActiveLeased: p.driver.Leased(),
 	}
 	if r.Peer != nil {
@@ -74,7 +74,7 @@ func (p *Pair) facts() operator.Facts {
 	f.Archives.Archives, f.Archives.Bytes, _ = p.archives.Figures()
 	f.Archives.Archives += told.Archives
 	f.Archives.Bytes += told.ArchiveBytes
-	f.Partitions = p.partitionFacts(view.Role, heard)
+	f.Partitions = p.partitionFacts(view.Role, f.AsOf)
 	f.Metadata = p.metadataFacts(&view)
 	f.Order = p.orders.running(p)
 	return f
@@ -107,8 +107,8 @@ func roleOf(active bool) site.Role {
 	return site.Standby
 }
 
-// partitionFacts is how each partition that ships stands. heard is when the other site was heard of.
-func (p *Pair) partitionFacts(role site.Role, heard time.Time) []operator.Partition {
+// partitionFacts is how each partition that ships stands. asOf is when what the other site has told was so.
+func (p *Pair) partitionFacts(role site.Role, asOf time.Time) []operator.Partition {
 	links := map[site.PartitionID]LinkStatus{}
 	for _, s := range p.driver.Links() {
 		links[s.ID] = s
@@ -125,17 +125,17 @@ func (p *Pair) partitionFacts(role site.Role, heard time.Time) []operator.Partit
 			if known {
 				there = told
 			}
-			all = append(all, p.partitionFact(t.Name, id, role, here, there, known, heard))
+			all = append(all, p.partitionFact(t.Name, id, role, here, there, known, asOf))
 		}
 	}
 	if role == site.Standby {
-		all = append(all, p.missing(heard)...)
+		all = append(all, p.missing(asOf)...)
 	}
 	return all
 }
 
 // missing are the partitions that the active has told of and this standby does not have yet: nothing of them is here.
-func (p *Pair) missing(heard time.Time) (all []operator.Partition) {
+func (p *Pair) missing(asOf time.Time) (all []operator.Partition) {
 	if told, _ := p.remote.told(); !told.Active {
 		return nil
 	}
@@ -152,14 +152,14 @@ func (p *Pair) missing(heard time.Time) (all []operator.Partition) {
 		if ok {
 			name = t.Name
 		}
-		f := p.partitionFact(name, id, site.Standby, LinkStatus{}, there, true, heard)
+		f := p.partitionFact(name, id, site.Standby, LinkStatus{}, there, true, asOf)
 		f.Copied, f.Lag, f.Led = false, operator.Lag{}, true // by the active; there is nothing to be led here
 		all = append(all, f)
 	}
 	return all
 }
 
-func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, here LinkStatus, there linkReport, known bool, heard time.Time) operator.Partition {
+func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, here LinkStatus, there linkReport, known bool, asOf time.Time) operator.Partition {
 	f := operator.Partition{Topic: topic, Index: id.Partition, Led: here.Leads, Halted: here.Halted, Shipped: operator.End{Offset: -1}, Active: operator.End{Offset: -1}}
 	if role == site.Active {
 		f.Copied = here.Copied
@@ -175,7 +175,7 @@ func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, 
 	}
 	if known {
 		f.Copied = there.Copied
-		f.Active = operator.End{Offset: there.End, At: heard}
+		f.Active = operator.End{Offset: there.End, At: asOf}
 		if there.Lag != nil {
 			f.Lag = lagHere(&there, here)
 		}

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/broker/sites/operator"
+	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/replication/transport"
 )
 
@@ -55,6 +57,15 @@ type report struct {
 	ArchiveBytes int64              `json:"archiveBytes,omitempty"`
 	Troubles     []operator.Trouble `json:"troubles,omitempty"`
 	Links        []linkReport       `json:"links"`
+	stamp
+}
+
+// stamp bounds from below when a report was made, by the clock of whoever takes it.
+type stamp struct {
+	Boot   site.Boot     `json:"boot"`             // of the sender
+	Clock  time.Duration `json:"clock"`            // of the sender, in this run
+	Echo   time.Duration `json:"echo,omitempty"`   // the clock of the newest report that the sender has taken
+	EchoOf site.Boot     `json:"echoOf,omitempty"` // the run that it is of; 0 = none
 }
 
 // linkReport is how a partition stands at the site that says so.

@@ -146,7 +146,7 @@ func (n *order) overtaken(takes bool, view site.View, lastTarget uint32) (state 
 	case takes && view.Role == site.Standby && view.Epoch > n.epoch:
 		return operator.Failed, fmt.Sprintf("meanwhile %s was promoted to site epoch %d, and is followed", n.From, view.Epoch)
 	case !takes && view.Role == site.Active && n.SiteEpoch != 0 && view.Fencing != n.SiteEpoch:
-		return operator.Aborted, "it was given up: " + n.From + " goes on"
+		return operator.Aborted, n.From + " goes on"
 	case !takes && view.Role == site.Standby && view.Epoch != target:
 		return operator.Failed, fmt.Sprintf("meanwhile %s was promoted to site epoch %d, not by this switchover: records may be lost (tandem dr lost list)",
 			n.To, view.Epoch)

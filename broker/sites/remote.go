@@ -25,6 +25,7 @@ type remote struct {
 		report  report // newest; of Links only what links has
 		links   map[site.PartitionID]linkReport
 		heard   time.Time // zero = never, in this run
+		asOf    time.Time // the newest report was made at this time or later
 	}
 }
 
@@ -39,7 +40,8 @@ func (r *remote) leader(id site.PartitionID) (node, epoch int32) {
 	return l.Leader, l.Epoch
 }
 
-func (r *remote) setReport(told report, now time.Time) {
+// setReport takes a report that comes now and was made at asOf or later.
+func (r *remote) setReport(told report, now, asOf time.Time) {
 	links := make(map[site.PartitionID]linkReport, len(told.Links))
 	for _, l := range told.Links {
 		links[site.PartitionID{Topic: l.Topic, Partition: l.Partition}] = l
@@ -47,7 +49,14 @@ func (r *remote) setReport(told report, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	told.Links = nil
-	r.mu.report, r.mu.links, r.mu.heard = told, links, now
+	r.mu.report, r.mu.links, r.mu.heard, r.mu.asOf = told, links, now, asOf
+}
+
+// made is when the newest report was made, at the earliest; zero = there was none in this run.
+func (r *remote) made() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.asOf
 }
 
 // told is the newest report, without the links, and when it came; zero = never, in this run.

@@ -2,6 +2,7 @@ package sites
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/replication/site"
@@ -115,7 +116,7 @@ func (p *Pair) brokerMessage(from transport.PeerID, m transport.Broker) error {
 		if err != nil {
 			return err
 		}
-		p.remote.setReport(told, p.options.Now())
+		p.remote.setReport(told, p.options.Now(), p.madeAfter(told.stamp))
 	case messageRequest:
 		q, err := unpack[question](p.codec, m)
 		if err != nil {
@@ -149,6 +150,21 @@ func (p *Pair) takeFacts(from transport.PeerID, facts *controller.PeerSite) erro
 	p.remote.mu.Unlock()
 	p.follows.look()
 	return nil
+}
+
+// stamp is that of a report which is made now.
+func (p *Pair) stamp() stamp {
+	told, _ := p.remote.told()
+	return stamp{Boot: p.boot, Clock: p.driver.now(), Echo: told.Clock, EchoOf: told.Boot}
+}
+
+// madeAfter is a time at which a report was not made yet. A report may be long on its way, and only this site's own clock says how long at most:
+// since it sent the one that the other site had by then. Where the other one had none, since this run began.
+func (p *Pair) madeAfter(s stamp) time.Time {
+	if s.EchoOf != p.boot || s.Echo < 0 || s.Echo > p.driver.now() {
+		return p.driver.began
+	}
+	return p.driver.began.Add(s.Echo)
 }
 
 // sendMetadata sends the metadata that a standby lacks.

@@ -55,7 +55,7 @@ func (s *suite) check(ctx context.Context, r *round) error {
 			return err
 		}
 		r.figures.lost += len(lost)
-		if err := shippedAreThere(h.partition, lost, r.reports); err != nil {
+		if err := r.asReported(h.partition, lost); err != nil {
 			return err
 		}
 	}
@@ -240,22 +240,45 @@ func (s *suite) settle(h *history, f *found, pending map[int64]ack) (lost map[in
 	return lost, nil
 }
 
-// shippedAreThere checks the report of the only failover of a round.
-func shippedAreThere(partition int32, lost map[int64]ack, reports []*report) error {
-	if len(reports) != 1 {
+// asReported holds what a round has lost of a partition against what its failovers have reported: nothing that was shipped, of what the lost
+// site was known to have no more than was said, and beyond that only what was acknowledged since nothing is known.
+func (r *round) asReported(partition int32, lost map[int64]ack) error {
+	if r.untold {
 		return nil
 	}
-	for _, p := range reports[0].Partitions {
-		if p.Topic != topic || p.Partition != partition || p.ShippedEnd == nil {
-			continue
-		}
-		for offset, a := range lost {
-			if offset < *p.ShippedEnd {
-				return fmt.Errorf("partition %d: number %d at offset %d is lost, and was reported as shipped (up to %d)", partition, a.number, offset, *p.ShippedEnd)
+	known := map[*partitionReport]int64{}
+	for offset, a := range lost {
+		whole, p := r.reportOf(partition, offset)
+		switch {
+		case p == nil:
+			return fmt.Errorf("partition %d: number %d at offset %d is lost, by no failover", partition, a.number, offset)
+		case p.ShippedEnd != nil && offset < *p.ShippedEnd:
+			return fmt.Errorf("partition %d: number %d at offset %d is lost, and was reported as shipped (up to %d)", partition, a.number, offset, *p.ShippedEnd)
+		case p.ActiveEnd == nil:
+		case offset < *p.ActiveEnd:
+			if known[p]++; p.LostRecords != nil && known[p] > *p.LostRecords {
+				return fmt.Errorf("partition %d: more than the %d records that were reported are lost below offset %d", partition, *p.LostRecords, *p.ActiveEnd)
 			}
+		case whole.Lost.UnknownSince == nil:
+			return fmt.Errorf("partition %d: number %d at offset %d is lost; the report says that no more than what is below %d can be", partition, a.number, offset, *p.ActiveEnd)
+		case a.at.Before(*whole.Lost.UnknownSince):
+			return fmt.Errorf("partition %d: number %d at offset %d is lost and was acknowledged %s before the moment since which nothing is known; all before that"+
+				" is reported to be below %d", partition, a.number, offset, whole.Lost.UnknownSince.Sub(a.at), *p.ActiveEnd)
 		}
 	}
 	return nil
+}
+
+// reportOf is the report of the failover that has cost an offset: the first one that went on above it.
+func (r *round) reportOf(partition int32, offset int64) (*report, *partitionReport) {
+	for _, whole := range r.reports {
+		for i := range whole.Partitions {
+			if p := &whole.Partitions[i]; p.Topic == topic && p.Partition == partition && p.Resumes != nil && offset < *p.Resumes {
+				return whole, p
+			}
+		}
+	}
+	return nil, nil
 }
 
 // groupSkipsNothing waits until the group has got all that is in the log below ends.

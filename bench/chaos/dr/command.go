@@ -49,18 +49,24 @@ type order struct {
 
 // report is what a promotion has cost, by the product.
 type report struct {
-	Kind      string `json:"kind"`
-	SiteEpoch uint32 `json:"site_epoch"`
+	Kind      string    `json:"kind"`
+	SiteEpoch uint32    `json:"site_epoch"`
+	Promoted  time.Time `json:"promoted"`
 	Lost      struct {
 		Records      *int64     `json:"records"`
 		UnknownSince *time.Time `json:"unknown_since"`
 	} `json:"lost"`
-	Partitions []struct {
-		Topic      string `json:"topic"`
-		Partition  int32  `json:"partition"`
-		ShippedEnd *int64 `json:"shipped_end"`
-		Resumes    *int64 `json:"resumes"`
-	} `json:"partitions"`
+	Partitions []partitionReport `json:"partitions"`
+}
+
+// partitionReport is a report's part about one partition; nil = not known.
+type partitionReport struct {
+	Topic       string `json:"topic"`
+	Partition   int32  `json:"partition"`
+	ShippedEnd  *int64 `json:"shipped_end"`
+	ActiveEnd   *int64 `json:"active_end"`
+	Resumes     *int64 `json:"resumes"`
+	LostRecords *int64 `json:"lost_records"`
 }
 
 // dr runs `tandem dr` against one site, with --json.

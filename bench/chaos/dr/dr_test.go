@@ -62,20 +62,40 @@ func TestAnOffsetDenotesOneRecord(t *testing.T) {
 	}
 }
 
-func TestLostBelowTheReportedEndIsAFault(t *testing.T) {
-	end := int64(10)
-	var r report
-	r.Partitions = append(r.Partitions, struct {
-		Topic      string `json:"topic"`
-		Partition  int32  `json:"partition"`
-		ShippedEnd *int64 `json:"shipped_end"`
-		Resumes    *int64 `json:"resumes"`
-	}{Topic: topic, Partition: 1, ShippedEnd: &end})
-	if err := shippedAreThere(1, map[int64]ack{10: {}}, []*report{&r}); err != nil {
-		t.Fatal(err)
+// TestLossesAreHeldAgainstTheReports: of two failovers each answers for its own.
+func TestLossesAreHeldAgainstTheReports(t *testing.T) {
+	at := func(n int64) *int64 { return &n }
+	since := time.Now()
+	first := &report{Partitions: []partitionReport{{Topic: topic, Partition: 1, ShippedEnd: at(10), ActiveEnd: at(13), Resumes: at(100), LostRecords: at(3)}}}
+	first.Lost.UnknownSince = &since
+	second := &report{Partitions: []partitionReport{{Topic: topic, Partition: 1, ShippedEnd: at(105), ActiveEnd: at(105), Resumes: at(200), LostRecords: at(0)}}}
+	early, late := ack{at: since.Add(-time.Second)}, ack{at: since.Add(time.Second)}
+	for name, c := range map[string]struct {
+		lost    map[int64]ack
+		reports []*report
+		untold  bool
+		want    string // of the error; empty = none
+	}{
+		"known":                             {lost: map[int64]ack{10: early, 12: early}, reports: []*report{first}},
+		"unknown":                           {lost: map[int64]ack{13: late}, reports: []*report{first}},
+		"shipped":                           {lost: map[int64]ack{9: early}, reports: []*report{first}, want: "reported as shipped"},
+		"acknowledged before":               {lost: map[int64]ack{13: early}, reports: []*report{first}, want: "before the moment"},
+		"without a failover":                {lost: map[int64]ack{9: early}, want: "by no failover"},
+		"above where the site goes on":      {lost: map[int64]ack{100: late}, reports: []*report{first}, want: "by no failover"},
+		"by the second one":                 {lost: map[int64]ack{11: early, 104: early}, reports: []*report{first, second}, want: "reported as shipped (up to 105)"},
+		"by the second one, which knew all": {lost: map[int64]ack{105: late}, reports: []*report{first, second}, want: "no more than what is below 105"},
+		"nobody got the report":             {lost: map[int64]ack{9: early}, untold: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := (&round{reports: c.reports, untold: c.untold}).asReported(1, c.lost)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Fatalf("error %v, want %q", err, c.want)
+			}
+		})
 	}
-	if err := shippedAreThere(1, map[int64]ack{9: {}}, []*report{&r}); err == nil {
-		t.Fatal("a lost record that was reported as shipped is not noticed")
+	first.Partitions[0].LostRecords = at(1)
+	if err := (&round{reports: []*report{first}}).asReported(1, map[int64]ack{10: early, 12: early}); err == nil {
+		t.Fatal("more known losses than reported are not noticed")
 	}
 }
 

@@ -206,8 +206,8 @@ func (s *suite) round(ctx context.Context, index int, k *kind) error {
 	if r.returned >= 0 {
 		r.figures.moved = r.equalAt - r.returned
 	}
-	if !k.failure && r.figures.lost > 0 {
-		return fmt.Errorf("%d acknowledged records were lost by it", r.figures.lost)
+	if r.stays != nil && s.active != r.stays {
+		return s.explain(ctx, fmt.Errorf("%s is active, %s has to be", s.active.name, r.stays.name))
 	}
 	if r.figures.held > 0 {
 		r.figures.note += fmt.Sprintf(" refused for %.1fs", r.figures.held.Seconds())

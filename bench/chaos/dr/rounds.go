@@ -21,7 +21,9 @@ type round struct {
 	active   *site // as the round begins
 	standby  *site
 	figures  figures
-	reports  []*report // of the failovers that the round has ordered
+	reports  []*report // of the failovers that the round has ordered, in their order
+	untold   bool      // there was a failover whose report nobody has got
+	stays    *site     // has to be the active one in the end; nil = any
 	equalAt  int64     // what had gone over the link when both sites were equal
 	returned int64     // what had gone over the link when the lost site was started anew; -1 = none was
 }
@@ -62,6 +64,13 @@ var kinds = []kind{
 	{"kill-twice", true, (*round).killTwice},
 	{"standby-kill", true, (*round).standbyKill},
 	{"cut", true, (*round).cut},
+	{"abort", true, (*round).abort},
+	{"lose-standby-in-switchover", true, (*round).loseStandbyInSwitchover},
+	{"failover-twice", true, (*round).failoverTwice},
+	{"kill-returning", true, (*round).killReturning},
+	{"stop", true, (*round).stop},
+	{"lease", true, (*round).lease},
+	{"bounded", true, (*round).bounded},
 }
 
 // wait lets things happen for a random time.
@@ -96,17 +105,24 @@ func (r *round) switchover(ctx context.Context) error {
 
 // promote orders a failover, again and again while it is refused: the other site counts as reachable until it has been silent for a while.
 func (r *round) promote(ctx context.Context, to *site, more ...string) (*order, error) {
+	return r.order(ctx, to, append([]string{"failover", "--to", to.name, "--active-is-down"}, more...)...)
+}
+
+// order gives an order again and again while it is refused.
+func (r *round) order(ctx context.Context, to *site, args ...string) (*order, error) {
 	began := time.Now()
 	for {
 		r.load.watch()
-		o, err := to.order(ctx, append([]string{"failover", "--to", to.name, "--active-is-down"}, more...)...)
+		o, err := to.order(ctx, args...)
 		switch {
 		case err != nil:
 			return nil, err
+		case o.State == "done" && o.Report == nil:
+			return nil, fmt.Errorf("%v: no report: %s", args, o.output)
 		case o.State == "done":
 			return o, nil
 		case o.code != refused || time.Since(began) > refusedLimit:
-			return nil, fmt.Errorf("failover to %s, refused for %s: %s", to.name, time.Since(began).Round(time.Millisecond), o.output)
+			return nil, fmt.Errorf("%v, refused for %s: %s", args, time.Since(began).Round(time.Millisecond), o.output)
 		}
 		r.wait(ctx, 100*time.Millisecond, 200*time.Millisecond)
 		r.figures.held = time.Since(began)
@@ -119,9 +135,7 @@ func (r *round) failover(ctx context.Context, to *site, more ...string) error {
 	if err != nil {
 		return err
 	}
-	if o.Report != nil {
-		r.reports = append(r.reports, o.Report)
-	}
+	r.reports = append(r.reports, o.Report)
 	r.figures.failover, err = r.load.awaitAcks(ctx, time.Now(), 20*time.Second)
 	return err
 }
@@ -192,9 +206,11 @@ func (r *round) isolated(ctx context.Context) error {
 	}
 	r.wait(ctx, 0, 2*time.Second)
 	// The producers may go on at the old site, so nothing says when the new one takes their records.
-	if _, err := r.promote(ctx, r.standby); err != nil {
+	o, err := r.promote(ctx, r.standby)
+	if err != nil {
 		return err
 	}
+	r.reports = append(r.reports, o.Report)
 	r.wait(ctx, 0, 2*time.Second)
 	r.returned = r.pair.moved()
 	r.pair.heal()
@@ -204,13 +220,14 @@ func (r *round) isolated(ctx context.Context) error {
 // inSwitchover does something at a random moment of a switchover, and waits for the end of both. However that ends is well.
 func (r *round) inSwitchover(ctx context.Context, at *site, fn func()) {
 	ended := make(chan string, 1)
+	began := time.Now()
 	go func() { // awaited below
 		o, err := at.order(ctx, "switchover", "--to", r.standby.name)
 		switch {
 		case err != nil:
 			ended <- "unknown"
 		case o.State == "":
-			ended <- fmt.Sprintf("exit %d", o.code)
+			ended <- fmt.Sprintf("exit %d after %.1fs", o.code, time.Since(began).Seconds())
 		default:
 			ended <- o.State
 		}
@@ -361,6 +378,7 @@ func (r *round) killInPromotion(ctx context.Context) error {
 	if st == nil {
 		return err
 	}
+	r.untold = true
 	if !st.serves(r.standby.name) {
 		r.figures.note = "ordered again"
 		// It has lost what it knew of the other site.
@@ -393,6 +411,9 @@ func (r *round) standbyKill(ctx context.Context) error {
 	r.wait(ctx, 0, 2*time.Second)
 	return r.bring(r.standby)
 }
+
+// stalled says that a switchover is going on.
+func (st *status) stalled() bool { return st.Order != nil && st.Order.State == "running" }
 
 // serves says whether the site is active and takes writes.
 func (st *status) serves(name string) bool {

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tandembroker/tandem/bench/chaos/proxy"
@@ -28,6 +30,7 @@ type site struct {
 	admin   string
 	own     string // SITE listener
 	set     []string
+	more    []string // settings of this start
 
 	command *exec.Cmd
 	ended   chan struct{} // closed when the process has ended; nil before the first start
@@ -129,7 +132,7 @@ func (s *site) start() error {
 	}
 	defer log.Close() // the child has its own
 	args := []string{"serve"}
-	for _, setting := range s.set {
+	for _, setting := range slices.Concat(s.set, s.more) {
 		args = append(args, "--set", setting)
 	}
 	s.command = exec.Command(s.binary, args...)
@@ -156,6 +159,28 @@ func (s *site) running() bool {
 	default:
 		return true
 	}
+}
+
+// stopLimit bounds how long a process may take to end after SIGTERM.
+const stopLimit = 30 * time.Second
+
+// terminate ends the process with SIGTERM, and wants it to end well.
+func (s *site) terminate(ctx context.Context) error {
+	s.stopped = true
+	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("SIGTERM to %s: %w", s.name, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopLimit)
+	defer cancel()
+	select {
+	case <-s.ended:
+	case <-ctx.Done():
+		return fmt.Errorf("%s has not ended within %s of SIGTERM\n%s", s.name, stopLimit, s.logTail())
+	}
+	if code := s.command.ProcessState.ExitCode(); code != 0 {
+		return fmt.Errorf("%s ended with %d after SIGTERM\n%s", s.name, code, s.logTail())
+	}
+	return nil
 }
 
 // kill ends the process with SIGKILL.

@@ -17,6 +17,8 @@ type Facts struct {
 	LastContact time.Time // zero = unknown
 	Obstacle    *Obstacle // why they are not connected; nil = not known, or they are
 	Troubles    []Trouble // of both sites, as last heard
+	// AsOf is up to when all is known that the other site has told by then: it takes a while to arrive. Zero = LastContact.
+	AsOf time.Time
 
 	SilenceMax time.Duration // dr.failover.silence.max.ms
 	Lease      time.Duration // dr.fence.after.ms and drift; 0 = none
@@ -71,7 +73,7 @@ type Partition struct {
 // End is the end of a log.
 type End struct {
 	Offset int64     // behind the last record; -1 = unknown
-	At     time.Time // of the shipped end: when the last record was stored at the active, or zero; of the active's: when it was heard
+	At     time.Time // of the shipped end: when the last record was stored at the active, or zero; of the active's: when it was there
 }
 
 // unknownEnd says that nothing is known.
@@ -163,9 +165,12 @@ func (f *Facts) RPO() RPO {
 		return RPO{}
 	}
 	since := f.LastContact
+	if !f.AsOf.IsZero() && f.AsOf.Before(since) {
+		since = f.AsOf
+	}
 	r.UnknownSince = &since
 	if r.Ms != nil {
-		n := *r.Ms + silence.Milliseconds()
+		n := *r.Ms + max(f.Now.Sub(since), silence).Milliseconds()
 		r.Ms = &n
 	}
 	return r

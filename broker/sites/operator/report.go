@@ -32,7 +32,7 @@ type PartitionReport struct {
 	ShippedEnd  *int64     `json:"shipped_end"`   // offset behind the last record that was shipped
 	ShippedAt   *time.Time `json:"shipped_at"`    // time of that record
 	ActiveEnd   *int64     `json:"active_end"`    // offset behind the last record that the other site is known to have had
-	ActiveEndAt *time.Time `json:"active_end_at"` // when that was heard
+	ActiveEndAt *time.Time `json:"active_end_at"` // when it was there, or later
 	Resumes     *int64     `json:"resumes"`       // offset of the next record
 	LostRecords *int64     `json:"lost_records"`  // of those known
 	LostMs      *int64     `json:"lost_ms"`       // from the last shipped record to the promotion
