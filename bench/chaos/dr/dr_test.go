@@ -16,6 +16,7 @@ func TestAcknowledgedRecordsAreFoundOnce(t *testing.T) {
 		log, archived map[int64]int // offset -> number
 		want          string        // of the error; empty = none
 		lost          int
+		twice         bool // there were two failovers
 	}{
 		"in the log":                        {log: map[int64]int{10: 1}},
 		"in an archive":                     {archived: map[int64]int{10: 1}, lost: 1},
@@ -25,6 +26,9 @@ func TestAcknowledgedRecordsAreFoundOnce(t *testing.T) {
 		"elsewhere in the log":              {log: map[int64]int{11: 1}, want: "is in the log at 11"},
 		"elsewhere in an archive":           {archived: map[int64]int{11: 1}, want: "neither"},
 		"in both":                           {log: map[int64]int{10: 1}, archived: map[int64]int{10: 1}, want: "in the log and in an archive"},
+		"an earlier try has survived":       {log: map[int64]int{7: 1}, archived: map[int64]int{10: 1}, twice: true, lost: 1},
+		"an earlier try, by one failover":   {log: map[int64]int{7: 1}, archived: map[int64]int{10: 1}, want: "in an archive and in the log at 7"},
+		"a later try, by two failovers":     {log: map[int64]int{20: 1}, archived: map[int64]int{10: 1}, twice: true, want: "in an archive and in the log at 20"},
 		"in an archive, and once more told": {log: map[int64]int{20: 1}, archived: map[int64]int{10: 1}, want: "in an archive and in the log at 20"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,7 +38,7 @@ func TestAcknowledgedRecordsAreFoundOnce(t *testing.T) {
 			for offset, number := range c.log {
 				f.numbers[number] = offset
 			}
-			lost, err := (&suite{}).settle(h, f, map[int64]ack{10: {1, time.Now()}})
+			lost, err := (&suite{}).settle(h, f, map[int64]ack{10: {1, time.Now()}}, c.twice)
 			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 				t.Fatalf("error %v, want %q", err, c.want)
 			}

@@ -267,11 +267,20 @@ func (r *round) killActiveInSwitchover(ctx context.Context) error {
 
 func (r *round) killStandbyInSwitchover(ctx context.Context) error {
 	var err error
+	var down, up time.Time
+	r.load.watch()
 	r.inSwitchover(ctx, r.active, func() { // which then goes on, or is given up
 		r.standby.kill()
+		down = time.Now()
 		r.wait(ctx, 0, 2*time.Second)
+		up = time.Now()
 		err = r.bring(r.standby)
 	})
+	if err != nil {
+		return err
+	}
+	pause, err := r.load.awaitAcks(ctx, up, 20*time.Second)
+	r.figures.note += fmt.Sprintf(", down for %.1fs, no write for %.1fs", up.Sub(down).Seconds(), pause.Seconds())
 	return err
 }
 

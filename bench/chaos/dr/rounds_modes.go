@@ -146,7 +146,7 @@ func (r *round) bounded(ctx context.Context) error {
 		r.pair.halfOpen()
 	}
 	cut := time.Now()
-	r.wait(ctx, 3*time.Second, 12*time.Second)
+	r.wait(ctx, 3*time.Second, 7*time.Second)
 	for _, h := range r.histories {
 		if last := h.lastAck(); last.Sub(cut) > boundedLag+boundedLate {
 			return fmt.Errorf("partition %d: acknowledged %s after the link was cut, with dr.mode=bounded and dr.max.lag.ms=%s", h.partition, last.Sub(cut), lag)

@@ -85,7 +85,7 @@ func (f *Facts) DecideFailover(o FailoverOrder) (Plan, *Error) {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s waits %s until the lease of %s has surely ended.", o.To, rough(f.Lease), there.Name))
 	}
 	rpo := f.RPO()
-	if f.Here.Role == site.Active {
+	if f.hasAll() {
 		rpo = RPO{Records: new(int64), Bytes: new(int64), Ms: new(int64)} // of its own it loses nothing
 	}
 	p.RPO = &rpo
@@ -121,8 +121,11 @@ func (f *Facts) refuseBusy() *Error {
 
 // doubts are why a failover to this site may lose more than what can be told: then the operator has to say that it may.
 func (f *Facts) doubts() (all []string) {
-	if f.Here.Role == site.Active {
-		return nil // it has all that it ever acknowledged
+	switch {
+	case f.hasAll():
+		return nil
+	case f.overtaken():
+		return []string{fmt.Sprintf("%s was promoted to site epoch %d, and %s has nothing of what it took since.", f.There.Name, f.There.Epoch, f.Here.Name)}
 	}
 	c := f.count()
 	switch {
@@ -164,7 +167,7 @@ func downFlag(said bool) string {
 // sentence says what may be lost.
 func (r *RPO) sentence(f *Facts) string {
 	switch {
-	case f.Here.Role == site.Active:
+	case f.hasAll():
 		return "What " + f.There.Name + " may have taken since it was promoted, if it was, is cut there and kept as lost records."
 	case f.Connected:
 		return "No site is active, so nothing is written at this moment."

@@ -97,6 +97,19 @@ func TestDecideFailover(t *testing.T) {
 		{"an active that hands over to a site that is gone", lost(func(f *Facts) {
 			f.Here = Site{Name: "west", Known: true, Role: site.Active, Epoch: 4, Serving: true, Fencing: 9}
 		}), down, CodeDone, "Make west", ""},
+		{"a restarted active that has heard of a promotion", lost(func(f *Facts) { f.Here.Role, f.There.Epoch = site.Active, 5 }), down, CodeRefused,
+			"east was promoted to site epoch 5", "--accept-data-loss"},
+		{"a restarted active that has heard of a promotion, accepted", lost(func(f *Facts) { f.Here.Role, f.There.Epoch = site.Active, 5 }), accept, CodeDone,
+			"How much was not shipped at the last contact is not known", ""},
+		{"amid a switchover to a site that is gone", lost(func(f *Facts) {
+			f.Here, f.Order = Site{Name: "west", Known: true, Role: site.Active, Epoch: 4, Serving: true, Fencing: 9}, &Order{Kind: Switchover, To: "east", State: Running}
+		}), down, CodeDone, "Make west", ""},
+		{"amid a switchover to a site that is there", func(f *Facts) {
+			f.Here, f.Order = Site{Name: "west", Known: true, Role: site.Active, Epoch: 4, Serving: true, Fencing: 9}, &Order{Kind: Switchover, To: "east", State: Running}
+		}, down, CodeRefused, "switchover to east is going on", "abort"},
+		{"amid a switchover to a site that is gone, not said to be", lost(func(f *Facts) {
+			f.Here, f.Order = Site{Name: "west", Known: true, Role: site.Active, Epoch: 4, Serving: true, Fencing: 9}, &Order{Kind: Switchover, To: "east", State: Running}
+		}), FailoverOrder{To: "west"}, CodeRefused, "switchover to east is going on", "abort"},
 	} {
 		f := atStandby()
 		c.facts(f)

@@ -151,9 +151,20 @@ func (f *Facts) silence() (d time.Duration, known bool) {
 	return max(f.Now.Sub(f.LastContact), 0), true
 }
 
+// overtaken says that this site is active by its own record only: the other one was promoted above it, as it has said.
+func (f *Facts) overtaken() bool {
+	return f.Here.Role == site.Active && f.There.Known && f.There.Role == site.Active && f.There.Epoch > f.Here.Epoch
+}
+
+// hasAll says that this site has all that it ever acknowledged, and nobody else has more.
+func (f *Facts) hasAll() bool { return f.Here.Role == site.Active && !f.overtaken() }
+
 // RPO is what a failover at this moment would lose, as far as anybody knows. At an active site it is exact: it knows what it has.
 func (f *Facts) RPO() RPO {
 	var r RPO
+	if f.overtaken() {
+		return r // it has not compared itself with the other one yet
+	}
 	if lag := totalLag(f.Partitions); lag != nil {
 		r = RPO{Records: lag.Records, Bytes: lag.Bytes, Ms: lag.Ms}
 	}

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"time"
-
-	"github.com/tandembroker/tandem/replication/site"
 )
 
 // reportPartitionsMax bounds the list of a Report; those that lost most come first.
@@ -52,10 +50,14 @@ func NewReport(before *Facts, p Promotion) Report {
 	r := Report{Kind: p.Kind, From: before.There.Name, To: before.Here.Name, SiteEpoch: p.SiteEpoch, Promoted: p.At}
 	planned := p.Kind == Switchover
 	for i := range before.Partitions {
-		r.Partitions = append(r.Partitions, reportOf(&before.Partitions[i], p, planned))
+		part := before.Partitions[i]
+		if before.overtaken() { // these are figures of the epoch before
+			part.Active, part.Shipped, part.Lag = End{Offset: unknownEnd}, End{Offset: unknownEnd}, Lag{}
+		}
+		r.Partitions = append(r.Partitions, reportOf(&part, p, planned))
 	}
 	switch {
-	case planned || before.Here.Role == site.Active:
+	case planned || before.hasAll():
 		r.Lost = RPO{Records: new(int64), Bytes: new(int64), Ms: new(int64)}
 	default:
 		at := *before
