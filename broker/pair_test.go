@@ -279,3 +279,21 @@ func TestLostSiteComesBack(t *testing.T) {
 		t.Fatal("the site that was lost has not stepped down")
 	}
 }
+
+// An active site that goes over to its next site epoch by itself: clients go on in its band, and the standby follows.
+func TestActiveTakesItsNextSiteEpoch(t *testing.T) {
+	east, west := startPair(t)
+	east.CreateTopic("t", 3)
+	produceTo(t, east, "t", "one", 3, 99)
+	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	orderOf(t, east, site.SelfPromote{})
+	until(t, "east is in epoch 4", func() bool { return east.Pair().View().Epoch == 4 && writable(east, "t", 3)() })
+	produceTo(t, east, "t", "two", 3, 99)
+	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	if p, _ := west.Partition("t", 0); p.Log().LogEnd() != 4<<42+33 {
+		t.Fatalf("log end offset %d: the new band begins at %d", p.Log().LogEnd(), int64(4)<<42)
+	}
+	east.CreateTopic("later", 1)
+	produceTo(t, east, "later", "two", 1, 10)
+	until(t, "equal logs", sameLog(t, east, west, "later", 1))
+}

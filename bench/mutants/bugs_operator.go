@@ -18,6 +18,26 @@ var operatorBugs = []bug{
 		pkg: "broker/sites/operator", test: "TestDecideFailover",
 	},
 	{
+		name: "no way out of a switchover to a site that is gone", file: "broker/sites/operator/decide.go",
+		old: "case f.going() && !f.overrides(o):", new: "case f.going() && !(f.Here.Waiting && o.ActiveIsDown):",
+		pkg: "broker/sites/operator", test: "TestDecideFailover",
+	},
+	{
+		name: "failover amid a switchover that goes on", file: "broker/sites/operator/decide.go",
+		old: "!f.Connected && f.Order != nil", new: "f.Order != nil",
+		pkg: "broker/sites/operator", test: "TestDecideFailover",
+	},
+	{
+		name: "site that was overtaken says that it loses nothing", file: "broker/sites/operator/facts.go",
+		old: "return f.Here.Role == site.Active && !f.overtaken() }", new: "return f.Here.Role == site.Active }",
+		pkg: "broker/sites/operator", test: "TestDecideFailover",
+	},
+	{
+		name: "report as new as its arrival", file: "broker/sites/talk.go",
+		old: "return p.driver.began.Add(s.Echo)", new: "return p.options.Now()",
+		pkg: "broker/sites", test: "TestAgeOfAReport",
+	},
+	{
 		name: "unknown silence taken for a short one", file: "broker/sites/operator/decide.go",
 		old: "silence, known := f.silence(); !known {", new: "silence, known := f.silence(); false && !known {",
 		pkg: "broker/sites/operator", test: "TestDecideFailover",

@@ -163,7 +163,11 @@ func (d *Driver) tick() {
 		}
 		_ = d.role.step(site.Tick{})
 		all := n%d.options.IdleTicks == 0
-		for _, r := range d.runners() {
+		runners := d.runners()
+		if all {
+			d.renew(runners)
+		}
+		for _, r := range runners {
 			if s := r.state.Load(); all || s == nil || !s.quiet {
 				r.put(input{in: site.Tick{}})
 			}

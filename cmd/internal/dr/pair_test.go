@@ -209,6 +209,7 @@ type hole struct {
 	listener net.Listener
 	to       string
 	closed   atomic.Bool
+	delay    atomic.Int64 // ns, of each read
 	tasks    sync.WaitGroup
 }
 
@@ -246,6 +247,7 @@ func (h *hole) pass(from, to net.Conn) {
 	b := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(b)
+		time.Sleep(time.Duration(h.delay.Load()))
 		if h.closed.Load() && err == nil {
 			continue
 		}
@@ -287,3 +289,48 @@ func TestFailoverFromASiteThatAnswersNoMore(t *testing.T) {
 		t.Errorf("exit %d: %s", code, text)
 	}
 }
+
+// TestSwitchoverThatStandsStill: the network goes amid it. Whoever has ordered it is told soon, at either site what can be done there; and the
+// site that hands over can take the role back for good.
+func TestSwitchoverThatStandsStill(t *testing.T) {
+	var h *hole
+	p := startPairThrough(t, func(site string) string { h = newHole(t, site); return h.listener.Addr().String() })
+	p.east.CreateTopic("t", 1)
+	p.produce(p.east, "a", 20)
+	p.green(p.west)
+	h.delay.Store(int64(150 * time.Millisecond))
+	type ended struct {
+		code int
+		text string
+	}
+	order := make(chan ended, 1)
+	go func() {
+		code, text := p.dr(p.west, "switchover", "--to", "west", "--yes")
+		order <- ended{code, text}
+	}()
+	for began := time.Now(); p.east.Pair().View().Fencing == 0; time.Sleep(time.Millisecond) {
+		if time.Since(began) > brokertest.Limit {
+			t.Fatal("the switchover does not begin")
+		}
+	}
+	h.closed.Store(true)
+	began := time.Now()
+	if o := <-order; o.code != 1 || !strings.Contains(o.text, "stands still") || !strings.Contains(o.text, "tandem dr failover --to west --active-is-down") ||
+		time.Since(began) > 2*stallMost {
+		t.Errorf("exit %d after %s: %s", o.code, time.Since(began), o.text)
+	}
+	code, text := p.dr(p.east, "abort", "--yes")
+	if code != 1 || !strings.Contains(text, "tandem dr failover --to east --active-is-down") {
+		t.Errorf("abort without the standby's word: exit %d: %s", code, text)
+	}
+	if code, text := p.dr(p.east, "status"); code != 0 || !strings.Contains(text, "tandem dr failover --to east --active-is-down") {
+		t.Errorf("exit %d: %s", code, text)
+	}
+	if text := p.done(p.east, "failover", "--to", "east", "--active-is-down", "--yes"); !strings.Contains(text, "east is the active site (site epoch 4)") {
+		t.Errorf("%s", text)
+	}
+	p.produce(p.east, "b", 20)
+}
+
+// stallMost is how soon it should be told that an order stands still.
+const stallMost = 6 * time.Second
