@@ -98,12 +98,13 @@ func (f *Facts) reasons() []Reason {
 }
 
 func (f *Facts) roleReasons(add func(code, next, format string, args ...any)) {
-	if f.Order != nil && f.Order.State == Running {
+	switch {
+	case f.Order != nil && f.Order.State == Running:
 		add("order", cmp.Or(f.Order.Next, nextWatch+", or "+nextAbort), "a %s to %s is going on: %s", f.Order.Kind, f.Order.To, cmp.Or(f.Order.Step, "begun"))
-	} else if f.Here.Fencing != 0 && !f.Connected {
+	case f.Here.Fencing != 0 && !f.Connected:
 		add("order", fmt.Sprintf("start the brokers of %s, or mend the network; if %s is lost: %s --active-is-down", f.There.Name, f.There.Name, failoverTo(f.Here.Name)),
 			"%s hands over to %s, which is not there: no site takes writes", f.Here.Name, f.There.Name)
-	} else if f.Here.Waiting || f.Here.Fencing != 0 || f.Connected && (f.There.Waiting || f.There.Fencing != 0) {
+	case f.Here.Waiting || f.Here.Fencing != 0 || f.Connected && (f.There.Waiting || f.There.Fencing != 0):
 		add("order", nextWatch+", or "+nextAbort, "the active role is being handed over")
 	}
 	active := f.active()
