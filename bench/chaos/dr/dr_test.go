@@ -150,7 +150,7 @@ func TestPlanHasEachKind(t *testing.T) {
 	all := regexp.MustCompile("")
 	count := map[string]int{}
 	planned := 0
-	rounds := plan(120, 1, all)
+	rounds := plan(120, 1, 1, all)
 	for _, k := range rounds {
 		count[k.name]++
 		if !k.failure {
@@ -160,7 +160,7 @@ func TestPlanHasEachKind(t *testing.T) {
 	if len(rounds) != 120 || planned != 60 || len(count) != len(kinds) {
 		t.Fatalf("%d rounds, %d planned, kinds %v", len(rounds), planned, count)
 	}
-	again, other := plan(120, 1, all), plan(120, 2, all)
+	again, other := plan(120, 1, 1, all), plan(120, 1, 2, all)
 	same := true
 	for i := range rounds {
 		if rounds[i] != again[i] {

@@ -248,7 +248,11 @@ func (r *round) cutInSwitchover(ctx context.Context) error {
 }
 
 func (r *round) killActiveInSwitchover(ctx context.Context) error {
-	r.inSwitchover(ctx, r.standby, r.active.kill)
+	at := r.standby
+	if r.random.IntN(4) == 0 {
+		at = r.active
+	}
+	r.inSwitchover(ctx, at, r.active.kill)
 	st, err := r.standby.status(ctx)
 	if st == nil {
 		return err
