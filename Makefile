@@ -64,8 +64,8 @@ oracle: build ## answers against Apache Kafka's; ORACLE=-short for 40 sequences 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
 
-mutants: ## every seeded bug must be caught by its test
-	go run ./bench/mutants
+mutants: ## every seeded bug must be caught by its test; SHARE=K/N for every Nth, from the Kth on
+	go run ./bench/mutants $(if $(SHARE),-share $(SHARE))
 
 trace: build ## power losses on a system-call trace of the binary; TRACE=-bursts=20 for a short one. Linux only
 	.ci/need strace

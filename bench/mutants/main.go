@@ -3,6 +3,7 @@
 //
 //	go run ./bench/mutants            every seeded bug (bugs*.go)
 //	go run ./bench/mutants -run W3    those whose name matches
+//	go run ./bench/mutants -share 7/3 the second third of them (7 modulo 3, from 0)
 //	go run ./bench/mutants -list
 //
 // The tree itself is not touched: the changed file is laid over it with go's -overlay flag. A seeded bug whose text is no
@@ -43,6 +44,7 @@ type bug struct {
 
 func main() {
 	run := flag.String("run", "", "only the bugs whose name matches this regular expression")
+	part := flag.String("share", "0/1", "K/N: only every Nth bug, from the one with the number K modulo N on")
 	list := flag.Bool("list", false, "print the bugs and stop")
 	limit := flag.Duration("limit", time.Minute, "longest time limit of one run of a test, without compiling")
 	jobs := flag.Int("j", runtime.NumCPU()+1, "how many bugs are tried at a time")
@@ -52,7 +54,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	chosen := slices.DeleteFunc(slices.Clone(bugs), func(b bug) bool { return !only.MatchString(b.name) })
+	chosen, err := share(slices.DeleteFunc(slices.Clone(bugs), func(b bug) bool { return !only.MatchString(b.name) }), *part)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
 	if *list {
 		for _, b := range chosen {
 			fmt.Printf("%-50s %s %s\n", b.name, b.pkg, b.test)
@@ -74,6 +80,18 @@ func main() {
 	if missed > 0 || caught == 0 {
 		os.Exit(1)
 	}
+}
+
+// share is the part of all that is named by K/N. N runs with K, K+1, ... have them all.
+func share(all []bug, part string) (some []bug, err error) {
+	var k, n int
+	if read, err := fmt.Sscanf(part, "%d/%d", &k, &n); err != nil || read != 2 || k < 0 || n < 1 {
+		return nil, fmt.Errorf("-share %q: want K/N with K from 0 and N from 1", part)
+	}
+	for i := k % n; i < len(all); i += n {
+		some = append(some, all[i])
+	}
+	return some, nil
 }
 
 func moduleRoot() (string, error) {
