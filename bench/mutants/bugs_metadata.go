@@ -9,8 +9,28 @@ var metadataBugs = []bug{
 	driverRule("metadata of another site epoch lets records in", "driver.go", "TestAppendsWaitForTheirMetadata",
 		"v.Role == site.Standby && f.Epoch == v.Epoch", "v.Role == site.Standby"),
 	driverRule("appends name no metadata", "link.go", "TestAppendsWaitForTheirMetadata", "Metadata: needs,", "Metadata: 0 * needs,"),
+	metadataBug("lost topic deleted before it is archived", "hidden.go", "TestLoserKeepsWhatOnlyItHad", "h.lost && !h.archived {", "false {"),
+	metadataBug("lost partitions deleted before they are archived", "hidden.go", "TestLoserKeepsWhatOnlyItHad",
+		"len(t.Extra) > 0 && t.ExtraArchived && c.due", "len(t.Extra) > 0 && c.due"),
+	lostRule("lost topics are not archived", "broker/sites/purge.go", "TestWhatOnlyTheLostSiteHadIsArchivedAndThenDeleted",
+		"return part.ArchiveWhole(p.ctx, h.Name, epoch)", "return nil"),
+	lostRule("records of an undeleted topic stay in archives", "broker/sites/purge.go", "TestTopicThatOnlyTheLostSiteHadComesBack",
+		"return part.Withdraw(topic)", "return nil"),
+	lostRule("records archived twice", "broker/partition/shipping.go", "TestPartitionThatBothSitesAddedIsArchivedOnce",
+		"return s.p.manager.options.Archives.Withdraw(s.archived(), s.p.id.Incarnation)", "return nil"),
+	lostRule("partition that both sites added never ships", "replication/site/receiver.go", "TestPartitionThatBothSitesAddedIsArchivedOnce",
+		"empties := from == 0 &&", "empties := from < 0 &&"),
+	{
+		name: "two sites: archive of another log withdrawn", file: "storage/archive/whole.go",
+		old: "n.key == p.key() && n.cut.Offset == wholeBase+int64(incarnation)", new: "n.key == p.key()", pkg: "storage/archive", test: "TestLogThatGoesAsAWhole",
+	},
 	{
 		name: "two sites: green with a topic that the standby has not heard of", file: "broker/sites/operator/health.go",
 		old: "case !f.Metadata.current():", new: "case false:", pkg: "broker/sites/operator", test: "TestStatusIsGreenOnlyWhenAllIsWell",
 	},
+}
+
+// lostRule is a bug in what becomes of what only the lost site had.
+func lostRule(name, file, test, old, new string) bug {
+	return bug{name: "two sites: " + name, file: file, old: old, new: new, pkg: "broker", test: test}
 }

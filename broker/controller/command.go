@@ -25,10 +25,11 @@ const (
 	commandRegisterBroker      = 6
 
 	// From format level 2 on.
-	commandSite          = 7
-	commandFollow        = 8
-	commandUndeleteTopic = 9
-	commandPurgeTopics   = 10
+	commandSite           = 7
+	commandFollow         = 8
+	commandUndeleteTopic  = 9
+	commandPurgeTopics    = 10
+	commandArchivedTopics = 11
 )
 
 var (

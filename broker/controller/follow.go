@@ -173,7 +173,7 @@ func (m *machine) followGrowLocked(g followGrow, v Version) *Topic {
 	t.Partitions = append(t.Partitions[:len(t.Partitions):len(t.Partitions)], m.partitions(t.Name, g.Added)...)
 	t.Extra = t.Extra[min(len(g.Added), len(t.Extra)):]
 	if len(t.Extra) == 0 {
-		t.ExtraAt = 0
+		t.ExtraAt, t.ExtraArchived = 0, false
 	}
 	t.changed = v
 	m.putTopicLocked(&t)
@@ -197,5 +197,6 @@ func (m *machine) followShrinkLocked(s followShrink, v Version) {
 	t := *m.mu.byID[s.ID]
 	all := t.all()
 	t.Partitions, t.Extra, t.ExtraAt, t.changed = all[:s.Partitions:s.Partitions], all[s.Partitions:], s.At, v
+	t.ExtraArchived = false
 	m.putTopicLocked(&t)
 }

@@ -227,7 +227,7 @@ func (p *modelPair) step() {
 		_ = s.do(commandAllocateProducerIDs, allocateProducerIDs{Count: 1000})
 	case n < 52:
 		for _, h := range s.HiddenTopics() {
-			p.say("%d undeletes %s %s: %v", i, h.Name, h.ID, s.do(commandUndeleteTopic, undeleteTopic{h.ID}))
+			p.say("%d undeletes %s %s: %v", i, h.Name, h.ID, s.do(commandUndeleteTopic, undeleteTopic{ID: h.ID, Lost: h.Lost && p.rng.IntN(2) == 0}))
 			break
 		}
 	case n < 57:
@@ -335,7 +335,7 @@ func (p *modelPair) purge(i int) {
 	due := map[uuid.UUID]bool{}
 	for _, h := range s.HiddenTopics() {
 		c.Topics = append(c.Topics, h.ID) // also those that are not due: the machine must know
-		due[h.ID] = p.now.Sub(h.At) >= modelDelay
+		due[h.ID] = p.now.Sub(h.At) >= modelDelay && (!h.Lost || h.Archived)
 	}
 	n, err := s.result(commandPurgeTopics, c)
 	if err != nil {

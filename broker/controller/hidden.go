@@ -15,14 +15,17 @@ type hidden struct {
 	topic *Topic
 	at    int64 // ms since 1970
 	lost  bool  // the active that this site has followed did not have it
+	// archived says that its records are in archives of lost records that count: without that a lost one is never deleted.
+	archived bool
 }
 
 // hiddenRecord is the document in meta.db.
 type hiddenRecord struct {
-	Topic   topicRecord       `json:"topic"`
-	Configs map[string]string `json:"configs,omitempty"`
-	At      int64             `json:"at"`
-	Lost    bool              `json:"lost,omitempty"`
+	Topic    topicRecord       `json:"topic"`
+	Configs  map[string]string `json:"configs,omitempty"`
+	At       int64             `json:"at"`
+	Lost     bool              `json:"lost,omitempty"`
+	Archived bool              `json:"archived,omitempty"`
 }
 
 // aside is the topic under the name that it has while it is kept: none that a topic can have. Retention takes nothing of it.
@@ -43,6 +46,10 @@ type HiddenTopic struct {
 	Lost bool
 	// Extra says that it is only about partitions of a topic that goes on with fewer: only this site had them. Partitions counts these.
 	Extra bool
+	// First is the index of the first of Partitions.
+	First int32
+	// Archived says that the records of what is Lost are in archives of lost records, which count.
+	Archived bool
 }
 
 // HiddenTopics lists what is kept though it is deleted, in no order.
@@ -51,11 +58,13 @@ func (c *Controller) HiddenTopics() (all []HiddenTopic) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, h := range m.mu.hidden {
-		all = append(all, HiddenTopic{Name: h.topic.Name, ID: id, Partitions: len(h.topic.all()), At: time.UnixMilli(h.at), Lost: h.lost})
+		all = append(all, HiddenTopic{Name: h.topic.Name, ID: id, Partitions: len(h.topic.all()), At: time.UnixMilli(h.at), Lost: h.lost,
+			Archived: h.archived})
 	}
 	for id, t := range m.mu.byID {
 		if len(t.Extra) > 0 {
-			all = append(all, HiddenTopic{Name: t.Name, ID: id, Partitions: len(t.Extra), At: time.UnixMilli(t.ExtraAt), Lost: true, Extra: true})
+			all = append(all, HiddenTopic{Name: t.Name, ID: id, Partitions: len(t.Extra), At: time.UnixMilli(t.ExtraAt), Lost: true, Extra: true,
+				First: int32(len(t.Partitions)), Archived: t.ExtraArchived})
 		}
 	}
 	return all
@@ -80,13 +89,18 @@ func (c *Controller) deleteDelay() time.Duration {
 // hideLocked keeps a topic that was taken out of the metadata.
 func (m *machine) hideLocked(t *Topic, at int64, lost bool) (act func()) {
 	h := &hidden{topic: t, at: at, lost: lost}
-	m.mu.hidden[t.ID] = h
-	m.writeJSONLocked(bucketHidden, t.ID[:], hiddenRecord{Topic: recordOf(t), Configs: t.Configs, At: at, Lost: lost})
+	m.putHiddenLocked(h)
 	aside := h.aside()
 	return func() {
 		m.logger.Info("topic deleted, its data is kept for a time", "topic", t.Name, "id", t.ID.String(), "lost", lost)
 		m.life.setAside(t, aside)
 	}
+}
+
+func (m *machine) putHiddenLocked(h *hidden) {
+	t := h.topic
+	m.mu.hidden[t.ID] = h
+	m.writeJSONLocked(bucketHidden, t.ID[:], hiddenRecord{Topic: recordOf(t), Configs: t.Configs, At: h.at, Lost: h.lost, Archived: h.archived})
 }
 
 // setAside says whether a topic of this name is kept.
@@ -123,21 +137,22 @@ func (m *machine) loadHidden(tx meta.Tx, s *state) error {
 		}
 		t := m.topicOf(id, r.Topic)
 		t.Configs, t.Config = r.Configs, m.parse(t.Name, r.Configs)
-		s.hidden[id] = &hidden{topic: t, at: r.At, lost: r.Lost}
+		s.hidden[id] = &hidden{topic: t, at: r.At, lost: r.Lost, archived: r.Archived}
 		return nil
 	})
 }
 
 // undeleteTopic is the document of command 9.
 type undeleteTopic struct {
-	ID uuid.UUID `json:"id"`
+	ID   uuid.UUID `json:"id"`
+	Lost bool      `json:"lost,omitempty"` // also where nobody deleted it, but an active that this site followed did not have it
 }
 
-// UndeleteTopic brings a deleted topic back, with its data, here and then at the other site. It returns when its partitions lead. Only
-// what was deleted comes back so; of a topic that the other site never had, this would bring back the half of it. Errors: ErrUnknownTopicID,
-// ErrTopicExists, ErrInvalidRequest, ErrStandby, ErrTimeout.
-func (c *Controller) UndeleteTopic(ctx context.Context, id uuid.UUID) error {
-	f, err := c.propose(commandUndeleteTopic, undeleteTopic{ID: id})
+// UndeleteTopic brings a deleted topic back, with its data, here and then at the other site. It returns when its partitions lead. lost
+// brings back one that nobody deleted, since the other site never had it: whoever says so has withdrawn the archives of its records.
+// Errors: ErrUnknownTopicID, ErrTopicExists, ErrInvalidRequest, ErrStandby, ErrTimeout.
+func (c *Controller) UndeleteTopic(ctx context.Context, id uuid.UUID, lost bool) error {
+	f, err := c.propose(commandUndeleteTopic, undeleteTopic{ID: id, Lost: lost})
 	if err != nil {
 		return err
 	}
@@ -163,7 +178,7 @@ func (m *machine) undeleteLocked(c undeleteTopic) (any, func()) {
 	if other, ok := m.mu.topics[h.topic.Name]; ok {
 		return refuse(ErrTopicExists, "Topic '%s' was created again, with id %s; delete that one first.", other.Name, other.ID), nil
 	}
-	if h.lost {
+	if h.lost && !c.Lost {
 		return refuse(ErrInvalidRequest, "Topic '%s' was not deleted: the other site never had it.", h.topic.Name), nil
 	}
 	t := m.restoreLocked(h, m.changedLocked())
@@ -183,6 +198,38 @@ func (m *machine) restoreLocked(h *hidden, v Version) *Topic {
 	return &t
 }
 
+// archivedTopics is the document of command 11: topics, or extra partitions of them, that were lost and whose records are in archives.
+type archivedTopics struct {
+	Topics []uuid.UUID `json:"topics"`
+}
+
+// LostIsArchived notes that what only this site had of a topic is in archives of lost records that count. From then on PurgeHidden takes it.
+// Errors: ErrNotController, ErrTimeout.
+func (c *Controller) LostIsArchived(ctx context.Context, id uuid.UUID) error {
+	f, err := c.propose(commandArchivedTopics, archivedTopics{Topics: []uuid.UUID{id}})
+	if err != nil {
+		return err
+	}
+	_, err = outcome[any](ctx, f)
+	return err
+}
+
+func (m *machine) archivedLocked(c archivedTopics) (any, func()) {
+	for _, id := range c.Topics {
+		if h, ok := m.mu.hidden[id]; ok {
+			next := *h
+			next.archived = true
+			m.putHiddenLocked(&next)
+		} else if old := m.mu.byID[id]; old != nil && len(old.Extra) > 0 {
+			t := *old
+			t.ExtraArchived = true
+			m.putTopicLocked(&t)
+			m.image.Store(nil)
+		}
+	}
+	return nil, nil
+}
+
 // purgeTopics is the document of command 10: what was hidden so long that its data may go.
 type purgeTopics struct {
 	Topics []uuid.UUID `json:"topics"`
@@ -190,12 +237,12 @@ type purgeTopics struct {
 	Delay  int64       `json:"delay"` // ms
 }
 
-// PurgeHidden deletes the data of topics that were deleted longer than dr.delete.delay.ms ago, for good. may says which of them can go
-// by now: what only this site had is archived first; nil = all. It returns how many go.
-func (c *Controller) PurgeHidden(ctx context.Context, may func(HiddenTopic) bool) (int, error) {
+// PurgeHidden deletes the data of topics that were deleted longer than dr.delete.delay.ms ago, for good. What only this site had goes once
+// LostIsArchived has said so. It returns how many go.
+func (c *Controller) PurgeHidden(ctx context.Context) (int, error) {
 	command := purgeTopics{Now: c.opts.Now().UnixMilli(), Delay: c.deleteDelay().Milliseconds()}
 	for _, h := range c.HiddenTopics() {
-		if command.due(h.At.UnixMilli()) && (may == nil || may(h)) {
+		if command.due(h.At.UnixMilli()) && (!h.Lost || h.Archived) {
 			command.Topics = append(command.Topics, h.ID)
 		}
 	}
@@ -218,12 +265,12 @@ func (m *machine) purgeLocked(c purgeTopics) (any, func()) {
 	for _, id := range c.Topics {
 		h, ok := m.mu.hidden[id]
 		if !ok {
-			if t := m.mu.byID[id]; t != nil && len(t.Extra) > 0 && c.due(t.ExtraAt) {
+			if t := m.mu.byID[id]; t != nil && len(t.Extra) > 0 && t.ExtraArchived && c.due(t.ExtraAt) {
 				acts = append(acts, m.purgeExtraLocked(t))
 			}
 			continue
 		}
-		if !c.due(h.at) {
+		if !c.due(h.at) || h.lost && !h.archived { // its records are nowhere else
 			continue
 		}
 		delete(m.mu.hidden, id)
@@ -242,7 +289,7 @@ func (m *machine) purgeLocked(c purgeTopics) (any, func()) {
 
 func (m *machine) purgeExtraLocked(old *Topic) (act func()) {
 	t := *old
-	t.Extra, t.ExtraAt = nil, 0
+	t.Extra, t.ExtraAt, t.ExtraArchived = nil, 0, false
 	m.putTopicLocked(&t)
 	m.image.Store(nil)
 	return func() { m.life.removeExtra(&t, old.Extra) }

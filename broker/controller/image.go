@@ -18,11 +18,13 @@ type Topic struct {
 	Partitions []Partition // by index
 	// Extra are partitions behind those above, which this site had when it followed an active that did not: not served, and deleted
 	// after a delay, counted from ExtraAt, ms since 1970.
-	Extra      []Partition
-	ExtraAt    int64
-	Configs    map[string]string // what was set for it
-	Config     config.Topic      // that over the broker's defaults
-	EpochFloor int32
+	Extra   []Partition
+	ExtraAt int64
+	// ExtraArchived says that what Extra holds is in archives of lost records.
+	ExtraArchived bool
+	Configs       map[string]string // what was set for it
+	Config        config.Topic      // that over the broker's defaults
+	EpochFloor    int32
 
 	changed Version // when that was changed last, in this run
 }

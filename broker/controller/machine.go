@@ -160,6 +160,8 @@ func (m *machine) applyLocked(h *entry.Header) (result any, act func()) {
 		return execute(document, m.undeleteLocked)
 	case commandPurgeTopics:
 		return execute(document, m.purgeLocked)
+	case commandArchivedTopics:
+		return execute(document, m.archivedLocked)
 	}
 	if command&maySkip != 0 {
 		return nil, nil

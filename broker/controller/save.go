@@ -36,16 +36,18 @@ var (
 const snapshotVersion = 1
 
 type topicRecord struct {
-	Name       string      `json:"name"`
-	Partitions []placement `json:"partitions"`
-	EpochFloor int32       `json:"epochFloor,omitempty"`
-	Extra      []placement `json:"extra,omitempty"`
-	ExtraAt    int64       `json:"extraAt,omitempty"`
+	Name          string      `json:"name"`
+	Partitions    []placement `json:"partitions"`
+	EpochFloor    int32       `json:"epochFloor,omitempty"`
+	Extra         []placement `json:"extra,omitempty"`
+	ExtraAt       int64       `json:"extraAt,omitempty"`
+	ExtraArchived bool        `json:"extraArchived,omitempty"`
 }
 
 func recordOf(t *Topic) topicRecord {
 	return topicRecord{
 		Name: t.Name, EpochFloor: t.EpochFloor, Partitions: placementsOf(t.Partitions), Extra: placementsOf(t.Extra), ExtraAt: t.ExtraAt,
+		ExtraArchived: t.ExtraArchived,
 	}
 }
 
@@ -303,7 +305,8 @@ func (m *machine) loadTopics(tx meta.Tx, s *state) error {
 }
 
 func (m *machine) topicOf(id uuid.UUID, r topicRecord) *Topic {
-	t := &Topic{Name: r.Name, ID: id, Partitions: m.partitions(r.Name, r.Partitions), EpochFloor: r.EpochFloor, ExtraAt: r.ExtraAt}
+	t := &Topic{Name: r.Name, ID: id, Partitions: m.partitions(r.Name, r.Partitions), EpochFloor: r.EpochFloor, ExtraAt: r.ExtraAt,
+		ExtraArchived: r.ExtraArchived}
 	if len(r.Extra) > 0 {
 		t.Extra = m.partitions(r.Name, r.Extra)
 	}

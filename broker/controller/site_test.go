@@ -344,18 +344,18 @@ func TestDeletionCanBeUndone(t *testing.T) {
 	if len(standby.Image().Topics())+len(active.Image().Topics()) != 0 {
 		t.Fatal("the topic is still there")
 	}
-	if err := standby.do(commandUndeleteTopic, undeleteTopic{id}); !errors.Is(err, ErrStandby) {
+	if err := standby.do(commandUndeleteTopic, undeleteTopic{ID: id}); !errors.Is(err, ErrStandby) {
 		t.Errorf("undeleted at the standby: %v", err)
 	}
-	if err := active.do(commandUndeleteTopic, undeleteTopic{uuid.New()}); !errors.Is(err, ErrUnknownTopicID) {
+	if err := active.do(commandUndeleteTopic, undeleteTopic{ID: uuid.New()}); !errors.Is(err, ErrUnknownTopicID) {
 		t.Errorf("a topic of nobody: %v", err)
 	}
 	active.must(active.create("a", 1, nil))
-	if err := active.do(commandUndeleteTopic, undeleteTopic{id}); !errors.Is(err, ErrTopicExists) {
+	if err := active.do(commandUndeleteTopic, undeleteTopic{ID: id}); !errors.Is(err, ErrTopicExists) {
 		t.Errorf("over another one: %v", err)
 	}
 	active.remove("a")
-	active.must(active.do(commandUndeleteTopic, undeleteTopic{id}))
+	active.must(active.do(commandUndeleteTopic, undeleteTopic{ID: id}))
 	v, _ = standby.FollowedVersion()
 	standby.must(standby.follow(active.frame(&v), -1))
 	for _, s := range p.sites {
@@ -416,10 +416,20 @@ func TestLoserKeepsWhatOnlyItHad(t *testing.T) {
 	if err := loser.do(commandCreatePartitions, createPartitions{ID: both.ID, First: 2, Added: []placement{{Servers: []string{"1@disk"}}}}); !errors.Is(err, ErrPolicy) {
 		t.Errorf("more partitions: %v", err)
 	}
-	if err := loser.do(commandUndeleteTopic, undeleteTopic{loser.HiddenTopics()[0].ID}); err == nil {
+	if err := loser.do(commandUndeleteTopic, undeleteTopic{ID: loser.HiddenTopics()[0].ID}); err == nil {
 		t.Error("what was never deleted was undeleted")
 	}
 	p.now = p.now.Add(modelDelay)
+	p.purge(0)
+	for _, h := range loser.HiddenTopics() {
+		if h.Archived {
+			t.Errorf("archived by nobody: %+v", h)
+		}
+		loser.must(loser.do(commandArchivedTopics, archivedTopics{Topics: []uuid.UUID{h.ID}}))
+	}
+	if got := loser.HiddenTopics(); len(got) != 2 || !got[0].Archived || !got[1].Archived {
+		t.Fatalf("kept: %+v; what only this site had goes once it is archived", got)
+	}
 	p.purge(0)
 	if both = loser.topic("both"); len(loser.HiddenTopics()) != 0 || len(both.Extra) != 0 || len(both.Partitions) != 2 {
 		t.Errorf("kept: %+v", loser.HiddenTopics())

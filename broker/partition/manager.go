@@ -229,6 +229,19 @@ func (m *Manager) Get(topic string, partition int32) (*Partition, bool) {
 	return p, ok
 }
 
+// Find finds a partition by the id of its topic, whatever name it has. p is nil where it is not open; stored says that it is on disk.
+func (m *Manager) Find(topicID uuid.UUID, partition int32) (p *Partition, stored bool) {
+	if p = m.byID(topicID, partition); p != nil {
+		return p, true
+	}
+	for _, g := range m.host.Store().Groups() {
+		if g.ID().Topic == topicID && g.ID().Partition == partition && g.ID() != entry.MetadataGroup {
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
 // All lists the partitions, in no order.
 func (m *Manager) All() []*Partition {
 	m.mu.RLock()

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -211,16 +210,7 @@ func (d DR) Undelete(ctx context.Context, topic string) error {
 			Topic string `json:"topic"`
 		}{topic}, nil)
 	}
-	var newest *controller.HiddenTopic
-	for _, h := range d.p.options.Controller.HiddenTopics() {
-		if h.Name == topic && !h.Extra && (newest == nil || h.At.After(newest.At)) {
-			newest = &h
-		}
-	}
-	if newest == nil {
-		return &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("no deleted topic %s is kept (dr.delete.delay.ms)", topic), Next: "tandem dr history"}
-	}
-	err := d.p.options.Controller.UndeleteTopic(ctx, newest.ID)
+	err := d.p.undelete(ctx, topic)
 	var refused *controller.RequestError
 	if errors.As(err, &refused) {
 		return &operator.Error{Code: operator.CodeRefused, Text: err.Error(), Next: "tandem dr status"}

@@ -61,6 +61,7 @@ type Pair struct {
 	archives  *archive.Archives
 	shelf     *lost.Shelf
 	runs      *verify.Runs
+	lost      sync.Mutex    // held while topics that only this site had are archived, or brought back
 	ticks     int           // of run
 	versions  chan struct{} // the metadata has another version; capacity 1
 

@@ -3,13 +3,15 @@ package sites
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/sites/operator"
 )
 
 // purge deletes the data of topics that were deleted longer than dr.delete.delay.ms ago, until the Pair is closed. What only this site had,
-// and an active that it followed had not, stays: its records are at no other place.
+// and an active that it followed had not, goes to archives of lost records first.
 func (p *Pair) purge() {
 	ticker := time.NewTicker(min(max(p.options.Config.DeleteDelay/10, purgeIntervalMin), purgeIntervalMax))
 	defer ticker.Stop()
@@ -19,8 +21,9 @@ func (p *Pair) purge() {
 			return
 		case <-ticker.C:
 		}
+		p.archiveLost()
 		ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
-		n, err := p.options.Controller.PurgeHidden(ctx, func(h controller.HiddenTopic) bool { return !h.Lost })
+		n, err := p.options.Controller.PurgeHidden(ctx)
 		cancel()
 		switch {
 		case err != nil && p.ctx.Err() == nil && !errors.Is(err, controller.ErrNotController):
@@ -34,5 +37,94 @@ func (p *Pair) purge() {
 // How often purge looks.
 const (
 	purgeIntervalMin = 100 * time.Millisecond
-	purgeIntervalMax = time.Minute
+	purgeIntervalMax = 5 * time.Second
 )
+
+// archiveLost archives what only this site had. What cannot be archived yet stays, and is tried again.
+func (p *Pair) archiveLost() {
+	for _, h := range p.options.Controller.HiddenTopics() {
+		if !h.Lost || h.Archived || p.ctx.Err() != nil {
+			continue
+		}
+		if err := p.archiveTopic(h); err != nil && p.ctx.Err() == nil {
+			p.logger.Error("records of a topic that only this site had are not archived yet; it is kept", "topic", h.Name, "id", h.ID, "error", err)
+		}
+	}
+}
+
+// archiveTopic makes an archive of each partition of h that has records, and then notes that. Each counts as soon as it is whole: the topic
+// is gone for clients, and may come back by Undelete alone, which withdraws them.
+func (p *Pair) archiveTopic(h controller.HiddenTopic) error {
+	p.lost.Lock()
+	defer p.lost.Unlock()
+	epoch := p.driver.View().Epoch
+	err := p.eachLost(h, func(part lostPartition) error { return part.ArchiveWhole(p.ctx, h.Name, epoch) })
+	if err != nil {
+		return err
+	}
+	if !p.stillLost(h) { // the active has brought it back meanwhile: its records are in a log that is in use
+		return p.eachLost(h, func(part lostPartition) error { return part.Withdraw(h.Name) })
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
+	defer cancel()
+	return p.options.Controller.LostIsArchived(ctx, h.ID)
+}
+
+// lostPartition is a partition.Partition.
+type lostPartition interface {
+	ArchiveWhole(ctx context.Context, topic string, siteEpoch uint32) error
+	Withdraw(topic string) error
+}
+
+// eachLost calls fn for each partition of h that is on this broker's disk.
+func (p *Pair) eachLost(h controller.HiddenTopic, fn func(lostPartition) error) error {
+	for i := range int32(h.Partitions) {
+		part, stored := p.options.Partitions.Find(h.ID, h.First+i)
+		if part == nil && stored {
+			return fmt.Errorf("partition %d is on disk and not open", h.First+i)
+		}
+		if part == nil {
+			continue // it was never made
+		}
+		if err := fn(part); err != nil {
+			return fmt.Errorf("partition %d: %w", h.First+i, err)
+		}
+	}
+	return nil
+}
+
+func (p *Pair) stillLost(h controller.HiddenTopic) bool {
+	for _, now := range p.options.Controller.HiddenTopics() {
+		if now.ID == h.ID && now.Lost && now.First == h.First && now.Partitions == h.Partitions {
+			return true
+		}
+	}
+	return false
+}
+
+// undelete brings back the topic that was deleted last by its name. One that only this site had comes back too, where this site is active by
+// now: its archives are withdrawn first, since its records are in a log again. Should it then fail, they are made anew.
+func (p *Pair) undelete(ctx context.Context, topic string) error {
+	p.lost.Lock()
+	defer p.lost.Unlock()
+	var newest *controller.HiddenTopic
+	for _, h := range p.options.Controller.HiddenTopics() {
+		if h.Name == topic && !h.Extra && (newest == nil || h.At.After(newest.At)) {
+			newest = &h
+		}
+	}
+	if newest == nil {
+		return &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("no deleted topic %s is kept (dr.delete.delay.ms)", topic),
+			Next: "tandem dr history; if the other site had lost it: tandem dr lost list"}
+	}
+	if newest.Lost {
+		if other, ok := p.options.Controller.Image().Topic(topic); ok {
+			return &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("there is another topic %s, with id %s", topic, other.ID),
+				Next: "tandem dr lost replay --topic OTHER writes what was lost to another one"}
+		}
+		if err := p.eachLost(*newest, func(part lostPartition) error { return part.Withdraw(topic) }); err != nil {
+			return fmt.Errorf("withdraw the archives of %s: %w", topic, err)
+		}
+	}
+	return p.options.Controller.UndeleteTopic(ctx, newest.ID, newest.Lost)
+}

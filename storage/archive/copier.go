@@ -29,7 +29,7 @@ type copier struct {
 }
 
 func newCopier(a *Archives, t *Tail, dir string) *copier {
-	return &copier{a: a, t: t, dir: dir, next: t.Cut.Offset, out: Archive{FirstOffset: -1, LastOffset: -1}}
+	return &copier{a: a, t: t, dir: dir, next: t.from(), out: Archive{FirstOffset: -1, LastOffset: -1}}
 }
 
 // run copies all; what it has written is synced, the names of the files are not.
@@ -100,7 +100,7 @@ func (c *copier) check(b record.Batch) error {
 		return c.invalid("a batch ends at %d, the log at %d", b.LastOffset(), c.t.End)
 	case len(epochs) > 0 && b.LeaderEpoch() < epochs[len(epochs)-1].Epoch:
 		return c.invalid("leader epoch %d behind %d", b.LeaderEpoch(), epochs[len(epochs)-1].Epoch)
-	case origin >= c.t.Cut.SiteEpoch:
+	case origin > c.t.Cut.SiteEpoch || origin == c.t.Cut.SiteEpoch && !isWhole(c.t.Cut):
 		return c.invalid("a batch of site epoch %d, which is not below the one that is followed, %d", origin, c.t.Cut.SiteEpoch)
 	case b.RecordCount() < 0:
 		return c.invalid("a batch of %d records", b.RecordCount())

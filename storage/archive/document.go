@@ -153,7 +153,11 @@ func (a *Archive) check() error {
 	if err := a.Partition.check(); err != nil {
 		return err
 	}
-	if a.Cut.Offset < 0 || a.FirstOffset < 0 || a.LastOffset < max(a.FirstOffset, a.Cut.Offset) || a.Records < 0 || a.Markers < 0 ||
+	from := a.Cut.Offset
+	if isWhole(a.Cut) {
+		from = 0
+	}
+	if from < 0 || a.FirstOffset < 0 || a.LastOffset < max(a.FirstOffset, from) || a.Records < 0 || a.Markers < 0 ||
 		a.Batches <= 0 || len(a.Segments) == 0 || len(a.LeaderEpochs) == 0 {
 		return fmt.Errorf("offsets %d to %d, %d records, %d markers and %d batches in %d segments cut at %d cannot be",
 			a.FirstOffset, a.LastOffset, a.Records, a.Markers, a.Batches, len(a.Segments), a.Cut.Offset)

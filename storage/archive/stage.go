@@ -13,7 +13,8 @@ import (
 // Tail is the end of a log that is about to be cut. The log takes nothing while it is copied.
 type Tail struct {
 	Partition Partition
-	Cut       entry.Cut // the truncate-to that will follow
+	Cut       entry.Cut // the truncate-to that will follow, or Whole
+	From      int64     // with Whole: the first offset that is archived
 	LogCut    entry.Cut // the newest one in the log
 	End       int64     // log end offset: a copy that does not reach it fails
 	Reason    string    // for people
@@ -54,6 +55,14 @@ func (a *Archives) Stage(ctx context.Context, t Tail) (Archive, error) {
 	return staged, nil
 }
 
+// from is the first offset that is archived.
+func (t *Tail) from() int64 {
+	if isWhole(t.Cut) {
+		return t.From
+	}
+	return t.Cut.Offset
+}
+
 // check refuses what could never be settled rightly.
 func (t *Tail) check() error {
 	if err := t.Partition.check(); err != nil {
@@ -62,8 +71,8 @@ func (t *Tail) check() error {
 	switch {
 	case t.Cut == t.LogCut:
 		return fmt.Errorf("%w: %s was cut at %+v already", ErrInvalid, t.Partition, t.Cut)
-	case t.Cut.Offset < 0 || t.End <= t.Cut.Offset:
-		return fmt.Errorf("%w: cut of %s at %d, its log ends at %d", ErrInvalid, t.Partition, t.Cut.Offset, t.End)
+	case t.from() < 0 || t.End <= t.from():
+		return fmt.Errorf("%w: cut of %s at %d, its log ends at %d", ErrInvalid, t.Partition, t.from(), t.End)
 	}
 	return nil
 }

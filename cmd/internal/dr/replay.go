@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/tandembroker/tandem/broker/sites/operator"
 )
 
@@ -88,6 +90,10 @@ func (c *command) replay(ctx context.Context, p Producer, a *operator.LostArchiv
 		r.Topic = c.topic
 	}
 	partitions, err := p.Partitions(ctx, r.Topic)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return r, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("archive %s: there is no topic %s, and a replay makes none; nothing of the archive is written", a.ID, r.Topic),
+			Next: fmt.Sprintf("create the topic, or tandem dr lost replay %s --topic OTHER", a.ID)}
+	}
 	if err != nil {
 		return r, fmt.Errorf("replay to %s: %w", r.Topic, err)
 	}

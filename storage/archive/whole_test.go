@@ -1,0 +1,73 @@
+package archive
+
+import (
+	"testing"
+
+	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/vfs"
+)
+
+// A log that goes as a whole is archived from where it starts, under its incarnation; it is withdrawn when the log is in use again, and no
+// archive of another incarnation, or of a tail, with it.
+func TestLogThatGoesAsAWhole(t *testing.T) {
+	fsys := vfs.NewMem()
+	if err := fsys.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	a, err := Open(fsys, dir, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPart(orders)
+	for range 4 {
+		p.grow(t, 3, epochOf(1, 2), nil)
+	}
+	p.batches = p.batches[1:] // retention
+	whole := func(incarnation uint32, from int64) Tail {
+		tail := p.tail(Whole(1, incarnation)) // also of the very site epoch that is followed
+		tail.From = from
+		return tail
+	}
+	if _, err := a.Stage(t.Context(), whole(4, 12)); err == nil {
+		t.Error("nothing was archived")
+	}
+	for incarnation := range uint32(2) {
+		got, err := a.Stage(t.Context(), whole(incarnation, 3))
+		if err != nil || got.FirstOffset != 3 || got.LastOffset != 11 || got.Records != 9 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if err := a.Seal(orders, Whole(1, incarnation)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.Stage(t.Context(), p.tail(entry.Cut{SiteEpoch: 5, Offset: 6})); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Seal(orders, entry.Cut{SiteEpoch: 5, Offset: 6}); err != nil {
+		t.Fatal(err)
+	}
+	has := func(want ...bool) {
+		t.Helper()
+		for i, w := range want {
+			if got, err := a.HasWhole(orders, uint32(i)); got != w || err != nil {
+				t.Errorf("incarnation %d: archived %v, %v", i, got, err)
+			}
+		}
+	}
+	has(true, true, false)
+	if err := a.Withdraw(orders, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Withdraw(payments, 1); err != nil {
+		t.Fatal(err)
+	}
+	has(false, true, false)
+	if a, err = Open(fsys, dir, options()); err != nil {
+		t.Fatal(err)
+	}
+	has(false, true, false)
+	list, err := a.List(t.Context())
+	if err != nil || len(list) != 2 || list[0].Damage != nil || list[1].Damage != nil {
+		t.Fatalf("%+v, %v", list, err)
+	}
+}
