@@ -20,10 +20,12 @@ import (
 // lostRecords are the values in all archives that a site knows of, by topic and partition, sorted.
 func lostRecords(t *testing.T, b *brokertest.Broker) map[string][]string {
 	t.Helper()
-	list, err := b.Pair().DR().LostList(b.Context())
-	if err != nil || list.Missing != "" {
-		t.Fatalf("%+v, %v", list, err)
-	}
+	var list operator.LostList
+	until(t, "archives of both sites", func() (all bool) { // they may just have lost contact
+		var err error
+		list, err = b.Pair().DR().LostList(b.Context())
+		return err == nil && list.Missing == ""
+	})
 	all := map[string][]string{}
 	for _, a := range list.Archives {
 		at := &operator.LostPlace{Site: a.Site, Node: a.Node, ID: a.ID}
@@ -124,9 +126,7 @@ func TestTopicThatOnlyTheLostSiteHadComesBack(t *testing.T) {
 	if err := east.Pair().DR().Undelete(east.Context(), "same"); err == nil {
 		t.Fatal("a topic was undeleted beside another of its name")
 	}
-	if err := west.Pair().DR().Undelete(west.Context(), "only"); err != nil {
-		t.Fatal(err)
-	}
+	until(t, "undelete by way of the other site", func() bool { return west.Pair().DR().Undelete(west.Context(), "only") == nil })
 	until(t, "equal logs", sameLog(t, east, west, "only", 2))
 	left := lostRecords(t, west)
 	if len(left["only-0"])+len(left["only-1"]) != 0 || len(left) != 4 {
