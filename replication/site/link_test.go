@@ -186,6 +186,30 @@ func TestFenceIsNotTakenAwayByAnOlderView(t *testing.T) {
 	}
 }
 
+func TestNothingIsDrainedForASwitchoverThatIsGivenUp(t *testing.T) {
+	log, v := active(t, 1)
+	v.Fencing, v.LastTarget = 1, 1
+	log.store(entry.Header{Kind: entry.Fence, Body: entry.Fencing{Target: 1, Next: entry.UnknownOffset}.Append(nil)})
+	l := NewLink(linkID, LinkOptions{})
+	l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: end(&log.state)}})
+	drains := func() (n int) {
+		for _, e := range l.Step(0, v, log.view(), Tick{}) {
+			if s, ok := e.(Send); ok {
+				if _, ok := s.Message.(Drain); ok {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	if n := drains(); n != 1 {
+		t.Fatalf("drained %d times", n)
+	}
+	if v.Abandoned = true; drains() != 0 {
+		t.Fatal("drained for a target that the standby is asked to refuse")
+	}
+}
+
 func TestDrainIsForThisRunAndThisEnd(t *testing.T) {
 	for _, c := range []struct {
 		name string

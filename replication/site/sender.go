@@ -92,7 +92,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	case o.acked.Next < log.Lineage.LogStart && o.acked.Epoch >= 0 && log.Lineage.LogStart > log.Purged:
 		return l.halt(HaltGap) // an empty standby lacks nothing that is gone: its log begins where this one does
 	case o.acked.Next == log.Durable.NextOffset:
-		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && v.PeerBoot != 0 {
+		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && !v.Abandoned && v.PeerBoot != 0 {
 			return []Effect{Send{Drain{Partition: l.id, Epoch: v.Epoch, Target: f, End: end(&log.Durable),
 				Next: log.Durable.NextWrite(), Boot: v.PeerBoot}}}
 		}

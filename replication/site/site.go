@@ -57,6 +57,7 @@ type View struct {
 	Planned    bool
 	Fencing    uint32
 	LastTarget uint32
+	Abandoned  bool // the switchover to Fencing is to be given up
 	Serving    bool // Active, confirmed in this run
 	Boot       Boot
 	PeerBoot   Boot // newest run of the other site that is known; 0 = none
@@ -110,8 +111,13 @@ func (s *Site) Record() Record { return s.rec }
 
 // View is what links are told. A site that is taking over hands nothing over any more: the other one could go by that and be promoted too.
 func (s *Site) View() View {
-	return View{Role: s.rec.Role, Epoch: s.rec.Epoch, Planned: s.rec.Planned, Fencing: s.rec.Fencing, LastTarget: s.rec.LastTarget,
+	return View{Role: s.rec.Role, Epoch: s.rec.Epoch, Planned: s.rec.Planned, Fencing: s.rec.Fencing, LastTarget: s.rec.LastTarget, Abandoned: s.givesUp(),
 		Serving: s.Serving() && (!s.failing() || s.keepLease), Boot: s.boot, PeerBoot: s.peerBoot}
+}
+
+// givesUp says that the standby is asked to refuse the target of the switchover that is going on.
+func (s *Site) givesUp() bool {
+	return s.Serving() && s.rec.Fencing != 0 && s.rec.Fencing == s.abandoned
 }
 
 // Serving says that clients are served here.
@@ -160,7 +166,7 @@ func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
 
 func (s *Site) tick(now time.Duration) []Effect {
 	effects := []Effect{Send{Hello{Role: s.rec.Role, Epoch: s.rec.Epoch, Boot: s.boot, Sent: now}}}
-	if s.Serving() && s.rec.Fencing != 0 && s.rec.Fencing == s.abandoned {
+	if s.givesUp() {
 		effects = append(effects, Send{Refuse{s.abandoned}})
 	}
 	if s.next == nil && s.waitOver(now) && s.nextOwned() < epochsMax {

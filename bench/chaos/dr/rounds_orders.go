@@ -20,6 +20,7 @@ func (r *round) abort(ctx context.Context) error {
 	}
 	at := r.pair.sites[r.random.IntN(2)]
 	var given *order
+	var st *status
 	var err error
 	r.inSwitchover(ctx, at, func() {
 		if how == 2 {
@@ -28,11 +29,15 @@ func (r *round) abort(ctx context.Context) error {
 		given, err = r.active.order(ctx, "abort")
 		if how == 2 {
 			r.wait(ctx, 0, time.Second)
+			st, _ = r.standby.status(ctx)
 			r.pair.heal()
 		}
 	})
 	if err != nil {
 		return err
+	}
+	if how == 2 && strings.Contains(given.output, "stands still") && st != nil && !st.serves(r.standby.name) {
+		r.stays = r.active // the standby is asked when it is back, and had not taken over before
 	}
 	r.figures.note += fmt.Sprintf(", abort: exit %d %s", given.code, given.State)
 	if given.code != 0 { // nothing was begun yet, it was too late, or the other site was not there: the fence is gone once it is
