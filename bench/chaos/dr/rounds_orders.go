@@ -15,8 +15,8 @@ const stallLimit = 15 * time.Second
 // abort gives a switchover up at a random moment, over a good link, a slow one, or one that is cut meanwhile. It may come too late.
 func (r *round) abort(ctx context.Context) error {
 	how := r.random.IntN(3)
-	if how == 1 {
-		r.pair.slow(time.Duration(50+r.random.IntN(250))*time.Millisecond, 0)
+	if how > 0 { // it takes a while then
+		r.pair.slow(time.Duration(150+r.random.IntN(250))*time.Millisecond, 0)
 	}
 	at := r.pair.sites[r.random.IntN(2)]
 	var given *order
