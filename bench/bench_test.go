@@ -82,7 +82,7 @@ func TestEndOffset(t *testing.T) {
 
 func TestParseMetrics(t *testing.T) {
 	got, err := parseMetrics(strings.NewReader("# HELP a b\n# TYPE a counter\na{file=\"x } y\",z=\"1\"} 2\na{file=\"\"} 3.5\nb 1e3 1700000000\n\nc{} +Inf\n"))
-	if err != nil || got["a"] != 5.5 || got["b"] != 1000 {
+	if err != nil || got["a"] != 5.5 || got[`a{file=""}`] != 3.5 || got["b"] != 1000 {
 		t.Fatal(got, err)
 	}
 	if _, err := parseMetrics(strings.NewReader("a nothing\n")); err == nil {

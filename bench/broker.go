@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +29,7 @@ type broker struct {
 	addr  string // Kafka listener, host:port
 	admin string // host:port of /metrics
 	dir   string
+	cpu   cpu
 	cmd   *exec.Cmd
 	done  chan error
 	log   *os.File
@@ -58,26 +60,33 @@ func launch(o options, dir string) (*broker, error) {
 
 // launchAt is launch on given addresses, so that clients find a broker again that was stopped.
 func launchAt(o options, dir, addr, admin string) (*broker, error) {
+	b := &broker{addr: addr, admin: admin, dir: dir}
+	return b, b.start(o, []string{"listeners=PLAINTEXT://" + addr})
+}
+
+// start runs the process, also of a broker that has been stopped, with settings of its own behind which those of o come.
+func (b *broker) start(o options, settings []string) error {
 	logPath := o.broker
 	if logPath == "" {
 		logPath = filepath.Join(o.dir, "broker.log")
 	}
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	args := []string{"serve", "--set", "log.dirs=" + dir, "--set", "listeners=PLAINTEXT://" + addr, "--set", "admin.listener=" + admin}
-	for _, s := range o.sets {
+	args := []string{"serve", "--set", "log.dirs=" + b.dir, "--set", "admin.listener=" + b.admin}
+	for _, s := range slices.Concat(settings, o.sets) {
 		args = append(args, "--set", s)
 	}
-	b := &broker{addr: addr, admin: admin, dir: dir, cmd: exec.Command(o.bin, args...), done: make(chan error, 1), log: log}
-	b.cmd.Stdout, b.cmd.Stderr = log, log
-	if err := b.cmd.Start(); err != nil {
+	cmd, done := exec.Command(o.bin, args...), make(chan error, 1)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := startOn(cmd, b.cpu); err != nil {
 		log.Close()
-		return nil, err
+		return err
 	}
-	go func() { b.done <- b.cmd.Wait() }() // ends with the process, which stop or kill awaits
-	return b, nil
+	b.cmd, b.done, b.log = cmd, done, log
+	go func() { done <- cmd.Wait() }() // ends with the process, which stop or kill awaits
+	return nil
 }
 
 // startBroker launches the binary on an empty folder below o.dir and waits until it answers Metadata.
@@ -179,7 +188,7 @@ func (b *broker) scrape(ctx context.Context) (map[string]float64, error) {
 	return parseMetrics(resp.Body)
 }
 
-// parseMetrics reads Prometheus' text format.
+// parseMetrics reads Prometheus' text format. What has labels is there under its name with them, too.
 func parseMetrics(in io.Reader) (map[string]float64, error) {
 	sums := map[string]float64{}
 	lines := bufio.NewScanner(in)
@@ -205,6 +214,9 @@ func parseMetrics(in io.Reader) (map[string]float64, error) {
 			return nil, fmt.Errorf("metrics line %q: %w", line, err)
 		}
 		sums[name] += v
+		if end := strings.LastIndexByte(line, '}'); end >= 0 {
+			sums[line[:end+1]] = v
+		}
 	}
 	return sums, lines.Err()
 }

@@ -21,10 +21,14 @@ type child struct {
 
 // children are the hidden subcommands.
 func children() map[string]func(args []string) {
-	return map[string]func([]string){"_receive": receive, "_sendfile": sendFile, "_bystander": standBy}
+	return map[string]func([]string){"_receive": receive, "_sendfile": sendFile, "_bystander": standBy, "_disk": burdenDisk}
 }
 
 func startChild(name string, args ...string) (*child, string, error) {
+	return startChildOn(anyCPU, name, args...)
+}
+
+func startChildOn(on cpu, name string, args ...string) (*child, string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, "", err
@@ -38,7 +42,7 @@ func startChild(name string, args ...string) (*child, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := startOn(c.cmd, on); err != nil {
 		return nil, "", err
 	}
 	addr, err := bufio.NewReader(out).ReadString('\n')

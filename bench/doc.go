@@ -9,6 +9,7 @@
 //	go run ./bench compaction -bin /tmp/tandem -dir /data   compaction, against a copy of the segments; a producer meanwhile
 //	go run ./bench allocs     -bin /tmp/tandem -dir /data   allocations a request, by payload size
 //	go run ./bench groups     -bin /tmp/tandem -dir /data   groups: rebalances (-kafka: against Apache Kafka), idle members
+//	go run ./bench sites      -bin /tmp/tandem -dir /data   two sites: lag, speed and cost of shipping, a cut, a return
 //	go run ./bench start      -bin /tmp/tandem -dir /data   idle memory, start to first ack, 1,000 partitions
 //	go run ./bench all        -bin /tmp/tandem -dir /data
 //

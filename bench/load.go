@@ -42,7 +42,11 @@ func drive(lanes []*lane, more func() bool) (outcome, error) {
 		wg.Go(func() { times[i], errs[i] = l.run(more) })
 	}
 	wg.Wait()
-	elapsed := time.Since(start)
+	return summarizeTimes(times, errs, time.Since(start))
+}
+
+// summarizeTimes is the outcome of lanes that took times for their requests, or ended with errs.
+func summarizeTimes(times [][]time.Duration, errs []error, elapsed time.Duration) (outcome, error) {
 	all := slices.Concat(times...)
 	for _, err := range errs {
 		if err != nil {

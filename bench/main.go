@@ -25,6 +25,7 @@ type options struct {
 	quick   bool
 	only    string // part of the name of the cases to measure
 	kafka   bool   // compare with Apache Kafka
+	sites   sitesOptions
 }
 
 // figure is one subcommand. A figure reports what it measured; an error is a measurement that could not be made.
@@ -43,6 +44,7 @@ func figures() []figure {
 		{"compaction", "a log of which half stays, against a sequential copy (at least 0.60); a producer's p99 meanwhile (below 2)", runCompaction},
 		{"allocs", "allocations a produce and a fetch, by payload size (must not grow)", runAllocs},
 		{"groups", "rebalances, against Apache Kafka (not slower); restarts, idle members (0.2 core, 200 MB), commits, floods", runGroups},
+		{"sites", "two sites: lag (RTT/2 + 20 ms), speed of shipping (0.70), its cost (0.95), a cut, a return by delta", runSites},
 		{"start", "idle memory (60 MB), start to first ack (150 ms), start with 1,000 partitions (3 s)", runStart},
 	}
 }
@@ -120,12 +122,18 @@ func parseFlags(name string, args []string) (options, error) {
 	flags.BoolVar(&o.quick, "quick", false, "fewer cases: the first of each figure")
 	flags.BoolVar(&o.kafka, "kafka", false, "compare groups with Apache Kafka, which needs Java 17 and Maven")
 	flags.StringVar(&o.only, "case", "", "measure only the cases with this in their name (not allocs, start)")
+	flags.DurationVar(&o.sites.cut, "cut", 60*time.Second, "how long the link is cut (sites)")
+	flags.Int64Var(&o.sites.common, "common", 1<<30, "bytes that both sites have when one is lost (sites)")
+	flags.Int64Var(&o.sites.divergent, "divergent", 100<<20, "bytes that each site has alone when the lost one returns (sites)")
 	flags.Func("set", "key=value for the broker, may be repeated", func(s string) error { o.sets = append(o.sets, s); return nil })
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if o.bin == "" {
 		return o, fmt.Errorf("-bin is needed: the tandem binary to measure")
+	}
+	if o.sites.cut <= 0 || o.sites.common < 1<<20 || o.sites.divergent < 1<<20 {
+		return o, fmt.Errorf("-cut must be above 0, -common and -divergent at least 1 MiB")
 	}
 	if o.rounds < 1 || o.round <= 0 || o.bytes < 1<<20 {
 		return o, fmt.Errorf("-rounds, -round must be above 0, -bytes at least 1 MiB")

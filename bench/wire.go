@@ -229,10 +229,15 @@ func produced(body []byte, req *kmsg.ProduceRequest) error {
 	return nil
 }
 
-// fetchRequest asks for up to bytes from one partition, without a session.
+// fetchRequest asks for up to bytes from partition 0, without a session.
 func fetchRequest(topic string, offset int64, bytes int32) *kmsg.FetchRequest {
+	return fetchFrom(topic, 0, offset, bytes)
+}
+
+// fetchFrom is fetchRequest for any partition.
+func fetchFrom(topic string, partition int32, offset int64, bytes int32) *kmsg.FetchRequest {
 	p := kmsg.NewFetchRequestTopicPartition()
-	p.FetchOffset, p.PartitionMaxBytes = offset, bytes
+	p.Partition, p.FetchOffset, p.PartitionMaxBytes = partition, offset, bytes
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic, t.Partitions = topic, append(t.Partitions, p)
 	req := kmsg.NewPtrFetchRequest()
