@@ -105,14 +105,14 @@ func (s *settling) tell(reason entry.VoidReason, err error) {
 }
 
 // ReadShipped implements sites.Replica.
-func (s Shipped) ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error) {
+func (s Shipped) ReadShipped(offset, end int64, bytesMax int, alloc func(n int) []byte) ([]entry.Row, []byte, error) {
 	extent, err := s.p.log.Read(offset, int64(bytesMax), end, true)
 	if err != nil {
 		return nil, nil, s.p.readError(err)
 	}
 	defer extent.Release()
-	payload, err := extent.ReadAll()
-	if err != nil {
+	payload := alloc(int(extent.Len()))
+	if err := extent.ReadInto(payload); err != nil {
 		return nil, nil, translate(err)
 	}
 	rows, n, err := entry.RowsOf(payload)
@@ -146,7 +146,7 @@ func (s Shipped) ArchiveTail(ctx context.Context, cut, logCut entry.Cut) (epoch 
 		Partition: s.archived(), Cut: cut, LogCut: logCut, End: end,
 		Reason: fmt.Sprintf("the other site was promoted to site epoch %d without them", cut.SiteEpoch),
 		Read: func(_ context.Context, offset int64) ([]byte, error) {
-			_, payload, err := s.ReadShipped(offset, end, archiveReadBytes)
+			_, payload, err := s.ReadShipped(offset, end, archiveReadBytes, func(n int) []byte { return make([]byte, n) })
 			return payload, err
 		},
 	})

@@ -51,7 +51,7 @@ func TestLastBatchStaysForTheOtherSite(t *testing.T) {
 	if _, err := p.Retain(waitContext(t), b.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
-	rows, _, err := p.Shipped(0).ReadShipped(4, 5, 1<<20)
+	rows, _, err := p.Shipped(0).ReadShipped(4, 5, 1<<20, func(n int) []byte { return make([]byte, n) })
 	if err != nil || len(rows) != 1 || rows[0].LastOffset != 4 {
 		t.Fatalf("%+v, %v", rows, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/protocol/wire"
 	"github.com/tandembroker/tandem/replication/site"
 )
 
@@ -48,6 +49,7 @@ type Driver struct {
 	role    *role
 	began   time.Time
 	workers []*worker
+	pool    *wire.Pool // of what is shipped
 	seed    maphash.Seed
 	follows atomic.Pointer[controller.Version] // the active's metadata that stands here; nil = none
 
@@ -63,6 +65,9 @@ type Driver struct {
 	jobs  map[site.PartitionID]*job
 	ended bool
 }
+
+// shipIdleBytes are kept for the next Appends.
+const shipIdleBytes = 8 << 20
 
 // New returns a Driver that does nothing before Start.
 func New(o Options) *Driver {
@@ -97,10 +102,12 @@ func New(o Options) *Driver {
 		o.ShipBytesMax = 1 << 20
 	}
 	if o.Link.Window == 0 {
-		o.Link.Window = 64 // of the smallest Appends: bytes are bounded by the network's credit
+		// Of the smallest Appends: bytes are bounded by the network's credit. When it is full what is written waits for an Ack: one Append for
+		// each turnInterval of the longest RTT.
+		o.Link.Window = 512
 	}
 	d := &Driver{options: o, logger: o.Logger, network: o.Network, began: o.Now(), seed: maphash.MakeSeed(), links: map[site.PartitionID]*runner{},
-		jobs: map[site.PartitionID]*job{}}
+		pool: wire.NewPool(wire.PoolOptions{IdleBytesMax: shipIdleBytes}), jobs: map[site.PartitionID]*job{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.role = &role{records: o.Records, network: o.Network, now: d.now, logger: o.Logger, ctx: d.ctx, changed: d.viewChanged}
 	if o.Found {
@@ -111,7 +118,7 @@ func New(o Options) *Driver {
 	view := d.role.mu.site.View()
 	d.role.view.Store(&view)
 	for range o.Workers {
-		d.workers = append(d.workers, newWorker())
+		d.workers = append(d.workers, newWorker(d.now))
 	}
 	return d
 }

@@ -1,7 +1,9 @@
 package sites
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -78,11 +80,23 @@ func (r *fakeReplica) Propose(h entry.Header, payload []byte, release func(), se
 	if int(h.PayloadLength) != len(payload) {
 		r.t.Errorf("payload of %d bytes, the header says %d", len(payload), h.PayloadLength)
 	}
+	if h.Kind == entry.Data && h.Linked() && !bytes.Equal(payload, fakePayload(make([]byte, len(payload)), h.Rows)) {
+		r.t.Errorf("the payload that was shipped for offset %d is another one's", h.Rows[0].BaseOffset)
+	}
 	r.queue = append(r.queue, fakeProposal{h, release, settled})
 	if !r.busy {
 		r.busy = true
 		go r.store()
 	}
+}
+
+// fakePayload fills b with batches that tell whose they are.
+func fakePayload(b []byte, rows []entry.Row) []byte {
+	for i := range rows {
+		binary.BigEndian.PutUint64(b[10*i:], uint64(rows[i].MaxTimestamp))
+		clear(b[10*i+8 : 10*i+10])
+	}
+	return b
 }
 
 func (r *fakeReplica) store() {
@@ -169,12 +183,12 @@ func (r *fakeReplica) MakeDurable() error {
 	return nil
 }
 
-func (r *fakeReplica) ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error) {
+func (r *fakeReplica) ReadShipped(offset, end int64, bytesMax int, alloc func(int) []byte) ([]entry.Row, []byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i, j := r.index(offset), r.index(end)
 	j = min(j, i+max(bytesMax/10, 1))
-	return slices.Clone(r.rows[i:j]), make([]byte, 10*(j-i)), nil
+	return slices.Clone(r.rows[i:j]), fakePayload(alloc(10*(j-i)), r.rows[i:j]), nil
 }
 
 func (r *fakeReplica) ArchiveTail(_ context.Context, cut, logCut entry.Cut) (int32, error) {
@@ -265,6 +279,11 @@ func (s *fakeSite) Send(m site.Message, done func(sent bool)) {
 	cut, lost, delay := s.cut, s.loss > 0 && rand.IntN(s.loss) == 0, s.rtt/2
 	s.mu.Unlock()
 	go func() {
+		time.Sleep(time.Microsecond) // it waits in a queue
+		if a, ok := m.(site.Append); ok {
+			a.Payload = slices.Clone(a.Payload) // it is written
+			m = a
+		}
 		if done != nil {
 			defer done(!cut)
 		}

@@ -66,7 +66,7 @@ func TestCachedDataShipsSoon(t *testing.T) {
 // A link that its worker does not get to is owed no more than one tick.
 func TestTicksDoNotPileUp(t *testing.T) {
 	d := New(Options{Network: &fakeSite{}})
-	r := &runner{d: d, replica: newReplica(t, site.PartitionID{}), worker: newWorker()}
+	r := &runner{d: d, replica: newReplica(t, site.PartitionID{}), worker: newWorker(d.now)}
 	for range 10 {
 		r.put(input{in: site.Tick{}})
 		r.put(input{in: site.LogMoved{}})

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/tandembroker/tandem/protocol/wire"
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
@@ -287,8 +288,18 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 	start := min(log.Lineage.LogStart, log.Durable.NextOffset-1)
 	// Asked behind the look at the log: what was written under a version is not read with an older one.
 	needs := r.d.options.Needs(r.replica.ID().Topic)
-	rows, payload, err := r.replica.ReadShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax)
+	var buffer *wire.Buffer
+	release := func() {
+		if buffer != nil {
+			buffer.Release()
+		}
+	}
+	rows, payload, err := r.replica.ReadShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax, func(n int) []byte {
+		buffer = r.d.pool.Get(n)
+		return buffer.Bytes()
+	})
 	if err != nil || len(rows) == 0 {
+		release()
 		if err != nil {
 			r.d.logger.Error("link can not read what it has to ship", "topic", r.replica.Topic(), "partition", r.replica.ID().Partition,
 				"offset", e.From.Next, "error", err)
@@ -301,6 +312,7 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 	m := site.Append{Partition: r.replica.ID(), Epoch: e.Epoch, Prev: e.From, Metadata: needs, Rows: rows, Payload: payload}
 	term := r.term
 	r.d.network.Send(m, func(sent bool) {
+		release()
 		if sent {
 			r.put(input{in: site.Shipped{Epoch: e.Epoch, End: end}, term: term})
 		} else {

@@ -13,12 +13,17 @@ import (
 	"github.com/tandembroker/tandem/replication/transport"
 )
 
+// redialMax is how long a link that was cut waits at most before it tries again: what is written meanwhile is only here. There is one other
+// site, which refuses at once or is not there.
+const redialMax = time.Second
+
 // connect begins to dial and to listen.
 func (p *Pair) connect() error {
 	c := p.options.Config
 	o := transport.Options{
 		Self: p.self, Check: p.check, Listener: p.options.Listener, Receive: p.receive, Changed: p.peerChanged,
 		RateLimit: c.ThrottleBytes, Compress: c.Compress, Logger: p.logger, Now: p.options.Now,
+		BackoffMax: redialMax,
 	}
 	for _, address := range c.Peers {
 		o.Peers = append(o.Peers, c.Peer+"@"+address)

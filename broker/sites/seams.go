@@ -18,8 +18,9 @@ type Replica interface {
 	// of it, or with an error when that is not known here. release is called once, when payload is not needed any more; nil = no payload.
 	Propose(h entry.Header, payload []byte, release func(), settled func(entry.VoidReason, error))
 	// ReadShipped returns whole batches that begin at or above offset and end at or below end, with a row for each: at most bytesMax bytes,
-	// but at least one batch where there is any, and at most entry.RowsMax. Rows and bytes are the caller's.
-	ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error)
+	// but at least one batch where there is any, and at most entry.RowsMax. Rows are the caller's; the bytes are in what alloc has returned for
+	// n of them, or for more, which is asked once at most.
+	ReadShipped(offset, end int64, bytesMax int, alloc func(n int) []byte) ([]entry.Row, []byte, error)
 	// MakeDurable has written to disk what is committed and nobody waits for; it may wait for that. Without it data of write.caching would
 	// be shipped only when its file is synced for another reason.
 	MakeDurable() error

@@ -1,9 +1,19 @@
 package sites
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
+
+// turnInterval is how far the rounds of a busy worker are apart. What a link is told in between, the log's end as stored and as durable, an
+// Append sent, an Ack, makes one turn, and the connections write what several links send together. The first thing behind a pause has its turn
+// at once. Workers rest until the same moments, so that the system wakes the process once for all of them.
+const turnInterval = 2 * time.Millisecond
 
 // worker steps the links that are handed to it, one after the other.
 type worker struct {
+	now   func() time.Duration // a monotonic clock
+	done  chan struct{}        // closed by end
 	mu    sync.Mutex
 	cond  sync.Cond
 	queue []*runner
@@ -11,8 +21,8 @@ type worker struct {
 	ended bool
 }
 
-func newWorker() *worker {
-	w := &worker{}
+func newWorker(now func() time.Duration) *worker {
+	w := &worker{now: now, done: make(chan struct{})}
 	w.cond.L = &w.mu
 	return w
 }
@@ -27,7 +37,9 @@ func (w *worker) add(r *runner) {
 
 // run steps links until end is called.
 func (w *worker) run() {
-	for {
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	for began := -turnInterval; ; {
 		w.mu.Lock()
 		for len(w.queue) == 0 && !w.ended {
 			w.cond.Wait()
@@ -36,6 +48,16 @@ func (w *worker) run() {
 			w.mu.Unlock()
 			return
 		}
+		if now := w.now(); now-began < turnInterval {
+			w.mu.Unlock()
+			rest.Reset(turnInterval - now%turnInterval)
+			select {
+			case <-rest.C:
+			case <-w.done:
+			}
+			w.mu.Lock()
+		}
+		began = w.now()
 		batch := w.queue
 		w.queue, w.spare = w.spare[:0], batch
 		w.mu.Unlock()
@@ -49,6 +71,7 @@ func (w *worker) run() {
 func (w *worker) end() {
 	w.mu.Lock()
 	w.ended = true
+	close(w.done)
 	w.mu.Unlock()
 	w.cond.Signal()
 }

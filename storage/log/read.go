@@ -55,13 +55,21 @@ func (e *Extent) ReadAt(b []byte, pos int64) (int, error) {
 // ReadAll returns a copy of the bytes, for those who cannot sendfile.
 func (e *Extent) ReadAll() ([]byte, error) {
 	b := make([]byte, e.n)
-	if e.n == 0 {
-		return b, nil
-	}
-	if n, err := e.ReadAt(b, 0); n < len(b) {
-		return nil, fmt.Errorf("log: read %d bytes of %s at byte %d: %w", e.n, e.file.Name(), e.pos, err)
+	if err := e.ReadInto(b); err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+// ReadInto copies the first bytes to b, as many as it holds; more than the extent has are an error.
+func (e *Extent) ReadInto(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if n, err := e.ReadAt(b, 0); n < len(b) {
+		return fmt.Errorf("log: read %d bytes of %s at byte %d: %w", len(b), e.file.Name(), e.pos, err)
+	}
+	return nil
 }
 
 // Release gives the file back. A second call does nothing.

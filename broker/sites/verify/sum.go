@@ -24,7 +24,7 @@ type BatchLine = operator.VerifyBatch
 // Log is a partition's log at one site; a sites.Replica is one.
 type Log interface {
 	LogView() (view site.LogView, leads bool)
-	ReadShipped(offset, end int64, bytesMax int) ([]entry.Row, []byte, error)
+	ReadShipped(offset, end int64, bytesMax int, alloc func(n int) []byte) ([]entry.Row, []byte, error)
 }
 
 const (
@@ -55,7 +55,7 @@ func Compute(ctx context.Context, log Log, r Range) (Sum, error) {
 		if err := ctx.Err(); err != nil {
 			return s, err
 		}
-		rows, payload, err := log.ReadShipped(at, s.End, readBytes)
+		rows, payload, err := log.ReadShipped(at, s.End, readBytes, func(n int) []byte { return make([]byte, n) })
 		if err != nil {
 			return s, fmt.Errorf("read from offset %d: %w", at, err)
 		}

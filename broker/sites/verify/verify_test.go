@@ -52,7 +52,7 @@ func (l *fakeLog) LogView() (site.LogView, bool) {
 	return site.LogView{Tip: entry.State{NextOffset: tip}, Durable: entry.State{NextOffset: end, Sites: l.state}, Lineage: &entry.Lineage{LogStart: l.start}}, !l.away
 }
 
-func (l *fakeLog) ReadShipped(offset, end int64, bytesMax int) (rows []entry.Row, payload []byte, err error) {
+func (l *fakeLog) ReadShipped(offset, end int64, bytesMax int, _ func(int) []byte) (rows []entry.Row, payload []byte, err error) {
 	if l.hook != nil {
 		l.hook()
 	}

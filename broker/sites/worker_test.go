@@ -1,0 +1,56 @@
+package sites
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tandembroker/tandem/replication/site"
+)
+
+// The first that a link is told behind a pause has its turn at once; what comes close behind it shares one, at the next interval.
+func TestTurnsAreSharedUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Options{Network: &fakeSite{}})
+		defer d.Close()
+		replica := &countedReplica{fakeReplica: newReplica(t, site.PartitionID{})}
+		r := &runner{d: d, replica: replica, worker: d.workers[0]}
+		go d.workers[0].run() // ended by Close
+		time.Sleep(time.Second + turnInterval/3)
+		r.wake()
+		synctest.Wait()
+		if replica.views != 1 {
+			t.Fatalf("%d turns at once, 1 is expected", replica.views)
+		}
+		for range 5 {
+			r.wake()
+			synctest.Wait()
+		}
+		if replica.views != 1 {
+			t.Errorf("%d turns within an interval, 1 is expected", replica.views)
+		}
+		time.Sleep(turnInterval)
+		synctest.Wait()
+		if replica.views != 2 {
+			t.Errorf("%d turns behind the interval, 2 are expected", replica.views)
+		}
+		r.wake()
+		synctest.Wait()
+		time.Sleep(turnInterval)
+		synctest.Wait()
+		if replica.views != 3 {
+			t.Errorf("%d turns, 3 are expected", replica.views)
+		}
+	})
+}
+
+// countedReplica counts turns, each of which looks at the log once.
+type countedReplica struct {
+	*fakeReplica
+	views int
+}
+
+func (c *countedReplica) LogView() (site.LogView, bool) {
+	c.views++
+	return c.fakeReplica.LogView()
+}
