@@ -140,8 +140,7 @@ func (p *sitePair) equal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.awaitRecords(ctx, 1, want, nil)
-	return err
+	return p.awaitRecords(ctx, want, nil)
 }
 
 // measured runs load and counts the active's processor time.

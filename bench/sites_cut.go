@@ -37,7 +37,7 @@ func runCut(ctx context.Context, o options, r *report, p *sitePair, name string)
 		return err
 	}
 	acked := made.requests*int64(recordsOf(cutBatch)) + sitesPartitions
-	if _, err := p.awaitRecords(ctx, 1, acked, nil); err != nil {
+	if err := p.awaitRecords(ctx, acked, nil); err != nil {
 		return err
 	}
 	if err := errors.Join(p.sites[0].stop(), p.sites[1].stop()); err != nil {

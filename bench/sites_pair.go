@@ -152,7 +152,7 @@ func (p *sitePair) green(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the sites are not green: %w; last: %v, %v; output: %s", ctx.Err(), err, status.Reasons, p.sites[1].tail())
+			return fmt.Errorf("the sites are not green: %w; last: %w, %v; output: %s", ctx.Err(), err, status.Reasons, p.sites[1].tail())
 		case <-time.After(20 * time.Millisecond): // polling is all that an operator can do
 		}
 	}
@@ -182,21 +182,19 @@ func (p *sitePair) create(ctx context.Context, partitions int32) error {
 			return err
 		}
 	}
-	_, err = p.awaitRecords(ctx, 1, int64(partitions), nil)
-	return err
+	return p.awaitRecords(ctx, int64(partitions), nil)
 }
 
-// awaitRecords waits until a site has count records in all partitions, visible to its consumers, and returns how long that took. seen, which may be nil, is
-// called with how many there are, at each look.
-func (p *sitePair) awaitRecords(ctx context.Context, i int, count int64, seen func(records int64)) (time.Duration, error) {
+// awaitRecords waits until the standby has count records in all partitions, visible to its consumers. seen, which may be nil, is called with
+// how many there are, at each look.
+func (p *sitePair) awaitRecords(ctx context.Context, count int64, seen func(records int64)) error {
 	ctx, cancel := context.WithTimeout(ctx, greenMax)
 	defer cancel()
-	c, err := p.sites[i].dial(ctx)
+	c, err := p.sites[1].dial(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer c.close()
-	start := time.Now()
 	for have := int64(-1); ; {
 		ends, err := c.ends(sitesTopic, sitesPartitions)
 		if err == nil {
@@ -208,14 +206,14 @@ func (p *sitePair) awaitRecords(ctx context.Context, i int, count int64, seen fu
 				seen(have)
 			}
 			if have >= count {
-				return time.Since(start), nil
+				return nil
 			}
 		} else if !kerr.IsRetriable(err) {
-			return 0, err
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("%s has %d of %d records: %w, %v; its output: %s", siteNames[i], have, count, ctx.Err(), err, p.sites[i].tail())
+			return fmt.Errorf("%s has %d of %d records: %w, %w; its output: %s", siteNames[1], have, count, ctx.Err(), err, p.sites[1].tail())
 		case <-time.After(pollLog): // polling is all that a client can do
 		}
 	}

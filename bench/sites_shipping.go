@@ -79,7 +79,7 @@ func (p *sitePair) fillAndShip(ctx context.Context, batch int, total int64, rtt 
 	first := mark{end: -1}
 	begin := time.Now()
 	p.heal()
-	_, err = p.awaitRecords(ctx, 1, want, func(have int64) {
+	err = p.awaitRecords(ctx, want, func(have int64) {
 		if first.end < 0 && have > had {
 			first = mark{have, time.Now()}
 		}

@@ -1,6 +1,7 @@
 package sites
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,27 +20,27 @@ func TestTurnsAreSharedUnderLoad(t *testing.T) {
 		time.Sleep(time.Second + turnInterval/3)
 		r.wake()
 		synctest.Wait()
-		if replica.views != 1 {
-			t.Fatalf("%d turns at once, 1 is expected", replica.views)
+		if replica.views.Load() != 1 {
+			t.Fatalf("%d turns at once, 1 is expected", replica.views.Load())
 		}
 		for range 5 {
 			r.wake()
 			synctest.Wait()
 		}
-		if replica.views != 1 {
-			t.Errorf("%d turns within an interval, 1 is expected", replica.views)
+		if replica.views.Load() != 1 {
+			t.Errorf("%d turns within an interval, 1 is expected", replica.views.Load())
 		}
 		time.Sleep(turnInterval)
 		synctest.Wait()
-		if replica.views != 2 {
-			t.Errorf("%d turns behind the interval, 2 are expected", replica.views)
+		if replica.views.Load() != 2 {
+			t.Errorf("%d turns behind the interval, 2 are expected", replica.views.Load())
 		}
 		r.wake()
 		synctest.Wait()
 		time.Sleep(turnInterval)
 		synctest.Wait()
-		if replica.views != 3 {
-			t.Errorf("%d turns, 3 are expected", replica.views)
+		if replica.views.Load() != 3 {
+			t.Errorf("%d turns, 3 are expected", replica.views.Load())
 		}
 	})
 }
@@ -47,10 +48,10 @@ func TestTurnsAreSharedUnderLoad(t *testing.T) {
 // countedReplica counts turns, each of which looks at the log once.
 type countedReplica struct {
 	*fakeReplica
-	views int
+	views atomic.Int32
 }
 
 func (c *countedReplica) LogView() (site.LogView, bool) {
-	c.views++
+	c.views.Add(1)
 	return c.fakeReplica.LogView()
 }
