@@ -152,7 +152,7 @@ func (p *sitePair) green(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the sites are not green: %w; last: %w, %v; output: %s", ctx.Err(), err, status.Reasons, p.sites[1].tail())
+			return fmt.Errorf("the sites are not green: %w; %v; output: %s", errors.Join(ctx.Err(), err), status.Reasons, p.sites[1].tail())
 		case <-time.After(20 * time.Millisecond): // polling is all that an operator can do
 		}
 	}
@@ -213,7 +213,7 @@ func (p *sitePair) awaitRecords(ctx context.Context, count int64, seen func(reco
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s has %d of %d records: %w, %w; its output: %s", siteNames[1], have, count, ctx.Err(), err, p.sites[1].tail())
+			return fmt.Errorf("%s has %d of %d records: %w; its output: %s", siteNames[1], have, count, errors.Join(ctx.Err(), err), p.sites[1].tail())
 		case <-time.After(pollLog): // polling is all that a client can do
 		}
 	}
