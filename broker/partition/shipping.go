@@ -146,12 +146,15 @@ func (s Shipped) ArchiveTail(ctx context.Context, cut, logCut entry.Cut) (epoch 
 		Partition: s.archived(), Cut: cut, LogCut: logCut, End: end,
 		Reason: fmt.Sprintf("the other site was promoted to site epoch %d without them", cut.SiteEpoch),
 		Read: func(_ context.Context, offset int64) ([]byte, error) {
-			_, payload, err := s.ReadShipped(offset, end, archiveReadBytes, func(n int) []byte { return make([]byte, n) })
+			_, payload, err := s.ReadShipped(offset, end, archiveReadBytes, fresh)
 			return payload, err
 		},
 	})
 	return epoch, err
 }
+
+// fresh is an alloc of ReadShipped for what is copied rarely.
+func fresh(n int) []byte { return make([]byte, n) }
 
 // archiveReadBytes is how much of a tail is copied at once.
 const archiveReadBytes = 1 << 20
@@ -186,7 +189,7 @@ func (p *Partition) ArchiveWhole(ctx context.Context, topic string, siteEpoch ui
 	_, err := archives.Stage(ctx, archive.Tail{
 		Partition: of, Cut: cut, From: start, LogCut: st.Cut, End: end, Reason: fmt.Sprintf("the other site, active under site epoch %d, does not have the partition", siteEpoch),
 		Read: func(_ context.Context, offset int64) ([]byte, error) {
-			_, payload, err := Shipped{p: p}.ReadShipped(offset, end, archiveReadBytes)
+			_, payload, err := Shipped{p: p}.ReadShipped(offset, end, archiveReadBytes, fresh)
 			return payload, err
 		},
 	})
