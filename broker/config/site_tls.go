@@ -24,8 +24,8 @@ type TLSOptions struct {
 // TLS makes the one configuration that serves both ends of a connection between sites. As a server it asks for a certificate of
 // who dials, and refuses without one that the trust store vouches for, whatever the name in it. As a client it needs
 // ServerName, the host that was dialled, set in a clone (tls.Dial does that). The peer's certificate must be for it, unless
-// CheckHost is off. Files are read again for each connection; while what they have cannot be used, what they had before is. Only
-// the trust store of a client that checks the host stays as it is now. Errors: the files cannot be read or used now.
+// CheckHost is off. Files are read again for each connection; while what they have cannot be used, what they had before is. A client
+// that checks the host finds whom to trust now in what GetConfigForClient returns (ClientCAs). Errors: the files cannot be read or used now.
 func (s *SiteSecurity) TLS(o TLSOptions) (*tls.Config, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -39,6 +39,7 @@ func (s *SiteSecurity) TLS(o TLSOptions) (*tls.Config, error) {
 	}
 	c := &tls.Config{
 		MinVersion: s.VersionMin, Time: o.Now, RootCAs: k.mu.trusted,
+		ClientAuth: tls.RequireAndVerifyClientCert, // as server says for each connection; here for who looks before there is one
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return k.server(), nil },
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			certificate, _ := k.current()

@@ -229,9 +229,15 @@ func (c *conn) conclude(verdict error) error {
 	return verdict
 }
 
-// clientTLS verifies the name that was dialled, unless the configuration says otherwise.
+// clientTLS verifies the name that was dialled, unless the configuration says otherwise, by those whom the listener trusts now: what both ends
+// trust is one thing, and files may have changed since the start.
 func (t *Transport) clientTLS(address string) *tls.Config {
 	config := t.options.TLS.Clone()
+	if config.GetConfigForClient != nil {
+		if now, err := config.GetConfigForClient(&tls.ClientHelloInfo{}); err == nil && now != nil {
+			config.RootCAs = now.ClientCAs
+		}
+	}
 	if host, _, err := net.SplitHostPort(address); err == nil && config.ServerName == "" {
 		config.ServerName = host
 	}

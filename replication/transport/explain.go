@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"unicode"
 )
@@ -22,7 +23,7 @@ const (
 func Explain(err error) (text, next string) {
 	var r *Refusal
 	var header tls.RecordHeaderError
-	var alert tls.AlertError
+	var remote *net.OpError
 	text = cause(err)
 	switch {
 	case errors.As(err, &r):
@@ -33,7 +34,7 @@ func Explain(err error) (text, next string) {
 		return "refused: " + reason, out
 	case errors.As(err, &header), errors.Is(err, errNoLink):
 		return "one side speaks TLS and the other one does not, or another program answers: " + text, wayOutTLS
-	case strings.Contains(text, "remote error: tls"), errors.As(err, &alert):
+	case errors.As(err, &remote) && remote.Op == "remote error": // an alert of crypto/tls
 		return "the other site does not accept this one's certificate: " + text, wayOutCert
 	case certificate(err), strings.Contains(text, "tls: client didn't provide a certificate"):
 		return "the certificate of the other site is not accepted: " + text, wayOutCert
