@@ -14,7 +14,7 @@ var pairBugs = []bug{
 	},
 	{
 		name: "site takes whoever dials", file: "broker/config/site_tls.go",
-		old: "tls.RequireAndVerifyClientCert", new: "tls.RequireAnyClientCert",
+		old: "ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trusted,", new: "ClientAuth: tls.RequireAnyClientCert, ClientCAs: trusted,",
 		pkg: "broker/config", test: "TestSitesTrustOnlyWhomTheyAreTold",
 	},
 	{

@@ -29,6 +29,8 @@ var siteBugs = []bug{
 		"if s.drained[p] != target {", "if s.drained[p] != target && s.drained[p] != 0 {"),
 	siteRule("partitions of one switchover taken for those of the next", "promote.go", "TestPartitionsOfOneSwitchoverAreNotThoseOfTheNext",
 		"target := s.fenced.Target", "target := s.drained[s.fenced.IDs[0]]"),
+	siteRule("switchover without partitions does not end", "promote.go", "TestPartitionsOfOneSwitchoverAreNotThoseOfTheNext",
+		"s.fenced.Target == 0 {", "len(s.fenced.IDs) == 0 {"),
 	driverRule("archive job of an old link goes on beside the next", "jobs.go", "TestArchiveOfAnOldLinkIsGivenUp",
 		"\t\tbefore.cancel()\n", "\t\tbefore = nil\n"),
 	driverRule("cached data ships when its link happens to look", "link.go", "TestCachedDataShipsSoon",

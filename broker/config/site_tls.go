@@ -39,7 +39,7 @@ func (s *SiteSecurity) TLS(o TLSOptions) (*tls.Config, error) {
 	}
 	c := &tls.Config{
 		MinVersion: s.VersionMin, Time: o.Now, RootCAs: k.mu.trusted,
-		ClientAuth: tls.RequireAndVerifyClientCert, // as server says for each connection; here for who looks before there is one
+		ClientAuth:         tls.RequireAndVerifyClientCert, // as server says for each connection; here for who looks before there is one
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return k.server(), nil },
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			certificate, _ := k.current()

@@ -54,7 +54,7 @@ func TestSitesThatDoNotFitSayWhy(t *testing.T) {
 			func(_, west *siteProcess) { west.anew("site.index=1") },
 		},
 		{
-			"a link to itself", func(east, _ *siteProcess) { east.change("site.peers=west@" + east.own) },
+			"a link to itself", func(east, west *siteProcess) { east.change("site.peers=west@" + east.own); west.change("site.peers=") },
 			[2]string{"a link to itself", ""}, "site.peers has to lead to the other site",
 			func(east, west *siteProcess) { east.stop(); east.change("site.peers=west@" + west.own); east.start() },
 		},
@@ -106,7 +106,7 @@ func TestSitesThatDoNotFitSayWhy(t *testing.T) {
 			west.start()
 			for i, s := range []*siteProcess{east, west} {
 				if s == west && c.name == "a link to itself" {
-					continue // nobody dials it, and it dials somebody who is right
+					continue // it dials nobody, and nobody dials it
 				}
 				s.tells(c.reason[i], c.next)
 				s.refusesToHandOver()

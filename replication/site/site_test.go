@@ -111,6 +111,13 @@ func TestPartitionsOfOneSwitchoverAreNotThoseOfTheNext(t *testing.T) {
 		t.Fatalf("both are drained: %v", got)
 	}
 	early := Restart(Options{Index: 1}, 1, Record{})
+	empty := Restart(Options{Index: 1}, 1, Record{})
+	if got := steps(t, empty, Partitions{}); promotes(got) {
+		t.Error("promoted without a switchover")
+	}
+	if got := steps(t, empty, Partitions{Target: 1}); !promotes(got) {
+		t.Error("a switchover of no partitions does not end")
+	}
 	if got := steps(t, early, Drained{p, 1, 1}, Partitions{1, []PartitionID{p}}); !promotes(got) {
 		t.Fatalf("a mark that came before the partitions: %v", got)
 	}

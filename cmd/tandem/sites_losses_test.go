@@ -1,0 +1,201 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tandembroker/tandem/broker/sites/operator"
+)
+
+// TestFailoverOfASiteThatIsThere is refused, with what loses nothing; behind one that was, the second one is.
+func TestFailoverOfASiteThatIsThere(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 100, 100)
+	west.has("t")
+	for _, s := range []*siteProcess{east, west} {
+		s.does(3, "failover --to west --active-is-down --yes", "east is active and can be reached", "tandem dr switchover --to west")
+		s.does(3, "failover --to east --active-is-down --yes", "east is the active site already")
+		s.does(2, "failover --to north --yes", "no site is called")
+	}
+	east.kill()
+	west.until("the silence", func(st operator.Status) bool { return !st.Contact.Connected })
+	west.does(3, "failover --to west --yes", "not known to be under a lease", "--active-is-down")
+	west.does(3, "failover --to west --active-is-down", "nobody said yes", "--yes")
+	west.does(0, "failover --to west --active-is-down --dry-run", "Nothing has changed", "Known to be lost: 0 records")
+	west.does(0, "failover --to west --active-is-down --yes", "west is the active site")
+	west.does(3, "failover --to west --active-is-down --yes", "west is the active site already", "tandem dr history")
+	west.does(0, "history", "failover", "joined as standby")
+	west.write("t", 1, 1)
+	east.start() // as it is: it hears of it
+	west.green()
+	west.does(0, "verify", "equal: ")
+}
+
+// TestFailoverToASiteThatMayLackMore needs --accept-data-loss, and says why.
+func TestFailoverToASiteThatMayLackMore(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		with func(east, west *siteProcess)
+		why  string
+	}{
+		{"empty", func(east, west *siteProcess) {
+			west.start()
+			east.start()
+			west.until("contact", func(st operator.Status) bool { return st.Contact.Connected })
+			east.kill()
+		}, "west is empty"},
+		{"half copied", func(east, west *siteProcess) {
+			east.change("dr.throttle.bytes.per.second=100000")
+			east.start()
+			east.write("t", 4000, 1000)
+			west.start()
+			west.until("a part", func(st operator.Status) bool {
+				file, err := os.Stat(filepath.Join(west.dir, "t-0", "00000000000000000000.log"))
+				return err == nil && file.Size() > 0 && st.Partitions.Copying == 1
+			})
+			east.kill()
+		}, "The first copy to west is not finished"},
+		{"silent for long", func(east, west *siteProcess) {
+			west.change("dr.failover.silence.max.ms=1000")
+			east.start()
+			west.start()
+			east.write("t", 10, 10)
+			west.has("t")
+			east.kill()
+			west.until("a silence of a second", func(st operator.Status) bool {
+				return st.Contact.SilenceMs != nil && *st.Contact.SilenceMs > 1000 && !st.Contact.Connected
+			})
+		}, "longer than dr.failover.silence.max.ms (1s)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			east, west := newSites(t)
+			c.with(east, west)
+			west.until("the silence", func(st operator.Status) bool { return !st.Contact.Connected })
+			west.does(3, "failover --to west --active-is-down --yes", c.why, "--accept-data-loss")
+			west.does(0, "failover --to west --active-is-down --accept-data-loss --yes", "west is the active site")
+			west.write("u", 1, 1)
+			east.change("dr.throttle.bytes.per.second=")
+			east.start()
+			west.has("u")
+			lost := "No records were lost."
+			if c.name == "half copied" {
+				lost = "t-0.1."
+			}
+			east.does(0, "lost list", lost)
+			west.does(0, "verify", "equal: ")
+		})
+	}
+}
+
+// TestSitesThatAreRestarted together, by kill -9, go on by themselves; the active alone asks first, and may be let go on.
+func TestSitesThatAreRestarted(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 100, 100)
+	west.has("t")
+	east.kill()
+	west.kill()
+	east.start()
+	west.start()
+	east.green()
+	east.write("t", 100, 100)
+	west.stop()
+	east.kill()
+	east.start()
+	east.tells("east takes no writes", "tandem dr failover --to east")
+	east.does(0, "failover --to east --active-is-down --yes", "east is the active site")
+	east.write("t", 1, 1)
+	west.start()
+	west.green()
+	west.does(0, "verify", "equal: ")
+}
+
+// TestReturnWithADamagedJournal: what is damaged is not served and not copied over; both sites say so, and the way out is to begin anew.
+func TestReturnWithADamagedJournal(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 100, 100)
+	west.has("t")
+	east.does(0, "switchover --to west --yes") // so that the site that returns does not have the index of a standby
+	west.write("u", 10, 10)
+	east.has("u")
+	east.kill()
+	files, err := filepath.Glob(filepath.Join(east.dir, "journal", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no journal", err)
+	}
+	file := slices.Max(files)
+	flip(t, file, func(b []byte) int { return len(b) / 2 })
+	east.start()
+	for _, s := range []*siteProcess{west, east} {
+		s.tells("cannot be used at east", "empty its data directory, and start it with site.role=standby and site.index=0")
+		s.does(3, "switchover --to east --yes", "east cannot take over")
+	}
+	west.does(1, "verify", "could not be compared")
+	west.write("u", 10, 10)
+	if n := east.linesOf("partition is not as the metadata wants it"); n > 40 {
+		t.Errorf("%d lines", n)
+	}
+	east.anew("site.role=standby", "site.index=0")
+	west.has("u")
+	west.does(0, "verify", "equal: ")
+	west.does(0, "switchover --to east --yes", "east is the active site")
+}
+
+// flip changes a byte of a file at the place that at finds.
+func flip(t *testing.T, file string, at func([]byte) int) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[at(b)] ^= 1
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestVerifyFindsWhatDiffers: a byte of a value, in a batch whose checksum fits all the same.
+func TestVerifyFindsWhatDiffers(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 10, 10)
+	east.write("t", 10, 10)
+	west.has("t")
+	west.does(0, "verify", "equal: ")
+	west.stop()
+	file := filepath.Join(west.dir, "t-0", "00000000000000000000.log")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lengthAt, checksumAt, checkedFrom, head = 8, 17, 21, 12
+	at := 0 // of the last batch
+	for next := 0; next < len(b); next += head + int(binary.BigEndian.Uint32(b[next+lengthAt:])) {
+		at = next
+	}
+	offset := binary.BigEndian.Uint64(b[at:])
+	b[len(b)-3] ^= 1
+	binary.BigEndian.PutUint32(b[at+checksumAt:], crc32.Checksum(b[at+checkedFrom:], crc32.MakeTable(crc32.Castagnoli)))
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	west.start()
+	west.green()
+	for _, s := range []*siteProcess{east, west} {
+		text := s.does(1, "verify", "the sites differ, first in t-0 at offset 10:")
+		if offset != 10 || strings.Contains(text, "equal") {
+			t.Errorf("planted in the batch at %d:\n%s", offset, text)
+		}
+	}
+	west.does(2, "verify nosuch", "there is no topic nosuch")
+}
