@@ -18,6 +18,12 @@ var operatorBugs = []bug{
 		pkg: "broker/sites/operator", test: "TestDecideFailover",
 	},
 	{
+		name: "two failovers decided at a time", file: "broker/sites/dr.go",
+		old: "\td.p.ordering.Lock()\n\tdefer d.p.ordering.Unlock()\n\tif known, ok := d.p.orders.known(d.p, o.ID); ok && !o.DryRun {\n\t\treturn known, nil\n\t}\n",
+		new: "\tif known, ok := d.p.orders.known(d.p, o.ID); ok && !o.DryRun {\n\t\treturn known, nil\n\t}\n\td.p.orders.end(d.p, operator.Failed, \"replaced\")\n",
+		pkg: "cmd/internal/dr", test: "TestSeveralOperatorsOrderTheSame",
+	},
+	{
 		name: "no way out of a switchover to a site that is gone", file: "broker/sites/operator/decide.go",
 		old: "case f.going() && !f.overrides(o):", new: "case f.going() && !(f.Here.Waiting && o.ActiveIsDown):",
 		pkg: "broker/sites/operator", test: "TestDecideFailover",

@@ -49,6 +49,12 @@ func (d DR) Switchover(ctx context.Context, o operator.SwitchoverOrder) (operato
 	if f.Here.Role != site.Active && f.There.Known && f.There.Role == site.Active && d.elsewhere(f.There.Name) {
 		return d.passOn(ctx, o, f)
 	}
+	d.p.ordering.Lock()
+	defer d.p.ordering.Unlock()
+	if known, ok := d.p.orders.known(d.p, o.ID); ok && !o.DryRun {
+		return known, nil // meanwhile
+	}
+	f = d.p.facts()
 	plan, refused := f.DecideSwitchover(o)
 	if refused != nil {
 		return d.begunThere(ctx, o.ID, refused)
@@ -118,6 +124,8 @@ func (d DR) Failover(ctx context.Context, o operator.FailoverOrder) (operator.Or
 		err := d.p.forward(ctx, operator.OpFailover, o, &out)
 		return out, err
 	}
+	d.p.ordering.Lock()
+	defer d.p.ordering.Unlock()
 	if known, ok := d.p.orders.known(d.p, o.ID); ok && !o.DryRun {
 		return known, nil
 	}
@@ -130,7 +138,6 @@ func (d DR) Failover(ctx context.Context, o operator.FailoverOrder) (operator.Or
 		return planned(operator.Failover, f, o.To, plan), nil
 	}
 	d.p.shippedAt(&f)
-	d.p.orders.end(d.p, operator.Failed, "a failover to "+o.To+" was ordered instead")
 	if err := d.p.driver.Order(site.Failover{ActiveIsDown: o.ActiveIsDown}); err != nil {
 		return operator.Order{}, operator.Explain(err)
 	}

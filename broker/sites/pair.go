@@ -56,6 +56,7 @@ type Pair struct {
 	codec     *codec
 	calls     calls
 	history   *history
+	ordering  sync.Mutex // held from when an order is decided until it is among orders
 	orders    orders
 	passed    orders // to the other site
 	archives  *archive.Archives

@@ -204,6 +204,40 @@ func TestLostRecordsOfTwoSites(t *testing.T) {
 	}
 }
 
+// TestSeveralOperatorsOrderTheSame: one of the orders is carried out, and the others are refused.
+func TestSeveralOperatorsOrderTheSame(t *testing.T) {
+	p := startPair(t)
+	p.east.CreateTopic("t", 1)
+	p.produce(p.east, "a", 20)
+	p.green(p.west)
+	if err := p.east.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	type ended struct {
+		code int
+		text string
+	}
+	all := make(chan ended, 8)
+	for range cap(all) {
+		go func() {
+			code, text := p.dr(p.west, "failover", "--to", "west", "--active-is-down", "--yes")
+			all <- ended{code, text}
+		}()
+	}
+	done := 0
+	for range cap(all) {
+		e := <-all
+		if e.code == 0 {
+			done++
+		} else if e.code != 3 {
+			t.Errorf("exit %d: %s", e.code, e.text)
+		}
+	}
+	if done != 1 {
+		t.Errorf("%d orders are done", done)
+	}
+}
+
 // hole is a network that passes everything on until it swallows all, and ends no connection.
 type hole struct {
 	listener net.Listener
