@@ -35,6 +35,8 @@ var siteBugs = []bug{
 		"\t\tbefore.cancel()\n", "\t\tbefore = nil\n"),
 	driverRule("cached data ships when its link happens to look", "link.go", "TestCachedDataShipsSoon",
 		"log.Tip.NextOffset == log.Durable.NextOffset && r.link.Quiet", "r.link.Quiet"),
+	driverRule("what is shipped is overwritten before it is written", "link.go", "TestLostSiteReturnsAndItsTailIsArchived",
+		"\tr.d.network.Send(m, func(sent bool) {\n\t\trelease()\n", "\trelease()\n\tr.d.network.Send(m, func(sent bool) {\n"),
 	driverRule("failover amid a switchover told as its success", "orders.go", "TestOrdersThatWereOvertakenEnd",
 		"case !takes && view.Role == site.Standby && view.Epoch != target:", "case !takes && view.Role == site.Standby && view.Epoch < target:"),
 	{
