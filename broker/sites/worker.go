@@ -8,7 +8,7 @@ import (
 // turnInterval is how far the rounds of a busy worker are apart. What a link is told in between, the log's end as stored and as durable, an
 // Append sent, an Ack, makes one turn, and the connections write what several links send together. The first thing behind a pause has its turn
 // at once. Workers rest until the same moments, so that the system wakes the process once for all of them.
-const turnInterval = 2 * time.Millisecond
+const turnInterval = time.Millisecond
 
 // worker steps the links that are handed to it, one after the other.
 type worker struct {
