@@ -73,7 +73,7 @@ trace: build ## power losses on a system-call trace of the binary; TRACE=-bursts
 	go run ./bench/chaos/trace -tandem $(BIN)/tandem -recoverlogs $(BIN)/recoverlogs $(TRACE)
 
 dr: build ## two sites through 50 switchovers and 50 losses or more; SHORT=1 for every kind of round once
-	go run ./bench/chaos/dr -bin $(BIN)/tandem $(if $(SHORT),-rounds 30 -every 3) $(DR)
+	go run ./bench/chaos/dr -bin $(BIN)/tandem $(if $(SHORT),-rounds 30 -every 4) $(DR)
 
 # Writes the table of Kafka's configuration keys anew, from the release that bench/interop/pom.xml names.
 keys:

@@ -72,7 +72,7 @@ type suite struct {
 func main() {
 	var o options
 	flag.StringVar(&o.binary, "bin", ".bin/tandem", "the tandem binary")
-	flag.IntVar(&o.rounds, "rounds", 176, "how many rounds")
+	flag.IntVar(&o.rounds, "rounds", 192, "how many rounds")
 	flag.IntVar(&o.every, "every", 1, "so many rounds with a fault follow each switchover without one")
 	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "of the rounds' order and of all pauses")
 	flag.StringVar(&o.kinds, "kinds", "", "only rounds whose name matches this regular expression")

@@ -66,6 +66,8 @@ var kinds = []kind{
 	{"cut", true, (*round).cut},
 	{"abort", true, (*round).abort},
 	{"lose-standby-in-switchover", true, (*round).loseStandbyInSwitchover},
+	{"both-restart-in-switchover", true, (*round).bothRestartInSwitchover},
+	{"failover-in-switchover", true, (*round).failoverInSwitchover},
 	{"failover-twice", true, (*round).failoverTwice},
 	{"kill-returning", true, (*round).killReturning},
 	{"stop", true, (*round).stop},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -93,6 +94,50 @@ func exit(code int) string {
 		return ""
 	}
 	return fmt.Sprintf(" exit %d", code)
+}
+
+// bothRestartInSwitchover loses both sites at a random moment of a switchover, and has both back.
+func (r *round) bothRestartInSwitchover(ctx context.Context) error {
+	r.pair.slow(time.Duration(1+r.random.IntN(200))*time.Millisecond, 0)
+	var errs []error
+	r.inSwitchover(ctx, r.active, func() {
+		both := []*site{r.active, r.standby}
+		i := r.random.IntN(2)
+		both[i].kill()
+		both[1-i].kill()
+		i = r.random.IntN(2)
+		errs = append(errs, both[i].start())
+		r.wait(ctx, 0, 500*time.Millisecond)
+		errs = append(errs, both[1-i].start())
+	})
+	return errors.Join(errs...)
+}
+
+// failoverInSwitchover has the network gone amid a switchover, and the operator fails over instead, while the old active is still there.
+func (r *round) failoverInSwitchover(ctx context.Context) error {
+	r.pair.slow(time.Duration(50+r.random.IntN(200))*time.Millisecond, 0)
+	var err error
+	r.inSwitchover(ctx, r.active, func() {
+		if r.random.IntN(2) == 0 {
+			r.pair.cut()
+		} else {
+			r.pair.halfOpen()
+		}
+		r.wait(ctx, 0, time.Second)
+		var st *status
+		if st, err = r.standby.status(ctx); st == nil || st.serves(r.standby.name) {
+			return // it has gone over
+		}
+		var o *order
+		if o, err = r.promote(ctx, r.standby); err == nil {
+			r.reports = append(r.reports, o.Report)
+		}
+		r.wait(ctx, 0, time.Second)
+	})
+	if len(r.reports) > 0 {
+		r.figures.note += ", failover"
+	}
+	return err
 }
 
 // failoverTwice has two operators order the same.
