@@ -111,6 +111,7 @@ func (w *world) restart(t testing.TB) {
 			t.Fatal(err)
 		}
 		w.s.adopt(g)
+		w.s.takeOver(g, w.now)
 	}
 	w.s.loaded(w.now)
 	w.pump()

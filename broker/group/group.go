@@ -49,6 +49,7 @@ type group struct {
 	topics       map[string]struct{}  // what the members subscribe to; nil = not known
 	joining      int                  // members that wait for the answer to their JoinGroup
 	grown        bool                 // a member came while the first rebalance was being delayed
+	before       int                  // members that it had when it was taken over from the other site, until its first generation here
 	storing      bool                 // the assignment of this generation is being written
 	joinTimer    timer                // ends the wait for JoinGroup requests
 	syncTimer    timer                // ends the wait for SyncGroup requests
@@ -247,6 +248,10 @@ func (g *group) rebalanceTimeout() time.Duration {
 
 // allJoined says whether there is nobody left to wait for before the next generation.
 func (g *group) allJoined() bool { return g.joining == len(g.members) && len(g.pending) == 0 }
+
+// reunited says that as many members have joined as the group had before it was taken over: there is nobody to be expected for whom its
+// first rebalance should be delayed.
+func (g *group) reunited() bool { return g.before > 0 && g.joining >= g.before && g.allJoined() }
 
 // electJoined makes sure that the leader is one of those who have joined. It returns false when nobody has.
 // Source: ClassicGroup.maybeElectNewJoinedLeader.

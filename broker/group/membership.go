@@ -86,13 +86,14 @@ func (s *membership) findOrCreate(id string, now time.Time) *group {
 func (s *membership) adopt(g *group) { s.byID[g.id] = g }
 
 // takeOver begins a group anew that was looked after in an earlier site epoch, at this site or the other: its members are unknown here, so
-// that none of them commits what it has read of a log that went on elsewhere. They join again, and fetch the committed offsets.
+// that none of them commits what it has read of a log that went on elsewhere. They join again, and fetch the committed offsets. How many there
+// were is kept: within one site Kafka's members survive a new coordinator, so a promotion costs a group no initial rebalance delay either.
 func (s *membership) takeOver(g *group, now time.Time) {
 	if g.generation>>generationBits >= s.opts.SiteEpoch {
 		return
 	}
 	fresh := newGroup(g.id, s.opts.SiteEpoch<<generationBits, now) // now: offsets are not older than the takeover
-	fresh.protocolType = g.protocolType
+	fresh.protocolType, fresh.before = g.protocolType, len(g.order)
 	fresh.topics = fresh.subscriptions()
 	s.byID[g.id] = fresh
 }

@@ -15,10 +15,10 @@ func (s *membership) advance(g *group, now time.Time, reason string) {
 	s.prepareRebalance(g, now, reason)
 }
 
-// completeLater ends a rebalance when all have joined; not the first one of a group, which waits for its time.
-// Source: GroupMetadataManager.maybeCompleteJoinPhase.
+// completeLater ends a rebalance when all have joined; not the first one of a group, which waits for its time, or for those whom it had
+// before it was taken over. Source: GroupMetadataManager.maybeCompleteJoinPhase.
 func (s *membership) completeLater(g *group, now time.Time) {
-	if g.state == statePreparing && g.previous != stateEmpty && g.allJoined() {
+	if g.state == statePreparing && (g.previous != stateEmpty && g.allJoined() || g.reunited()) {
 		s.completeJoin(g, now)
 	}
 }
@@ -36,7 +36,7 @@ func (s *membership) prepareRebalance(g *group, now time.Time, reason string) {
 	g.enter(statePreparing, now)
 	s.opts.Logger.Info("group rebalances", "group", g.id, "generation", g.generation, "reason", reason)
 	switch {
-	case first:
+	case first && !g.reunited():
 		delay := s.opts.InitialDelay
 		s.awaitMore(g, now, delay, max(g.rebalanceTimeout()-delay, 0))
 	case g.allJoined():
@@ -82,7 +82,7 @@ func (s *membership) completeJoin(g *group, now time.Time) {
 		s.awaitJoins(g, now, max(g.rebalanceTimeout(), absentRetry))
 		return
 	}
-	g.grown = false
+	g.grown, g.before = false, 0
 	if !g.nextGeneration(s.opts.SiteEpoch) {
 		s.exhausted(g)
 	}

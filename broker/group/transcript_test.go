@@ -32,7 +32,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the transcripts answer int
 //	advance D                              moves the clock
 //	hold, stored, failed                   appends stay open from now on; the oldest is committed; it fails
 //	crowded 1|0                            the log has no room, or has again
-//	restart                                restarts the broker with the records that are committed
+//	restart epoch=N                        restarts the broker with the records that are committed; in another site epoch: a promotion
 //	unload                                 another broker has the groups from now on
 //	generation N                           sets the generation
 //	describe, list states= types=, delete
@@ -195,6 +195,7 @@ func (s *transcript) run(c command) error {
 	case "failed":
 		s.log.settle(s.now, ErrCoordinatorNotAvailable)
 	case "restart":
+		s.opts.SiteEpoch = int32(c.number("epoch", int(s.opts.SiteEpoch)))
 		s.restart(s.t)
 	case "crowded":
 		s.log.crowded = c.who() == "1"
