@@ -166,7 +166,7 @@ func (h *Handler) locateLed(t *controller.Topic, id int32) (p *partition.Partiti
 }
 
 // newLeader is what KIP-951 tells a client with NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH; ok is false where there is
-// nothing to tell. Of this site only this broker can be it so far.
+// nothing to tell: nobody takes produces, as far as is known. Of this site only this broker can be it so far.
 func (h *Handler) newLeader(p *partition.Partition, listener string) (leader, epoch int32, node brokerEndpoint, ok bool) {
 	if p == nil {
 		return -1, -1, brokerEndpoint{}, false
@@ -174,11 +174,11 @@ func (h *Handler) newLeader(p *partition.Partition, listener string) (leader, ep
 	if !h.sites.serves() {
 		leader, epoch = h.sites.Leader(site.PartitionID{Topic: p.TopicID(), Partition: p.ID()})
 		node, ok = h.sites.peer(leader, listener)
-		return leader, epoch, node, ok
+		return leader, epoch, node, ok && epoch >= 0
 	}
 	leader, epoch = p.Leader(), p.Epoch()
 	host, port, told := h.endpoint(listener)
-	if leader != h.identity.NodeID || !told || !h.leads(p, leader) {
+	if leader != h.identity.NodeID || !told || !h.leads(p, leader) || p.Fenced() {
 		return -1, -1, brokerEndpoint{}, false
 	}
 	return leader, epoch, brokerEndpoint{leader, host, port, h.home()}, true

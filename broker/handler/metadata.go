@@ -10,7 +10,8 @@ package handler
 // A topic that does not exist is created where the broker and the request allow it. Kafka answers UNKNOWN_TOPIC_OR_PARTITION
 // meanwhile, on which clients ask again, some of them only seconds later (AutoTopicCreationManager); here the answer first
 // waits a moment for the topic to be there, which takes a few syncs, and only then says so. A partition that does not serve yet has
-// LEADER_NOT_AVAILABLE, leader -1 and epoch -1: never an epoch that was not heard of.
+// LEADER_NOT_AVAILABLE, leader -1 and epoch -1: never an epoch that was not heard of. While two sites change their roles the answer waits
+// until the new leaders are known (awaitLeaders).
 
 import (
 	"context"
@@ -39,6 +40,11 @@ const (
 )
 
 func (h *Handler) metadata(ctx context.Context, c call[*kmsg.MetadataRequest]) kmsg.Response {
+	if c.version < metadataVersionIDs && invalidMetadataTopics(c.req) {
+		return h.refuseMetadata(c)
+	}
+	h.createMissing(ctx, c.req, c.version)
+	h.awaitLeaders(ctx, c)
 	resp := kmsg.NewPtrMetadataResponse()
 	for b := range h.brokers(c.listener) {
 		out := kmsg.NewMetadataResponseBroker()
@@ -52,28 +58,28 @@ func (h *Handler) metadata(ctx context.Context, c call[*kmsg.MetadataRequest]) k
 	}
 	resp.Topics = []kmsg.MetadataResponseTopic{}
 	image := h.controller.Image()
-	if c.req.Topics == nil || len(c.req.Topics) == 0 && c.version < metadataVersionNull {
+	if everyTopic(c) {
 		for _, t := range image.Topics() {
 			resp.Topics = append(resp.Topics, h.describeTopic(t, c))
 		}
 		return resp
 	}
-	if c.version < metadataVersionIDs && invalidMetadataTopics(c.req) {
-		return h.refuseMetadata(c)
-	}
-	if h.createMissing(ctx, image, c.req, c.version) {
-		image = h.controller.Image()
-	}
 	h.someTopics(image, c, resp)
 	return resp
 }
 
+// everyTopic says that the request is for all topics.
+func everyTopic(c call[*kmsg.MetadataRequest]) bool {
+	return c.req.Topics == nil || len(c.req.Topics) == 0 && c.version < metadataVersionNull
+}
+
 // createMissing begins to create the topics that the request names and nobody has, where that is wanted, and waits a moment
-// for them; false = there were none.
-func (h *Handler) createMissing(ctx context.Context, image *controller.Image, req *kmsg.MetadataRequest, version int16) bool {
+// for them.
+func (h *Handler) createMissing(ctx context.Context, req *kmsg.MetadataRequest, version int16) {
 	if !h.sites.serves() || !h.config.AutoCreateTopics || version >= metadataVersionAsks && !req.AllowAutoTopicCreation {
-		return false
+		return
 	}
+	image := h.controller.Image()
 	var underWay []<-chan struct{}
 	for i := range req.Topics {
 		name := deref(req.Topics[i].Topic)
@@ -89,7 +95,7 @@ func (h *Handler) createMissing(ctx context.Context, image *controller.Image, re
 		}
 	}
 	if len(underWay) == 0 {
-		return false
+		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, autoCreateWaitMax)
 	defer cancel()
@@ -97,10 +103,9 @@ func (h *Handler) createMissing(ctx context.Context, image *controller.Image, re
 		select {
 		case <-done:
 		case <-ctx.Done():
-			return true
+			return
 		}
 	}
-	return true
 }
 
 // invalidMetadataTopics says whether a request below version 12 names a topic by id, or not at all.

@@ -357,7 +357,7 @@ func describeRecordError(p *producedPartition, out *kmsg.ProduceResponseTopicPar
 // awaitsLeader says that a batch was refused because the other site is taking over, and that it is not known yet who leads there. A client
 // that is told at once finds no new leader in the metadata either, and some look again only after seconds (franz-go 5 s).
 func (r *produceReply) awaitsLeader() bool {
-	if !r.h.sites.handsOver() || r.acks == acksNone || r.header.Version < produceVersionLeader || r.h.now().Sub(r.arrived) >= handoverWait {
+	if !r.h.sites.settling() || r.acks == acksNone || r.header.Version < produceVersionLeader || r.h.now().Sub(r.arrived) >= handoverWait {
 		return false
 	}
 	for i := range r.topics {

@@ -36,8 +36,8 @@ type Sites interface {
 // not look at the leader that the answer names.
 const refusedGrace = 5 * time.Second
 
-// handoverWait is how long a refused produce is kept, from its arrival, while the other site takes over and its leader is not known: a
-// switchover is over by then. handoverLook is how often that is looked at meanwhile.
+// handoverWait is how long an answer waits, from the arrival of its request, for the new leader of a partition to be known: that of a produce
+// which was refused, and metadata. A switchover is over by then. handoverLook is how often that is looked at meanwhile.
 const (
 	handoverWait = 2 * time.Second
 	handoverLook = 10 * time.Millisecond
@@ -53,14 +53,9 @@ type sites struct {
 // serves says that clients may write here, and that what is led here is led.
 func (s *sites) serves() bool { return s == nil || s.View().Serving }
 
-// handsOver says that this site has fenced its logs for the other one, or does not serve any more while that one is in contact.
-func (s *sites) handsOver() bool {
-	if s == nil {
-		return false
-	}
-	v := s.View()
-	return v.Fencing != 0 || !v.Serving && len(s.PeerBrokers()) > 0
-}
+// settling says that whoever leads a partition that nobody seems to lead may be known in a moment: here it has been fenced for the other
+// site, or was promoted and does not serve yet, or the other site has not said of it that it serves.
+func (s *sites) settling() bool { return s != nil && (s.View().Serving || len(s.PeerBrokers()) > 0) }
 
 // mayAcknowledge is asked where an answer says that something is safe.
 func (s *sites) mayAcknowledge() bool { return s == nil || s.MayAcknowledge() }

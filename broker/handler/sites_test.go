@@ -175,26 +175,37 @@ func TestStandbyLetsGoOfWhoAsksForProducerIDs(t *testing.T) {
 	}
 }
 
-// TestRefusedProduceWaitsForTheNameOfTheNewLeader: while the other site takes over, the answer waits until it can name the leader there;
-// of one that nobody hears of it tells in the end.
+// TestRefusedProduceWaitsForTheNameOfTheNewLeader: while the other site takes over, the answer waits until it can name the leader there, and
+// that one takes produces; of one that nobody hears of it tells in the end.
 func TestRefusedProduceWaitsForTheNameOfTheNewLeader(t *testing.T) {
 	h := startHalf(t)
-	h.topic("t", 1)
+	topic := h.topic("t", 1)
 	c := h.dial()
 	var known map[site.PartitionID][2]int32
 	h.pair.set(func(p *pair) {
 		known, p.leader = p.leader, map[site.PartitionID][2]int32{}
 		p.view = site.View{Role: site.Standby, Fencing: 5}
 	})
+	id := site.PartitionID{Topic: topic.ID}
+	time.AfterFunc(50*time.Millisecond, func() {
+		h.pair.set(func(p *pair) { p.leader[id] = [2]int32{away, -1} }) // it leads there, and does not serve yet
+	})
 	time.AfterFunc(100*time.Millisecond, func() {
 		h.pair.set(func(p *pair) { p.leader, p.view.Fencing = known, 0 })
 	})
-	if p := produced(c, "t", 10); p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != away {
+	if p := produced(c, "t", 10); p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != away || p.CurrentLeader.LeaderEpoch != 1<<18 {
 		t.Errorf("when the leader becomes known: %+v", p)
 	}
 	h.pair.set(func(p *pair) { p.leader = map[site.PartitionID][2]int32{} })
 	if p := produced(c, "t", 10); p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != -1 {
 		t.Errorf("when it does not: %+v", p)
+	}
+	h.pair.role(true)
+	h.pair.set(func(p *pair) { p.leader = known })
+	h.fence("t", 5)
+	time.AfterFunc(50*time.Millisecond, func() { h.pair.role(false) })
+	if p := produced(c, "t", 10); p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID != away {
+		t.Errorf("behind a fence: %+v", p)
 	}
 }
 

@@ -98,7 +98,7 @@ func (p *Partition) AppendIn(epoch int32, batch record.Batch, release func()) *A
 	if !ok || epoch != none && epoch != current {
 		return a.refuse(ErrNotLeader, release)
 	}
-	if p.fenced() { // a void for each batch would only fill the journal
+	if p.Fenced() { // a void for each batch would only fill the journal
 		return a.refuse(ErrNotLeader, release)
 	}
 	a.header.ValidatedTerm = term // before the checks: they hold in this leadership only

@@ -25,8 +25,8 @@ func (p *Partition) role() entry.Role {
 	return st.Role
 }
 
-// fenced says that the log takes nothing more, because the other site is to take over.
-func (p *Partition) fenced() bool {
+// Fenced says that the log takes nothing more, because the other site is to take over.
+func (p *Partition) Fenced() bool {
 	st, ok := p.state()
 	return ok && st.FenceTarget != entry.NoFence
 }
