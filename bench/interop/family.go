@@ -86,6 +86,7 @@ type memberJob struct {
 	address, group, clientID string
 	rangeOnly                bool
 	topics                   []string
+	env                      []string // besides that of this process
 }
 
 // content is what is sent of a record; nil is null.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ const flowEvery = 20 * time.Millisecond
 type flow struct {
 	client
 	topic string
+	env   []string // of both programs, besides that of this process
 
 	run      *exec.Cmd
 	problems lockedBuffer
@@ -33,6 +35,7 @@ type flow struct {
 	acked     map[int]bool
 	failed    map[int]string // why
 	acks      []time.Time
+	reads     []time.Time // of what had not been read before
 	read      map[position]seen
 	again     int       // readings of what had been read
 	stale     int       // those of them that no commit under way explains
@@ -40,8 +43,8 @@ type flow struct {
 	lastRead  time.Time
 }
 
-func newFlow(c client, topic string) *flow {
-	return &flow{client: c, topic: topic, ended: make(chan struct{}), acked: map[int]bool{}, failed: map[int]string{},
+func newFlow(c client, topic string, env ...string) *flow {
+	return &flow{client: c, topic: topic, env: env, ended: make(chan struct{}), acked: map[int]bool{}, failed: map[int]string{},
 		read: map[position]seen{}}
 }
 
@@ -63,6 +66,7 @@ func flowRecord(n int) content {
 func (f *flow) start(ctx context.Context, addresses string) (err error) {
 	args := f.program.(flowProgram).flow(addresses, f.topic, f.idempotent)
 	f.run = exec.Command(args[0], args[1:]...)
+	f.run.Env = append(os.Environ(), f.env...)
 	input, err1 := f.run.StdinPipe()
 	output, err2 := f.run.StdoutPipe()
 	if err := errors.Join(err1, err2); err != nil {
@@ -78,7 +82,7 @@ func (f *flow) start(ctx context.Context, addresses string) (err error) {
 		f.endErr = f.run.Wait()
 	}()
 	f.writing.Go(func() { f.write(ctx, input) })
-	f.member, err = startMember(player{f.family, f.program}, memberJob{address: addresses, group: f.topic, clientID: f.name, topics: []string{f.topic}}, f.saw)
+	f.member, err = startMember(player{f.family, f.program}, memberJob{address: addresses, group: f.topic, clientID: f.name, topics: []string{f.topic}, env: f.env}, f.saw)
 	return err
 }
 
@@ -135,6 +139,7 @@ func (f *flow) saw(_ *member, r reading) error {
 	switch {
 	case !ok:
 		f.read[r.position] = seen{r.hashes, now}
+		f.reads = append(f.reads, now)
 		return nil
 	case before.hashes != r.hashes: // a record of the lost site and the one that took its place would be an offset used twice
 		return fmt.Errorf("%v was read with two contents", r.position)
@@ -176,13 +181,17 @@ func (f *flow) alive() error {
 	}
 }
 
-// pause is the longest time between two acknowledgements of which the second came after since.
-func (f *flow) pause(since time.Time) (longest time.Duration) {
+// pauses are the longest time between two acknowledgements, and between two readings of something new, of which the second came after since.
+func (f *flow) pauses(since time.Time) (written, read time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := 1; i < len(f.acks); i++ {
-		if f.acks[i].After(since) {
-			longest = max(longest, f.acks[i].Sub(f.acks[i-1]))
+	return longestPause(f.acks, since), longestPause(f.reads, since)
+}
+
+func longestPause(times []time.Time, since time.Time) (longest time.Duration) {
+	for i := 1; i < len(times); i++ {
+		if times[i].After(since) {
+			longest = max(longest, times[i].Sub(times[i-1]))
 		}
 	}
 	return longest

@@ -95,7 +95,9 @@ func (g *group) close() {
 
 // join starts a member.
 func (g *group) join(p player) error {
-	m, err := startMember(p, memberJob{g.s.address, g.name, fmt.Sprintf("%s-%d", p.name, g.joined), g.cast.rangeOnly, g.topics()}, g.saw)
+	m, err := startMember(p, memberJob{
+		address: g.s.address, group: g.name, clientID: fmt.Sprintf("%s-%d", p.name, g.joined), rangeOnly: g.cast.rangeOnly, topics: g.topics(),
+	}, g.saw)
 	if err != nil {
 		return err
 	}

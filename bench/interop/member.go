@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"sync"
 	"syscall"
@@ -41,6 +42,7 @@ type member struct {
 func startMember(c player, job memberJob, saw func(*member, reading) error) (*member, error) {
 	args := c.member(job)
 	m := &member{player: c, id: job.clientID, run: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
+	m.run.Env = append(os.Environ(), job.env...)
 	input, err := m.run.StdinPipe()
 	if err != nil {
 		return nil, err

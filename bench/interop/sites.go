@@ -26,7 +26,10 @@ const (
 // pair is two sites, one broker each, and the flows that run on them.
 type pair struct {
 	s          *suite
+	name       string // of its folders and topics
+	active     string // the site that is active at first
 	east, west *tandem
+	limit      time.Duration // for every client to write and read again
 	flows      []*flow
 }
 
@@ -36,34 +39,22 @@ func (s *suite) sites(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &pair{s: s}
-	defer p.close()
-	if err := p.open(ctx); err != nil {
+	east, west, err := loopback()
+	if err != nil {
 		return err
 	}
-	for _, c := range clients {
-		if _, ok := c.program.(flowProgram); !ok {
-			continue // kcat tells nobody what is acknowledged; its library is there with another family
-		}
-		f := newFlow(c, s.prefix+"sites-"+c.name)
-		if err := p.topic(ctx, f.topic); err != nil {
-			return err
-		}
-		p.flows = append(p.flows, f)
-	}
-	if err := errors.Join(p.known(ctx), p.green(ctx)); err != nil {
+	p := &pair{s: s, name: "sites", active: "east", limit: followLimit}
+	defer p.close()
+	if err := errors.Join(p.open(ctx, east, west), p.prepare(ctx, clients)); err != nil {
 		return err
 	}
 	writing, stop := context.WithCancel(ctx)
 	defer stop()
-	for _, f := range p.flows {
-		if err := f.start(writing, p.addresses()); err != nil {
-			return err
-		}
+	if err := p.start(writing); err != nil {
+		return err
 	}
 	var switched, lost time.Time
 	for _, event := range []func() error{
-		func() error { return p.goOn(ctx, "the start", time.Now()) },
 		func() error { switched = p.disturb(); return p.switchover(ctx) },
 		func() error { return p.note(switched, "switchover") },
 		func() error { lost = p.disturb(); return p.lose(ctx) },
@@ -81,31 +72,55 @@ func (s *suite) sites(ctx context.Context) error {
 func (p *pair) addresses() string { return p.east.address + "," + p.west.address }
 
 // open starts both sites.
-func (p *pair) open(ctx context.Context) (err error) {
-	links, err := freeAddresses(2)
-	if err != nil {
-		return err
-	}
-	site := func(name, role string, node int, link, peer string) (*tandem, error) {
-		t, err := newTandem(p.s.tandem, filepath.Join(p.s.dir, "sites-"+name))
-		if err != nil {
-			return nil, err
+func (p *pair) open(ctx context.Context, east, west place) (err error) {
+	site := func(name string, node int, at place, peer string) (*tandem, error) {
+		t := &tandem{binary: p.s.tandem, dataDir: filepath.Join(p.s.dir, p.name+"-"+name), address: at.address, admin: at.admin, via: at.via}
+		t.logFile = t.dataDir + ".log"
+		role := "standby"
+		if name == p.active {
+			role = "active"
 		}
 		t.more = []string{
-			fmt.Sprintf("node.id=%d", node), "listeners=PLAINTEXT://" + t.address + ",SITE://" + link,
-			"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT", "site.name=" + name, "site.role=" + role, "site.peers=" + peer,
+			fmt.Sprintf("node.id=%d", node), "listeners=PLAINTEXT://" + at.listen + ",SITE://" + at.link, "advertised.listeners=PLAINTEXT://" + at.address,
+			"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT", "site.name=" + name, "site.role=" + role,
+			"site.peers=" + peer + "@" + at.peer,
 		}
 		return t, t.start(ctx)
 	}
-	if p.east, err = site("east", "active", 1, links[0], "west@"+links[1]); err != nil {
+	if p.east, err = site("east", 1, east, "west"); err != nil {
 		return err
 	}
-	p.west, err = site("west", "standby", 101, links[1], "east@"+links[0])
+	p.west, err = site("west", 101, west, "east")
 	return err
 }
 
+// prepare makes a flow and its topic for each family, and waits until the sites know of all; env is for the clients.
+func (p *pair) prepare(ctx context.Context, clients []client, env ...string) error {
+	for _, c := range clients {
+		if _, ok := c.program.(flowProgram); !ok {
+			continue // kcat tells nobody what is acknowledged; its library is there with another family
+		}
+		f := newFlow(c, p.s.prefix+p.name+"-"+c.name, env...)
+		if err := p.topic(ctx, f.topic); err != nil {
+			return err
+		}
+		p.flows = append(p.flows, f)
+	}
+	return errors.Join(p.known(ctx), p.green(ctx))
+}
+
+// start begins to write and to read, and waits until every client does; the writing ends with ctx.
+func (p *pair) start(ctx context.Context) error {
+	for _, f := range p.flows {
+		if err := f.start(ctx, p.addresses()); err != nil {
+			return err
+		}
+	}
+	return p.goOn(ctx, "the start", time.Now())
+}
+
 func (p *pair) topic(ctx context.Context, name string) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(p.east.address))
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.east.address, p.west.address))
 	if err != nil {
 		return err
 	}
@@ -118,12 +133,21 @@ func (p *pair) topic(ctx context.Context, name string) error {
 
 // known waits until the standby has heard of every topic too: kafka-go gives up when the broker that it asks has not.
 func (p *pair) known(ctx context.Context) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(p.west.address))
+	for _, t := range []*tandem{p.east, p.west} {
+		if err := p.knownAt(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pair) knownAt(ctx context.Context, t *tandem) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(t.address))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	return p.until(ctx, "topics at the standby", func() (bool, error) {
+	return p.until(ctx, "topics of both sites", func() (bool, error) {
 		topics, err := kadm.NewClient(client).ListTopics(ctx)
 		for _, f := range p.flows {
 			if t, ok := topics[f.topic]; !ok || t.Err != nil || len(t.Partitions) < 2 {
@@ -134,8 +158,9 @@ func (p *pair) known(ctx context.Context) error {
 	})
 }
 
+// dr gives an operator's command to east, which no step loses.
 func (p *pair) dr(ctx context.Context, args ...string) (string, error) {
-	return command(ctx, nil, p.s.tandem, append(append([]string{"dr"}, args...), "--bootstrap-server", p.west.address)...)
+	return command(ctx, nil, p.s.tandem, append(append([]string{"dr"}, args...), "--bootstrap-server", p.east.address)...)
 }
 
 // green waits until the sites find nothing wrong.
@@ -156,9 +181,9 @@ func (p *pair) green(ctx context.Context) error {
 	return nil
 }
 
-// until waits for a condition, and for no longer than followLimit.
+// until waits for a condition, and for no longer than the limit.
 func (p *pair) until(ctx context.Context, what string, holds func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, followLimit)
+	ctx, cancel := context.WithTimeout(ctx, p.limit)
 	defer cancel()
 	for {
 		if ok, err := holds(); ok || err != nil {
@@ -223,10 +248,18 @@ func (p *pair) switchover(ctx context.Context) error {
 func (p *pair) lose(ctx context.Context) error {
 	p.west.kill()
 	time.Sleep(notice) // as long as the operator needs
-	if _, err := command(ctx, nil, p.s.tandem, "dr", "failover", "--to", "east", "--active-is-down", "--yes", "--bootstrap-server", p.east.address); err != nil {
+	join := p.newcomers(ctx)
+	err := p.failover(ctx)
+	if err := errors.Join(join(), err); err != nil {
 		return err
 	}
 	return p.goOn(ctx, "the failover", time.Now())
+}
+
+// failover has east take over.
+func (p *pair) failover(ctx context.Context) error {
+	_, err := p.dr(ctx, "failover", "--to", "east", "--active-is-down", "--yes")
+	return err
 }
 
 // giveBack starts the lost site again, and waits until it follows.
@@ -240,10 +273,11 @@ func (p *pair) giveBack(ctx context.Context) error {
 	return p.goOn(ctx, "the return", time.Now())
 }
 
-// note prints how long each producer paused since something happened.
+// note prints how long each producer and each consumer paused since something happened.
 func (p *pair) note(since time.Time, what string) error {
 	for _, f := range p.flows {
-		fmt.Printf("    %s: %s wrote nothing for %d ms\n", what, f.name, f.pause(since).Milliseconds())
+		written, read := f.pauses(since)
+		fmt.Printf("    %s: %s wrote nothing for %d ms, read nothing for %d ms\n", what, f.name, written.Milliseconds(), read.Milliseconds())
 	}
 	return nil
 }

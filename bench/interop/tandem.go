@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ type tandem struct {
 	admin   string
 	logFile string
 	more    []string // settings
+	via     []string // the program, with its arguments, that runs the broker; nil = it is run as it is
 
 	command *exec.Cmd
 	ended   chan struct{} // closed when the process has ended; endErr is set then
@@ -63,11 +65,12 @@ func (t *tandem) start(ctx context.Context) error {
 		return err
 	}
 	defer log.Close() // the child has its own
-	t.command = exec.Command(t.binary, "serve", "--set", "log.dirs="+t.dataDir, "--set", "listeners=PLAINTEXT://"+t.address,
+	args := append(slices.Clone(t.via), t.binary, "serve", "--set", "log.dirs="+t.dataDir, "--set", "listeners=PLAINTEXT://"+t.address,
 		"--set", "admin.listener="+t.admin)
 	for _, setting := range t.more {
-		t.command.Args = append(t.command.Args, "--set", setting)
+		args = append(args, "--set", setting)
 	}
+	t.command = exec.Command(args[0], args[1:]...)
 	t.command.Stdout, t.command.Stderr = log, log
 	if err := t.command.Start(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -36,7 +37,7 @@ func franzProduce(ctx context.Context, job produceJob) error {
 }
 
 func franzFlow(ctx context.Context, job flowJob) error {
-	options := []kgo.Opt{kgo.SeedBrokers(job.addresses...), kgo.DefaultProduceTopic(job.topic)}
+	options := append(franzPatience(), kgo.SeedBrokers(job.addresses...), kgo.DefaultProduceTopic(job.topic))
 	if !job.idempotent {
 		options = append(options, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))
 	}
@@ -54,12 +55,23 @@ func franzFlow(ctx context.Context, job flowJob) error {
 	return c.Flush(ctx)
 }
 
+// franzPatience: it waits for a produce for ProduceRequestTimeout and RequestTimeoutOverhead together, 10 s each by default.
+func franzPatience() []kgo.Opt {
+	if !impatient() {
+		return nil
+	}
+	return []kgo.Opt{
+		kgo.DialTimeout(dialTimeout), kgo.ProduceRequestTimeout(answerTimeout / 3), kgo.RequestTimeoutOverhead(answerTimeout * 2 / 3),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+	}
+}
+
 func franzConsume(ctx context.Context, job consumeJob) error {
-	options := []kgo.Opt{
+	options := append(franzPatience(),
 		kgo.SeedBrokers(job.addresses...), kgo.ClientID(job.clientID), kgo.ConsumerGroup(job.group), kgo.ConsumeTopics(job.topics...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(heartbeatInterval),
 		kgo.RebalanceTimeout(rebalanceTimeout), kgo.FetchMaxWait(fetchWait), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
-	}
+	)
 	if job.rangeOnly {
 		options = append(options, kgo.Balancers(kgo.RangeBalancer()))
 	}

@@ -43,6 +43,10 @@ func kafkaGoFlow(ctx context.Context, job flowJob) error {
 			}
 		},
 	}
+	if impatient() {
+		writer.ReadTimeout, writer.WriteTimeout = answerTimeout, answerTimeout
+		writer.Transport = &kafka.Transport{DialTimeout: dialTimeout, MetadataTTL: time.Second}
+	}
 	for r, err := range job.records {
 		if err == nil {
 			err = writer.WriteMessages(ctx, kafka.Message{Key: r.key, Value: r.value})
@@ -64,6 +68,9 @@ func kafkaGoConsume(ctx context.Context, job consumeJob) error {
 	}
 	if !job.rangeOnly {
 		config.GroupBalancers = nil
+	}
+	if impatient() {
+		config.Dialer.Timeout, config.ReadBatchTimeout = dialTimeout, answerTimeout
 	}
 	reader := kafka.NewReader(config)
 	for {

@@ -19,6 +19,9 @@
 // topic, partition, offset, timestamp in ms, key, value, and name=value of each header, all bytes in base64. A record's line is
 // out before its offset is committed. ASSIGNOR is range, or default for the client's own choice. When its standard input ends,
 // the member commits, leaves the group and ends with code 0.
+//
+// With INTEROP_PATIENCE=short in the environment flow and consume are told not to wait for long for a broker that does not answer, by
+// whatever setting the library has for it; otherwise they wait as long as it does by itself.
 package main
 
 import (
@@ -44,6 +47,14 @@ const (
 	commitInterval    = 100 * time.Millisecond // of clients that commit by themselves
 	fetchWait         = 200 * time.Millisecond
 )
+
+// What a short patience is.
+const (
+	dialTimeout   = 2 * time.Second // for a connection
+	answerTimeout = 3 * time.Second // for an answer
+)
+
+func impatient() bool { return os.Getenv("INTEROP_PATIENCE") == "short" }
 
 // record is what the contract sends; nil is null.
 type record struct {

@@ -45,6 +45,13 @@ func saramaProduce(_ context.Context, job produceJob) error {
 	return producer.SendMessages(messages)
 }
 
+// saramaPatience: all three are 30 s by default.
+func saramaPatience(config *sarama.Config) {
+	if impatient() {
+		config.Net.DialTimeout, config.Net.ReadTimeout, config.Net.WriteTimeout = dialTimeout, answerTimeout, answerTimeout
+	}
+}
+
 func saramaFlow(_ context.Context, job flowJob) error {
 	config := sarama.NewConfig()
 	config.Version = sarama.MaxVersion
@@ -53,6 +60,7 @@ func saramaFlow(_ context.Context, job flowJob) error {
 	config.Producer.Return.Successes = true
 	config.Producer.Retry.Max = 600 // its own 3 are over in 300 ms
 	config.Net.MaxOpenRequests = 1
+	saramaPatience(config)
 	producer, err := sarama.NewAsyncProducer(job.addresses, config)
 	if err != nil {
 		return err
@@ -89,6 +97,7 @@ func saramaConsume(ctx context.Context, job consumeJob) error {
 	config.Consumer.Group.Heartbeat.Interval = heartbeatInterval
 	config.Consumer.Group.Rebalance.Timeout = rebalanceTimeout
 	config.Consumer.MaxWaitTime = fetchWait
+	saramaPatience(config)
 	if job.rangeOnly {
 		config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
 	}

@@ -81,12 +81,22 @@ final class Client {
         }
     }
 
+    // A short patience with a broker that does not answer.
+    private static void patience(Properties p) {
+        if ("short".equals(System.getenv("INTEROP_PATIENCE"))) {
+            p.put("request.timeout.ms", "3000");
+            p.put("socket.connection.setup.timeout.ms", "2000");
+            p.put("socket.connection.setup.timeout.max.ms", "2000");
+        }
+    }
+
     private static void flow(String addresses, String topic, String idempotent) throws Exception {
         Properties p = new Properties();
         p.put("bootstrap.servers", addresses);
         p.put("enable.idempotence", idempotent);
         p.put("acks", "all");
         p.put("linger.ms", "20");
+        patience(p);
         var out = new PrintStream(System.out, true, StandardCharsets.US_ASCII);
         try (var producer = new KafkaProducer<>(p, new ByteArraySerializer(), new ByteArraySerializer());
                 var in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.US_ASCII))) {
@@ -112,6 +122,7 @@ final class Client {
         p.put("session.timeout.ms", "6000");
         p.put("heartbeat.interval.ms", "500");
         p.put("fetch.max.wait.ms", "200");
+        patience(p);
         if (assignor.equals("range")) {
             p.put("partition.assignment.strategy", RangeAssignor.class.getName());
         }

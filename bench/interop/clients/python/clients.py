@@ -14,6 +14,14 @@ HEARTBEAT_MS = 500
 FETCH_WAIT_MS = 200
 BATCH = 500  # records between two commits, at most
 
+# A short patience with a broker that does not answer.
+IMPATIENT = os.environ.get("INTEROP_PATIENCE") == "short"
+DIAL_MS = 2000  # for a connection
+ANSWER_MS = 3000  # for an answer
+CONFLUENT_PATIENCE = {"socket.timeout.ms": ANSWER_MS, "socket.connection.setup.timeout.ms": DIAL_MS} if IMPATIENT else {}
+CONFLUENT_PRODUCER_PATIENCE = {**CONFLUENT_PATIENCE, "request.timeout.ms": ANSWER_MS} if IMPATIENT else {}
+KAFKA_PYTHON_PATIENCE = {"request_timeout_ms": ANSWER_MS, "socket_connection_setup_timeout_ms": DIAL_MS} if IMPATIENT else {}
+
 
 def decode(text):
     return None if text == "-" else base64.b64decode(text)
@@ -69,7 +77,7 @@ def confluent_flow(address, topic, idempotent):
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": address, "enable.idempotence": idempotent, "acks": "all", "linger.ms": 20,
-                         "max.in.flight.requests.per.connection": 5 if idempotent else 1})
+                         "max.in.flight.requests.per.connection": 5 if idempotent else 1, **CONFLUENT_PRODUCER_PATIENCE})
     ended = threading.Event()
 
     def answers():
@@ -98,7 +106,7 @@ def confluent_consume(address, group, client_id, assignor, topics):
     config = {
         "bootstrap.servers": address, "group.id": group, "client.id": client_id, "auto.offset.reset": "earliest",
         "session.timeout.ms": SESSION_MS, "heartbeat.interval.ms": HEARTBEAT_MS, "fetch.wait.max.ms": FETCH_WAIT_MS,
-        "enable.auto.commit": False,
+        "enable.auto.commit": False, **CONFLUENT_PATIENCE,
     }
     if assignor == "range":
         config["partition.assignment.strategy"] = "range"
@@ -149,7 +157,7 @@ def kafka_python_flow(address, topic, idempotent):
     from kafka import KafkaProducer
 
     producer = KafkaProducer(bootstrap_servers=address.split(","), acks="all", enable_idempotence=idempotent, linger_ms=20,
-                             max_in_flight_requests_per_connection=5 if idempotent else 1)
+                             max_in_flight_requests_per_connection=5 if idempotent else 1, **KAFKA_PYTHON_PATIENCE)
     for key, value in records():
         future = producer.send(topic, key=key, value=value)
         future.add_callback(lambda _, key=key: answered(key, None))
@@ -164,6 +172,7 @@ def kafka_python_consume(address, group, client_id, assignor, topics):
     from kafka.errors import KafkaError
 
     extra = {"partition_assignment_strategy": [RangePartitionAssignor]} if assignor == "range" else {}
+    extra.update(KAFKA_PYTHON_PATIENCE)
     consumer = KafkaConsumer(bootstrap_servers=address.split(","), group_id=group, client_id=client_id, auto_offset_reset="earliest",
                              session_timeout_ms=SESSION_MS, heartbeat_interval_ms=HEARTBEAT_MS,
                              fetch_max_wait_ms=FETCH_WAIT_MS, max_poll_records=BATCH, enable_auto_commit=False, **extra)
