@@ -3,31 +3,9 @@ package handler_test
 import (
 	"context"
 	"testing"
-	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tandembroker/tandem/storage/entry"
 )
-
-// groupConsumer runs one member of group g over topic t until ctx ends, beginning at the start where nothing is committed, and gives the
-// offsets of what it gets.
-type groupConsumer func(ctx context.Context, t *testing.T, address string, offsets chan<- int64)
-
-var groupConsumers = map[string]groupConsumer{
-	"franz-go": func(ctx context.Context, t *testing.T, address string, offsets chan<- int64) {
-		c, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"),
-			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer c.Close()
-		for ctx.Err() == nil {
-			c.PollFetches(ctx).EachRecord(func(r *kgo.Record) { offsets <- r.Offset })
-		}
-	},
-}
 
 // TestGroupsOfClientsCrossTheGap: a group that had committed what was lost reads nothing a second time after the promotion, and gets
 // what comes next.
@@ -73,28 +51,6 @@ func TestGroupsOfClientsCrossTheGap(t *testing.T) {
 			}
 		})
 	}
-}
-
-// partitionConsumers read partition 0 of topic t from the start without a group, and never set their position anew.
-var partitionConsumers = map[string]groupConsumer{
-	"franz-go": func(ctx context.Context, t *testing.T, address string, offsets chan<- int64) {
-		c, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {0: kgo.NewOffset().At(0)}}), kgo.MetadataMinAge(10*time.Millisecond), kgo.FetchMaxWait(50*time.Millisecond))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer c.Close()
-		for ctx.Err() == nil {
-			f := c.PollFetches(ctx)
-			f.EachError(func(_ string, _ int32, err error) {
-				if ctx.Err() == nil {
-					t.Error(err)
-				}
-			})
-			f.EachRecord(func(r *kgo.Record) { offsets <- r.Offset })
-		}
-	},
 }
 
 // lose makes the log what a standby has of it that had received keep records, and promotes it.
@@ -151,7 +107,9 @@ func TestRunningConsumersCrossTheGap(t *testing.T) {
 			}
 			h.lose("t", 3)
 			before := h.fetches.Load()
-			h.until("nobody fetches in the gap", func() bool { return h.fetches.Load() > before+2 })
+			if name != "kafka-go" { // which compares its position with the end of the log by itself, and does not fetch beyond
+				h.until("nobody fetches in the gap", func() bool { return h.fetches.Load() > before+2 })
+			}
 			for i := range int64(2) {
 				produced(c, "t", 9)
 				want(4<<42 + i)

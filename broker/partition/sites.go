@@ -152,9 +152,11 @@ func (p *Partition) Resume(offset int64, leaderEpoch int32) (int64, int32) {
 			return back, none
 		}
 	}
-	if end := p.log.LogEnd(); offset >= end {
+	// As clients are told the end by ListOffsets: sarama begins anew where its position is above it, also while the first append behind the gap
+	// is being committed.
+	if _, hw, _, _ := p.Offsets(); offset >= hw {
 		if offset <= st.Base {
-			return end, leaderEpoch
+			return hw, leaderEpoch
 		}
 		return offset, leaderEpoch
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/vfs"
 )
 
 func follow(t testing.TB, p *Partition, siteEpoch uint32, shared int64) {
@@ -124,6 +125,32 @@ func TestGapBelongsToTheOldEpoch(t *testing.T) {
 	ask(current, current, base+2)
 	for _, offset := range []int64{10, 11, 15, base - 1, base} {
 		read(offset, true)
+	}
+}
+
+// TestCommitsInTheGapStayBelowWhatIsCommitted: while the first append behind a gap is on its way a group goes on at the end that ListOffsets
+// tells. A client that compares the two would begin anew otherwise.
+func TestCommitsInTheGapStayBelowWhatIsCommitted(t *testing.T) {
+	b := startSitesBroker(t, vfs.NewMem())
+	p := b.create(t, 0)
+	mustAppend(t, p, write{count: 10})
+	follow(t, p, 1, 10)
+	base := promote(t, p, 4, -1)
+	disk := b.holdSyncs(t)
+	a := write{size: 100_000}.append(t, p) // in the segment, which is synced
+	disk.wait(t)
+	if _, hw, _, end := p.Offsets(); hw != 10 || end != base+1 {
+		t.Fatalf("high watermark %d, end %d", hw, end)
+	}
+	if at, _ := p.Resume(11, 0); at != 10 {
+		t.Errorf("a commit in the gap goes on at %d", at)
+	}
+	disk.release()
+	if _, err := wait(t, a); err != nil {
+		t.Fatal(err)
+	}
+	if at, _ := p.Resume(11, 0); at != base {
+		t.Errorf("a commit in the gap goes on at %d behind the first append", at)
 	}
 }
 

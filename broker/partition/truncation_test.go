@@ -11,12 +11,16 @@ import (
 
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/vfs"
 )
 
 // newSitesBroker is a broker of format level 2.
-func newSitesBroker(t testing.TB) *broker {
+func newSitesBroker(t testing.TB) *broker { return startSitesBroker(t, nil) }
+
+// startSitesBroker has its data on mem; nil = on disk.
+func startSitesBroker(t testing.TB, mem *vfs.Mem) *broker {
 	t.Helper()
-	b := &broker{dir: t.TempDir(), level: entry.LevelSites, config: topicConfig(), clock: &clock{now: time.Unix(1_800_000_000, 0)}}
+	b := &broker{dir: t.TempDir(), mem: mem, level: entry.LevelSites, config: topicConfig(), clock: &clock{now: time.Unix(1_800_000_000, 0)}}
 	b.config.SegmentBytes = 1000
 	b.start(t)
 	t.Cleanup(func() { b.kill(t) })
