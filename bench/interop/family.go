@@ -32,6 +32,9 @@ type family struct {
 	// four times, each commit sent a millisecond after the larger one was acknowledged, in the same generation; what the broker had
 	// in the end was always what was acknowledged last.
 	setsBack bool
+	// stays: its producer does not leave a connection on which nothing is answered any more, but times its requests out there, one after the
+	// other, until the system gives the connection up (kafkajs 2.2.4 neither closes it nor asks for metadata after a timeout).
+	stays bool
 	// emptyIsNull: its consumer shows null where a key or a value is empty.
 	emptyIsNull bool
 	make        func(*suite, context.Context) (program, error)
@@ -45,7 +48,7 @@ var families = []*family{
 	{name: "franz-go", codecs: allCodecs, idempotent: true, ranged: true, exact: true, make: goProgram("franz-go")},
 	{name: "java", codecs: allCodecs, idempotent: true, ranged: true, exact: true, make: (*suite).javaProgram},
 	{name: "kafka-python", codecs: allCodecs, idempotent: true, ranged: true, exact: true, make: pythonProgram("kafka-python")},
-	{name: "kafkajs", codecs: allCodecs, idempotent: true, make: (*suite).nodeProgram},
+	{name: "kafkajs", codecs: allCodecs, idempotent: true, stays: true, make: (*suite).nodeProgram},
 	{name: "sarama", codecs: allCodecs, idempotent: true, ranged: true, make: goProgram("sarama")},
 	{name: "kafka-go", codecs: allCodecs, ranged: true, setsBack: true, emptyIsNull: true, make: goProgram("kafka-go")},
 }

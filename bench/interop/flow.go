@@ -40,6 +40,7 @@ type flow struct {
 	again     int       // readings of what had been read
 	stale     int       // those of them that no commit under way explains
 	disturbed time.Time // when a site went for the last time
+	silent    bool      // it has gone without a word
 	lastRead  time.Time
 }
 
@@ -163,12 +164,22 @@ func (f *flow) disturb(at time.Time) {
 func (f *flow) went(since time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.lastRead.After(since) {
+		return false
+	}
 	for n := len(f.sent) - 1; n >= 0 && f.sent[n].After(since); n-- {
 		if f.acked[n] {
-			return f.lastRead.After(since)
+			return true
 		}
 	}
-	return false
+	return f.silent && f.stays
+}
+
+// silence says that the other end of the flow's connections has gone without a word, or is there again.
+func (f *flow) silence(gone bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.silent = gone
 }
 
 // alive is an error when one of the two programs has ended.
@@ -181,20 +192,27 @@ func (f *flow) alive() error {
 	}
 }
 
-// pauses are the longest time between two acknowledgements, and between two readings of something new, of which the second came after since.
-func (f *flow) pauses(since time.Time) (written, read time.Duration) {
+// pauses tells of the longest time between two acknowledgements, and between two readings of something new, of which the second came after
+// since; or has not come yet.
+func (f *flow) pauses(since time.Time) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return longestPause(f.acks, since), longestPause(f.reads, since)
+	return "wrote nothing for " + longestPause(f.acks, since) + ", read nothing for " + longestPause(f.reads, since)
 }
 
-func longestPause(times []time.Time, since time.Time) (longest time.Duration) {
+func longestPause(times []time.Time, since time.Time) string {
+	longest := time.Duration(0)
 	for i := 1; i < len(times); i++ {
 		if times[i].After(since) {
 			longest = max(longest, times[i].Sub(times[i-1]))
 		}
 	}
-	return longest
+	if n := len(times); n > 0 {
+		if open := time.Since(times[n-1]); open > max(longest, time.Second) {
+			return fmt.Sprintf("more than %d ms", open.Milliseconds())
+		}
+	}
+	return fmt.Sprintf("%d ms", longest.Milliseconds())
 }
 
 // finish waits for the producer, whose input has ended.

@@ -97,6 +97,7 @@ var steps = []step{
 	{"group-kills", true, (*suite).groupKills},
 	{"sites", true, (*suite).sites},
 	{"black-hole", true, (*suite).blackHole},
+	{"black-hole-short", true, (*suite).shortBlackHole},
 }
 
 func (f *options) parse() {

@@ -42,21 +42,24 @@ func (f *flow) writeOne(ctx context.Context, addresses string) error {
 	args := f.program.(flowProgram).flow(addresses, f.topic, f.idempotent)
 	c := exec.CommandContext(ctx, args[0], args[1:]...)
 	c.Env = append(os.Environ(), f.env...)
-	c.Stdin = strings.NewReader(encode([]byte("new")) + " " + encode([]byte("comer")) + "\n")
 	var problems lockedBuffer
 	c.Stderr = &problems
-	output, err := c.StdoutPipe()
-	if err != nil {
+	input, err1 := c.StdinPipe() // stays open: some give up what is not acknowledged when they are told to end
+	output, err2 := c.StdoutPipe()
+	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
 	if err := c.Start(); err != nil {
 		return fmt.Errorf("start a new producer of %s: %w", f.name, err)
 	}
+	if _, err := fmt.Fprintf(input, "%s %s\n", encode([]byte("new")), encode([]byte("comer"))); err != nil {
+		return fmt.Errorf("a new producer of %s: %w", f.name, err)
+	}
 	line, err := bufio.NewReader(output).ReadString('\n')
-	if err == nil && strings.HasPrefix(line, "ack ") {
-		_ = c.Process.Kill() // what it does at its end is not of interest
-		_ = c.Wait()
+	_ = c.Process.Kill() // what it does at its end is not of interest
+	_ = c.Wait()
+	if strings.HasPrefix(line, "ack ") {
 		return nil
 	}
-	return fmt.Errorf("a new producer of %s: %w\n%s%s", f.name, errors.Join(err, ctx.Err(), c.Wait()), line, tail(problems.String()))
+	return fmt.Errorf("a new producer of %s: %w\n%s%s", f.name, errors.Join(errors.New("its record is not acknowledged"), err, ctx.Err()), line, tail(problems.String()))
 }

@@ -276,8 +276,7 @@ func (p *pair) giveBack(ctx context.Context) error {
 // note prints how long each producer and each consumer paused since something happened.
 func (p *pair) note(since time.Time, what string) error {
 	for _, f := range p.flows {
-		written, read := f.pauses(since)
-		fmt.Printf("    %s: %s wrote nothing for %d ms, read nothing for %d ms\n", what, f.name, written.Milliseconds(), read.Milliseconds())
+		fmt.Printf("    %s: %s %s\n", what, f.name, f.pauses(since))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -49,6 +50,11 @@ func kafkaGoFlow(ctx context.Context, job flowJob) error {
 	}
 	for r, err := range job.records {
 		if err == nil {
+			err = writer.WriteMessages(ctx, kafka.Message{Key: r.key, Value: r.value})
+		}
+		for tries := 1; err != nil && tries < writer.MaxAttempts; tries++ { // it does not know the partitions yet, and asked a broker that is not there
+			fmt.Fprintln(os.Stderr, "produce:", err)
+			time.Sleep(100 * time.Millisecond)
 			err = writer.WriteMessages(ctx, kafka.Message{Key: r.key, Value: r.value})
 		}
 		if err != nil {

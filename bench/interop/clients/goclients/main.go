@@ -50,7 +50,7 @@ const (
 
 // What a short patience is.
 const (
-	dialTimeout   = 2 * time.Second // for a connection
+	dialTimeout   = time.Second     // for a connection
 	answerTimeout = 3 * time.Second // for an answer
 )
 

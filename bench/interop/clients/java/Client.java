@@ -85,8 +85,8 @@ final class Client {
     private static void patience(Properties p) {
         if ("short".equals(System.getenv("INTEROP_PATIENCE"))) {
             p.put("request.timeout.ms", "3000");
-            p.put("socket.connection.setup.timeout.ms", "2000");
-            p.put("socket.connection.setup.timeout.max.ms", "2000");
+            p.put("socket.connection.setup.timeout.ms", "1000");
+            p.put("socket.connection.setup.timeout.max.ms", "1000");
         }
     }
 

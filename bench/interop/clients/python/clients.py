@@ -16,11 +16,11 @@ BATCH = 500  # records between two commits, at most
 
 # A short patience with a broker that does not answer.
 IMPATIENT = os.environ.get("INTEROP_PATIENCE") == "short"
-DIAL_MS = 2000  # for a connection
+DIAL_MS = 1000  # for a connection
 ANSWER_MS = 3000  # for an answer
 CONFLUENT_PATIENCE = {"socket.timeout.ms": ANSWER_MS, "socket.connection.setup.timeout.ms": DIAL_MS} if IMPATIENT else {}
 CONFLUENT_PRODUCER_PATIENCE = {**CONFLUENT_PATIENCE, "request.timeout.ms": ANSWER_MS} if IMPATIENT else {}
-KAFKA_PYTHON_PATIENCE = {"request_timeout_ms": ANSWER_MS, "socket_connection_setup_timeout_ms": DIAL_MS} if IMPATIENT else {}
+KAFKA_PYTHON_PATIENCE = {"request_timeout_ms": ANSWER_MS} if IMPATIENT else {}
 
 
 def decode(text):
