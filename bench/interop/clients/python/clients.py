@@ -155,9 +155,15 @@ def kafka_python_produce(name, address, topic, codec, idempotent):
 
 def kafka_python_flow(address, topic, idempotent):
     from kafka import KafkaProducer
+    from kafka.errors import KafkaTimeoutError
 
-    producer = KafkaProducer(bootstrap_servers=address.split(","), acks="all", enable_idempotence=idempotent, linger_ms=20,
-                             max_in_flight_requests_per_connection=5 if idempotent else 1, **KAFKA_PYTHON_PATIENCE)
+    while True:
+        try:
+            producer = KafkaProducer(bootstrap_servers=address.split(","), acks="all", enable_idempotence=idempotent, linger_ms=20,
+                                     max_in_flight_requests_per_connection=5 if idempotent else 1, **KAFKA_PYTHON_PATIENCE)
+            break
+        except KafkaTimeoutError as e:  # no answer of a bootstrap server within bootstrap_timeout_ms: its users start it once more
+            print("start:", repr(e), file=sys.stderr)
     for key, value in records():
         future = producer.send(topic, key=key, value=value)
         future.add_callback(lambda _, key=key: answered(key, None))
