@@ -10,7 +10,7 @@ import (
 // TestGroupsOfClientsCrossTheGap: a group that had committed what was lost reads nothing a second time after the promotion, and gets
 // what comes next.
 func TestGroupsOfClientsCrossTheGap(t *testing.T) {
-	for name, consume := range groupConsumers {
+	for name, consume := range groupConsumers(t) {
 		t.Run(name, func(t *testing.T) {
 			h := startHalf(t)
 			h.topic("t", 1)
@@ -72,7 +72,7 @@ func (h *half) lose(name string, keep int64) {
 // TestRunningConsumersCrossTheGap: whoever has read what was lost goes on with what comes next: nothing is read twice, nobody is set back
 // and nobody stops.
 func TestRunningConsumersCrossTheGap(t *testing.T) {
-	for name, consume := range partitionConsumers {
+	for name, consume := range partitionConsumers(t) {
 		t.Run(name, func(t *testing.T) {
 			h := startHalf(t)
 			h.topic("t", 1)

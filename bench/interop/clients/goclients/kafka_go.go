@@ -64,6 +64,33 @@ func kafkaGoFlow(ctx context.Context, job flowJob) error {
 	return writer.Close() // sends what it has
 }
 
+func kafkaGoRead(ctx context.Context, job consumeJob) error {
+	reader := kafka.NewReader(kafka.ReaderConfig{Brokers: job.addresses, Topic: job.topics[0], MaxWait: fetchWait})
+	defer reader.Close()
+	for {
+		m, err := reader.FetchMessage(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := job.out.kafkaGoMessage(m); err != nil {
+			return err
+		}
+	}
+}
+
+// kafkaGoMessage prints one, and returns when that is out.
+func (o *output) kafkaGoMessage(m kafka.Message) error {
+	var headers []header
+	for _, h := range m.Headers {
+		headers = append(headers, header{h.Key, h.Value})
+	}
+	o.print(m.Topic, int32(m.Partition), m.Offset, m.Time, m.Key, m.Value, headers)
+	return o.flush()
+}
+
 func kafkaGoConsume(ctx context.Context, job consumeJob) error {
 	config := kafka.ReaderConfig{
 		Brokers: job.addresses, GroupID: job.group, GroupTopics: job.topics, StartOffset: kafka.FirstOffset,
@@ -87,12 +114,7 @@ func kafkaGoConsume(ctx context.Context, job consumeJob) error {
 		if err != nil {
 			return err
 		}
-		var headers []header
-		for _, h := range m.Headers {
-			headers = append(headers, header{h.Key, h.Value})
-		}
-		job.out.print(m.Topic, int32(m.Partition), m.Offset, m.Time, m.Key, m.Value, headers)
-		if err := job.out.flush(); err != nil {
+		if err := job.out.kafkaGoMessage(m); err != nil {
 			return err
 		}
 		if err := reader.CommitMessages(ctx, m); err != nil && ctx.Err() == nil {

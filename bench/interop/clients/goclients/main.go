@@ -5,6 +5,7 @@
 //	PROGRAM NAME produce ADDRESS TOPIC CODEC IDEMPOTENT < records
 //	PROGRAM NAME flow ADDRESSES TOPIC IDEMPOTENT < records
 //	PROGRAM NAME consume ADDRESSES GROUP CLIENT-ID ASSIGNOR TOPIC...
+//	PROGRAM NAME read ADDRESSES TOPIC
 //
 // version prints a line "NAME VERSION" for each library. produce sends the records of its standard input, a line each: key and
 // value in base64 with a space between, "-" = null; each gets a header client = NAME; it ends with code 0 when all are
@@ -19,6 +20,9 @@
 // topic, partition, offset, timestamp in ms, key, value, and name=value of each header, all bytes in base64. A record's line is
 // out before its offset is committed. ASSIGNOR is range, or default for the client's own choice. When its standard input ends,
 // the member commits, leaves the group and ends with code 0.
+//
+// read, which only sarama and kafka-go have, reads partition 0 from its start without a group, and prints as consume does until its standard
+// input ends.
 //
 // With INTEROP_PATIENCE=short in the environment flow and consume are told not to wait for long for a broker that does not answer, by
 // whatever setting the library has for it; otherwise they wait as long as it does by itself.
@@ -89,12 +93,13 @@ type client struct {
 	produce func(context.Context, produceJob) error
 	flow    func(context.Context, flowJob) error
 	consume func(context.Context, consumeJob) error // until ctx ends, which is no error
+	read    func(context.Context, consumeJob) error // without a group; alike; nil = it cannot be asked for
 }
 
 var clients = map[string]client{
-	"franz-go": {"github.com/twmb/franz-go", franzProduce, franzFlow, franzConsume},
-	"sarama":   {"github.com/IBM/sarama", saramaProduce, saramaFlow, saramaConsume},
-	"kafka-go": {"github.com/segmentio/kafka-go", kafkaGoProduce, kafkaGoFlow, kafkaGoConsume},
+	"franz-go": {"github.com/twmb/franz-go", franzProduce, franzFlow, franzConsume, nil},
+	"sarama":   {"github.com/IBM/sarama", saramaProduce, saramaFlow, saramaConsume, saramaRead},
+	"kafka-go": {"github.com/segmentio/kafka-go", kafkaGoProduce, kafkaGoFlow, kafkaGoConsume, kafkaGoRead},
 }
 
 func main() {
@@ -124,16 +129,26 @@ func run(args []string) error {
 	case verb == "flow" && len(args) == 3:
 		out := &output{w: bufio.NewWriter(os.Stdout)}
 		return c.flow(context.Background(), flowJob{strings.Split(args[0], ","), args[1], args[2] == "true", recordsOf(os.Stdin), out.answer})
-	case verb == "consume" && len(args) >= 5:
-		ctx, cancel := context.WithCancel(context.Background())
+	case verb == "read" && len(args) == 2 && c.read != nil:
+		ctx, cancel := untilInputEnds()
 		defer cancel()
-		go func() { // ends with the input, or with the process
-			_, _ = io.Copy(io.Discard, os.Stdin)
-			cancel()
-		}()
+		return c.read(ctx, consumeJob{addresses: strings.Split(args[0], ","), clientID: name, topics: args[1:], out: &output{w: bufio.NewWriter(os.Stdout)}})
+	case verb == "consume" && len(args) >= 5:
+		ctx, cancel := untilInputEnds()
+		defer cancel()
 		return c.consume(ctx, consumeJob{strings.Split(args[0], ","), args[1], args[2], args[3] == "range", args[4:], &output{w: bufio.NewWriter(os.Stdout)}})
 	}
 	return fmt.Errorf("%s %s: wrong arguments %q", name, verb, args)
+}
+
+// untilInputEnds is a context that ends with the standard input.
+func untilInputEnds() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { // ends with the input, or with the process
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 func version(name, module string) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -87,17 +88,48 @@ func saramaFlow(_ context.Context, job flowJob) error {
 	return err
 }
 
-func saramaConsume(ctx context.Context, job consumeJob) error {
+func saramaReading(job consumeJob) *sarama.Config {
 	config := sarama.NewConfig()
 	config.Version = sarama.MaxVersion
 	config.ClientID = job.clientID
 	config.Consumer.Offsets.Initial = sarama.OffsetOldest
+	config.Consumer.MaxWaitTime = fetchWait
+	saramaPatience(config)
+	return config
+}
+
+func saramaRead(ctx context.Context, job consumeJob) error {
+	consumer, err := sarama.NewConsumer(job.addresses, saramaReading(job))
+	if err != nil {
+		return err
+	}
+	defer consumer.Close()
+	partition, err := consumer.ConsumePartition(job.topics[0], 0, sarama.OffsetOldest)
+	if err != nil {
+		return err
+	}
+	defer partition.Close()
+	for {
+		select {
+		case m, ok := <-partition.Messages():
+			if !ok {
+				return errors.New("it has stopped")
+			}
+			if err := job.out.message(m); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func saramaConsume(ctx context.Context, job consumeJob) error {
+	config := saramaReading(job)
 	config.Consumer.Offsets.AutoCommit.Interval = commitInterval
 	config.Consumer.Group.Session.Timeout = sessionTimeout
 	config.Consumer.Group.Heartbeat.Interval = heartbeatInterval
 	config.Consumer.Group.Rebalance.Timeout = rebalanceTimeout
-	config.Consumer.MaxWaitTime = fetchWait
-	saramaPatience(config)
 	if job.rangeOnly {
 		config.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategyRange()}
 	}
@@ -129,15 +161,20 @@ func (h saramaHandler) ConsumeClaim(session sarama.ConsumerGroupSession, claim s
 			if !ok {
 				return nil
 			}
-			var headers []header
-			for _, item := range m.Headers {
-				headers = append(headers, header{string(item.Key), item.Value})
-			}
-			h.out.print(m.Topic, m.Partition, m.Offset, m.Timestamp, m.Key, m.Value, headers)
-			if err := h.out.flush(); err != nil {
+			if err := h.out.message(m); err != nil {
 				return err
 			}
 			session.MarkMessage(m, "")
 		}
 	}
+}
+
+// message prints one, and returns when that is out.
+func (o *output) message(m *sarama.ConsumerMessage) error {
+	var headers []header
+	for _, item := range m.Headers {
+		headers = append(headers, header{string(item.Key), item.Value})
+	}
+	o.print(m.Topic, m.Partition, m.Offset, m.Timestamp, m.Key, m.Value, headers)
+	return o.flush()
 }
