@@ -75,6 +75,7 @@ func (p *Pair) facts() operator.Facts {
 	f.Archives.Archives += told.Archives
 	f.Archives.Bytes += told.ArchiveBytes
 	f.Partitions = p.partitionFacts(view.Role, f.AsOf)
+	p.remember(&f)
 	f.Metadata = p.metadataFacts(&view)
 	f.Order = p.orders.running(p)
 	return f

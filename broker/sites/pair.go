@@ -61,6 +61,7 @@ type Pair struct {
 	passed    orders // to the other site
 	archives  *archive.Archives
 	shelf     *lost.Shelf
+	before    lastContact // of an earlier run
 	runs      *verify.Runs
 	lost      sync.Mutex    // held while topics that only this site had are archived, or brought back
 	ticks     int           // of run
@@ -97,6 +98,10 @@ func Open(o PairOptions) (*Pair, error) {
 	p.follows = &follower{pair: p, wake: make(chan struct{}, 1)}
 	p.history, p.archives, p.runs = newHistory(p), o.Archives, newRuns(p)
 	p.shelf = lost.New(lost.Options{Archives: o.Archives, Site: o.Config.Name, Node: o.Identity.NodeID})
+	if p.before, err = p.loadContact(); err != nil {
+		p.stop()
+		return nil, errors.Join(err, closeListener(o.Listener))
+	}
 	if err := p.connect(); err != nil {
 		p.stop()
 		return nil, err
@@ -108,6 +113,7 @@ func Open(o PairOptions) (*Pair, error) {
 	p.tasks.Go(p.run)
 	p.tasks.Go(p.follows.run)
 	p.tasks.Go(p.history.run)
+	p.tasks.Go(p.keepContact)
 	p.tasks.Go(p.purge)
 	return p, nil
 }

@@ -28,16 +28,24 @@ func TestMain(m *testing.M) {
 	case "die":
 		dying(slog.New(slog.NewTextHandler(os.Stderr, nil)))(errors.New(strings.Repeat("x", 1<<20))) // more than a pipe takes
 	}
+	if os.Getenv(smallDisk) != "" {
+		mountSmallDisk()
+	}
 	go breakOnRequest() // ends with the process
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // breakOnRequest reads lines "write PATTERN" and "sync PATTERN" from standard input: from then on the kernel answers such calls
-// on all open files whose path matches with EIO. It answers "broken N", the number of files, or why it could not.
+// on all open files whose path matches with EIO. "fill FOLDER" leaves 12 MiB free there, "free FOLDER" takes that back. It answers "broken N", the number of files, or why it could not.
 func breakOnRequest() {
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
 		op, pattern, _ := strings.Cut(lines.Text(), " ")
-		n, err := breakFiles(op, pattern)
+		n, err := 0, error(nil)
+		if op == "fill" || op == "free" {
+			n, err = fillDisk(op, pattern)
+		} else {
+			n, err = breakFiles(op, pattern)
+		}
 		if err != nil {
 			fmt.Println("cannot:", err)
 			continue

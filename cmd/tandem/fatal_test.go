@@ -50,6 +50,12 @@ type process struct {
 // startTandem runs a broker with its data in dir (log.dirs unless set says so) until it listens.
 func startTandem(t *testing.T, dir string, set ...string) (p *process, address string) {
 	t.Helper()
+	return startTandemAs(t, dir, func(*exec.Cmd) {}, set...)
+}
+
+// startTandemAs is startTandem with something else about the process.
+func startTandemAs(t *testing.T, dir string, with func(*exec.Cmd), set ...string) (p *process, address string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +68,7 @@ func startTandem(t *testing.T, dir string, set ...string) (p *process, address s
 	}
 	p = &process{t: t, dir: dir, command: exec.Command(self, args...), ready: make(chan string, 1), logged: make(chan struct{})}
 	p.command.Env = append(os.Environ(), beTandem+"=1")
+	with(p.command)
 	stdin, err1 := p.command.StdinPipe()
 	stdout, err2 := p.command.StdoutPipe()
 	stderr, err3 := p.command.StderrPipe()

@@ -96,6 +96,21 @@ func TestFailoverToASiteThatMayLackMore(t *testing.T) {
 	}
 }
 
+// TestFailoverBehindARestartOfTheTarget: the standby remembers when it last heard of the active, and that it had everything.
+func TestFailoverBehindARestartOfTheTarget(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 10, 10)
+	west.has("t")
+	west.stop()
+	east.kill()
+	west.start()
+	west.tells("no active site is known here", "tandem dr failover --to west")
+	west.does(0, "failover --to west --active-is-down --yes", "west is the active site", "Not known: what east took after")
+	east.start()
+	west.green()
+}
+
 // TestSitesThatAreRestarted together, by kill -9, go on by themselves; the active alone asks first, and may be let go on.
 func TestSitesThatAreRestarted(t *testing.T) {
 	t.Parallel()

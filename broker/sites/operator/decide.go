@@ -133,6 +133,8 @@ func (f *Facts) doubts() (all []string) {
 		all = append(all, f.Here.Name+" is empty: nothing was copied to it.")
 	case c.Copying == c.All-c.Halted && c.Copying > 0 && f.empty():
 		all = append(all, f.Here.Name+" is empty: nothing was copied to it yet.")
+	case c.Copying > 0 && !f.There.Known:
+		all = append(all, fmt.Sprintf("Whether the first copy to %s was finished is not known of %d of %d partitions.", f.Here.Name, c.Copying, c.All))
 	case c.Copying > 0:
 		all = append(all, fmt.Sprintf("The first copy to %s is not finished: %d of %d partitions are incomplete.", f.Here.Name, c.Copying, c.All))
 	}

@@ -173,7 +173,9 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 	if c.Unled > 0 {
 		add("not led", nextWatch, "%d of %d partitions have no leader at %s", c.Unled, c.All, f.Here.Name)
 	}
-	if c.Copying > 0 {
+	if c.Copying > 0 && f.Here.Role == site.Standby && !f.There.Known {
+		add("copying", "it is known once the active is there", "whether %d of %d partitions were copied to the standby is not known", c.Copying, c.All)
+	} else if c.Copying > 0 {
 		add("copying", nextWatch, "%d of %d partitions are not copied to the standby yet", c.Copying, c.All)
 	}
 	lag := totalLag(f.Partitions)
