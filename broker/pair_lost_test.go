@@ -161,3 +161,53 @@ func TestPartitionThatBothSitesAddedIsArchivedOnce(t *testing.T) {
 		t.Errorf("archives by partition %v", counts)
 	}
 }
+
+// What was lost of a partition whose data has gone stays in its archives when the active adds a partition of its number, which is another log; and
+// what is lost of that one in turn is archived too.
+func TestArchivesOutliveTheLogsThatTheyAreOf(t *testing.T) {
+	east, west, between := startPairApart(t, "dr.delete.delay.ms=1000")
+	lose(t, east, west, between)
+	until(t, "archives", func() bool { return len(lostRecords(t, west)) == 6 })
+	until(t, "the data is gone", func() bool { return slices.Equal(folders(t, east, "grown-"), []string{"grown-0"}) })
+	if _, err := kadm.NewClient(west.Client()).UpdatePartitions(west.Context(), 3, "grown"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "grown", writable(west, "grown", 3))
+	produceTo(t, west, "grown", "kept", 3, 30)
+	until(t, "equal logs", sameLog(t, west, east, "grown", 3))
+	if lines := lostRecords(t, east); len(lines["grown-1"]) != 10 || len(lines["grown-2"]) != 10 {
+		t.Errorf("%d and %d records archived of what went before", len(lines["grown-1"]), len(lines["grown-2"]))
+	}
+	orderOf(t, west, site.Switchover{})
+	until(t, "east is writable", writable(east, "grown", 3))
+	between.set(true)
+	produceTo(t, east, "grown", "again", 3, 30)
+	orderOf(t, west, site.Failover{ActiveIsDown: true})
+	until(t, "west is writable", writable(west, "grown", 3))
+	if _, err := kadm.NewClient(west.Client()).DeleteTopics(west.Context(), "grown"); err != nil {
+		t.Fatal(err)
+	}
+	between.set(false)
+	until(t, "the data is gone", func() bool { return len(folders(t, east, "grown-")) == 0 })
+	for _, of := range []string{"grown-1", "grown-2"} {
+		if lines := lostRecords(t, east)[of]; len(lines) != 30 {
+			t.Errorf("%d records of %s archived, want 10 of the first log, and 20 of the second: %v", len(lines), of, lines)
+		}
+	}
+}
+
+// An undelete that is refused behind the removal of the archives has them made anew.
+func TestRefusedUndeleteLeavesArchives(t *testing.T) {
+	east, west, between := startPairApart(t, "dr.delete.delay.ms=600000")
+	lose(t, east, west, between)
+	until(t, "archives", func() bool { return len(lostRecords(t, west)) == 6 })
+	orderOf(t, west, site.Switchover{})
+	until(t, "east is writable", writable(east, "grown", 1))
+	between.set(true)
+	orderOf(t, east, site.Switchover{})
+	if err := east.Pair().DR().Undelete(east.Context(), "only"); err == nil {
+		t.Fatal("undeleted while a switchover goes on")
+	}
+	between.set(false)
+	until(t, "archives", func() bool { return len(lostRecords(t, west)) == 6 })
+}

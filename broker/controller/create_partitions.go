@@ -33,6 +33,10 @@ func (c *Controller) CreatePartitions(ctx context.Context, topics []MorePartitio
 		if command, results[i] = c.planMore(image, t); results[i] != nil || validateOnly {
 			continue
 		}
+		incarnation := c.incarnation()
+		for k := range command.Added {
+			command.Added[k].Incarnation = incarnation
+		}
 		futures[i], results[i] = c.propose(commandCreatePartitions, command)
 	}
 	for i, f := range futures {
@@ -41,6 +45,18 @@ func (c *Controller) CreatePartitions(ctx context.Context, topics []MorePartitio
 		}
 	}
 	return results
+}
+
+// incarnation is one that no partition of this site has had which has gone since. Partitions alone go, without their topic, only where another
+// active was followed, which changes the record.
+func (c *Controller) incarnation() uint32 {
+	m := c.machine
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mu.site == nil {
+		return 0
+	}
+	return uint32(m.mu.site.Revision)
 }
 
 func (c *Controller) planMore(image *Image, t MorePartitions) (createPartitions, error) {

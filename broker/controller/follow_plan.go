@@ -315,7 +315,7 @@ func (p *plan) adjust(own *Topic, t *logicalTopic) error {
 }
 
 // place decides where the partitions from first on live. Where this site has kept some of them, they are those: the link compares
-// what they hold.
+// what they hold. The others are of an incarnation of their own: this site may have had some of that number, which are gone.
 func (p *plan) place(t *logicalTopic, first int32, kept []Partition) ([]placement, error) {
 	count := int(t.Partitions - first)
 	factor := min(max(t.Replicas, 1), len(p.image.Brokers()))
@@ -324,6 +324,7 @@ func (p *plan) place(t *logicalTopic, first int32, kept []Partition) ([]placemen
 		return nil, err
 	}
 	for i := range placed {
+		placed[i].Incarnation = uint32(p.Revision)
 		if i < len(kept) {
 			placed[i].Incarnation, placed[i].Servers = kept[i].Incarnation, kept[i].Servers
 		}

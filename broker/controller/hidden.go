@@ -200,13 +200,25 @@ func (m *machine) restoreLocked(h *hidden, v Version) *Topic {
 
 // archivedTopics is the document of command 11: topics, or extra partitions of them, that were lost and whose records are in archives.
 type archivedTopics struct {
-	Topics []uuid.UUID `json:"topics"`
+	Topics    []uuid.UUID `json:"topics"`
+	At        int64       `json:"at,omitempty"`        // when they were hidden, ms since 1970: what was hidden anew since is not archived; 0 = whenever
+	Withdrawn bool        `json:"withdrawn,omitempty"` // the archives are about to be removed
 }
 
-// LostIsArchived notes that what only this site had of a topic is in archives of lost records that count. From then on PurgeHidden takes it.
-// Errors: ErrNotController, ErrTimeout.
-func (c *Controller) LostIsArchived(ctx context.Context, id uuid.UUID) error {
-	f, err := c.propose(commandArchivedTopics, archivedTopics{Topics: []uuid.UUID{id}})
+// LostIsArchived notes that what only this site had, h, is in archives of lost records that count. From then on PurgeHidden takes it.
+// Errors: ErrUnknownTopicID where it is not hidden any more, or was hidden anew since; ErrNotController, ErrTimeout.
+func (c *Controller) LostIsArchived(ctx context.Context, h HiddenTopic) error {
+	return c.archived(ctx, archivedTopics{Topics: []uuid.UUID{h.ID}, At: h.At.UnixMilli()})
+}
+
+// LostIsWithdrawn takes LostIsArchived back, in front of the removal of archives: PurgeHidden takes no records that are nowhere else, also after
+// a crash. Errors: as LostIsArchived; then the archives may be all that there is.
+func (c *Controller) LostIsWithdrawn(ctx context.Context, h HiddenTopic) error {
+	return c.archived(ctx, archivedTopics{Topics: []uuid.UUID{h.ID}, At: h.At.UnixMilli(), Withdrawn: true})
+}
+
+func (c *Controller) archived(ctx context.Context, command archivedTopics) error {
+	f, err := c.propose(commandArchivedTopics, command)
 	if err != nil {
 		return err
 	}
@@ -216,15 +228,19 @@ func (c *Controller) LostIsArchived(ctx context.Context, id uuid.UUID) error {
 
 func (m *machine) archivedLocked(c archivedTopics) (any, func()) {
 	for _, id := range c.Topics {
-		if h, ok := m.mu.hidden[id]; ok {
+		h, t := m.mu.hidden[id], m.mu.byID[id]
+		switch {
+		case h != nil && (c.At == 0 || c.At == h.at):
 			next := *h
-			next.archived = true
+			next.archived = !c.Withdrawn
 			m.putHiddenLocked(&next)
-		} else if old := m.mu.byID[id]; old != nil && len(old.Extra) > 0 {
-			t := *old
-			t.ExtraArchived = true
-			m.putTopicLocked(&t)
+		case h == nil && t != nil && len(t.Extra) > 0 && (c.At == 0 || c.At == t.ExtraAt):
+			next := *t
+			next.ExtraArchived = !c.Withdrawn
+			m.putTopicLocked(&next)
 			m.image.Store(nil)
+		default:
+			return refuse(ErrUnknownTopicID, "Nothing of the topic with id %s is kept since then.", id), nil
 		}
 	}
 	return nil, nil

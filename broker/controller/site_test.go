@@ -425,14 +425,34 @@ func TestLoserKeepsWhatOnlyItHad(t *testing.T) {
 		if h.Archived {
 			t.Errorf("archived by nobody: %+v", h)
 		}
-		loser.must(loser.do(commandArchivedTopics, archivedTopics{Topics: []uuid.UUID{h.ID}}))
+		if err := loser.do(commandArchivedTopics, archivedTopics{Topics: []uuid.UUID{h.ID}, At: h.At.UnixMilli() - 1}); !errors.Is(err, ErrUnknownTopicID) {
+			t.Errorf("archived as of another time: %v", err)
+		}
+		archived := archivedTopics{Topics: []uuid.UUID{h.ID}, At: h.At.UnixMilli()}
+		withdrawn := archived
+		withdrawn.Withdrawn = true
+		loser.must(loser.do(commandArchivedTopics, archived))
+		loser.must(loser.do(commandArchivedTopics, withdrawn))
+	}
+	p.purge(0)
+	for _, h := range loser.HiddenTopics() {
+		if h.Archived {
+			t.Errorf("archived though withdrawn: %+v", h)
+		}
+		loser.must(loser.do(commandArchivedTopics, archivedTopics{Topics: []uuid.UUID{h.ID}, At: h.At.UnixMilli()}))
 	}
 	if got := loser.HiddenTopics(); len(got) != 2 || !got[0].Archived || !got[1].Archived {
 		t.Fatalf("kept: %+v; what only this site had goes once it is archived", got)
 	}
+	gone := loser.HiddenTopics()
 	p.purge(0)
 	if both = loser.topic("both"); len(loser.HiddenTopics()) != 0 || len(both.Extra) != 0 || len(both.Partitions) != 2 {
 		t.Errorf("kept: %+v", loser.HiddenTopics())
+	}
+	for _, h := range gone { // its archives are all that there is
+		if err := loser.do(commandArchivedTopics, archivedTopics{Topics: []uuid.UUID{h.ID}, Withdrawn: true}); !errors.Is(err, ErrUnknownTopicID) {
+			t.Errorf("withdrawn behind its deletion: %v", err)
+		}
 	}
 	more(loser, "both")
 }

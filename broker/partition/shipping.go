@@ -133,7 +133,7 @@ func (s Shipped) MakeDurable() error {
 // ArchiveTail implements sites.Replica.
 func (s Shipped) ArchiveTail(ctx context.Context, cut, logCut entry.Cut) (epoch int32, err error) {
 	p := s.p
-	if err := s.withdraw(); err != nil {
+	if err := p.Withdraw(p.Topic()); err != nil { // it was set aside, and is in use again
 		return none, err
 	}
 	end := p.log.LogEnd()
@@ -161,50 +161,12 @@ const archiveReadBytes = 1 << 20
 
 // SealArchive implements sites.Replica.
 func (s Shipped) SealArchive(_ context.Context, logCut entry.Cut) error {
-	if err := s.withdraw(); err != nil {
+	if err := s.p.Withdraw(s.p.Topic()); err != nil { // as in ArchiveTail
 		return err
 	}
 	return s.p.manager.options.Archives.Seal(s.archived(), logCut)
 }
 
-// withdraw takes away the archive that was made while the partition was set aside: it is in use again.
-func (s Shipped) withdraw() error {
-	return s.p.manager.options.Archives.Withdraw(s.archived(), s.p.id.Incarnation)
-}
-
-// ArchiveWhole copies all that the partition holds to an archive of lost records, which counts on return; the partition, which only this site
-// has, is deleted later. Nothing writes to it. Where that was done, or there is nothing, nothing happens. topic is the name of its topic.
-func (p *Partition) ArchiveWhole(ctx context.Context, topic string, siteEpoch uint32) error {
-	archives := p.manager.options.Archives
-	if err := p.usable(); err != nil {
-		return err
-	}
-	start, end := p.log.LogStart(), p.log.LogEnd()
-	of := archive.Partition{Topic: topic, TopicID: p.id.Topic, Index: p.id.Partition}
-	if has, err := archives.HasWhole(of, p.id.Incarnation); has || err != nil || start >= end {
-		return err
-	}
-	st, _ := p.state()
-	cut := archive.Whole(siteEpoch, p.id.Incarnation)
-	_, err := archives.Stage(ctx, archive.Tail{
-		Partition: of, Cut: cut, From: start, LogCut: st.Cut, End: end, Reason: fmt.Sprintf("the other site, active under site epoch %d, does not have the partition", siteEpoch),
-		Read: func(_ context.Context, offset int64) ([]byte, error) {
-			_, payload, err := Shipped{p: p}.ReadShipped(offset, end, archiveReadBytes, fresh)
-			return payload, err
-		},
-	})
-	if err != nil {
-		return err
-	}
-	return archives.Seal(of, cut)
-}
-
-// Withdraw removes the archive that ArchiveWhole has made: the topic comes back.
-func (p *Partition) Withdraw(topic string) error {
-	of := archive.Partition{Topic: topic, TopicID: p.id.Topic, Index: p.id.Partition}
-	return p.manager.options.Archives.Withdraw(of, p.id.Incarnation)
-}
-
 func (s Shipped) archived() archive.Partition {
-	return archive.Partition{Topic: s.p.Topic(), TopicID: s.p.id.Topic, Index: s.p.id.Partition}
+	return s.p.archivedAs(s.p.Topic())
 }

@@ -67,7 +67,7 @@ func (p *Pair) archiveTopic(h controller.HiddenTopic) error {
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
 	defer cancel()
-	return p.options.Controller.LostIsArchived(ctx, h.ID)
+	return p.options.Controller.LostIsArchived(ctx, h)
 }
 
 // lostPartition is a partition.Partition.
@@ -103,7 +103,8 @@ func (p *Pair) stillLost(h controller.HiddenTopic) bool {
 }
 
 // undelete brings back the topic that was deleted last by its name. One that only this site had comes back too, where this site is active by
-// now: its archives are withdrawn first, since its records are in a log again. Should it then fail, they are made anew.
+// now: its archives are withdrawn first, since its records are in a log again. Before that the metadata stops to say that it is archived: should
+// this fail behind it, or the broker, they are made anew, and nothing goes meanwhile.
 func (p *Pair) undelete(ctx context.Context, topic string) error {
 	p.lost.Lock()
 	defer p.lost.Unlock()
@@ -121,6 +122,9 @@ func (p *Pair) undelete(ctx context.Context, topic string) error {
 		if other, ok := p.options.Controller.Image().Topic(topic); ok {
 			return &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("there is another topic %s, with id %s", topic, other.ID),
 				Next: "tandem dr lost replay --topic OTHER writes what was lost to another one"}
+		}
+		if err := p.options.Controller.LostIsWithdrawn(ctx, *newest); err != nil {
+			return err
 		}
 		if err := p.eachLost(*newest, func(part lostPartition) error { return part.Withdraw(topic) }); err != nil {
 			return fmt.Errorf("withdraw the archives of %s: %w", topic, err)

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"errors"
+	"io/fs"
 
 	"github.com/tandembroker/tandem/storage/entry"
 )
@@ -19,39 +20,36 @@ func Whole(siteEpoch, incarnation uint32) entry.Cut {
 
 func isWhole(cut entry.Cut) bool { return cut.Offset >= wholeBase }
 
-// HasWhole says whether there is a sealed archive, under whatever site epoch, of a partition's log as a whole. Errors: I/O.
-func (a *Archives) HasWhole(p Partition, incarnation uint32) (bool, error) {
+// Wholes describes the sealed archives, under whatever site epoch, of a partition's log as a whole, in no order. There may be some of an earlier
+// log of the same incarnation, which is gone: what is in these is nowhere else. Errors: I/O.
+func (a *Archives) Wholes(p Partition, incarnation uint32) (list []Archive, err error) {
+	ids, err := a.wholes(p, incarnation)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		described, err := a.describe(id)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && !a.has(id): // removed meanwhile
+		case err != nil:
+			return nil, err
+		default:
+			list = append(list, described)
+		}
+	}
+	return list, nil
+}
+
+func (a *Archives) wholes(p Partition, incarnation uint32) (ids []string, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err := a.loadLocked(); err != nil {
-		return false, err
+		return nil, err
 	}
-	return len(a.wholesLocked(p, incarnation)) > 0, nil
-}
-
-func (a *Archives) wholesLocked(p Partition, incarnation uint32) (ids []string) {
 	for id := range a.mu.sealed {
 		if n, ok := parseIdentity(id); ok && n.key == p.key() && n.cut.Offset == wholeBase+int64(incarnation) {
 			ids = append(ids, id)
 		}
 	}
-	return ids
-}
-
-// Withdraw removes the archives of a log as a whole: the log is in use again, and what it holds is not lost. Durable on return.
-// Errors: ErrBusy, I/O.
-func (a *Archives) Withdraw(p Partition, incarnation uint32) error {
-	a.mu.Lock()
-	if err := a.loadLocked(); err != nil {
-		a.mu.Unlock()
-		return err
-	}
-	ids := a.wholesLocked(p, incarnation)
-	a.mu.Unlock()
-	for _, id := range ids {
-		if err := a.Remove(id); err != nil && !errors.Is(err, ErrUnknown) {
-			return err
-		}
-	}
-	return nil
+	return ids, nil
 }

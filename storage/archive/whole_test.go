@@ -7,8 +7,7 @@ import (
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
-// A log that goes as a whole is archived from where it starts, under its incarnation; it is withdrawn when the log is in use again, and no
-// archive of another incarnation, or of a tail, with it.
+// A log that goes as a whole is archived from where it starts, and found under its incarnation; archives of another one, or of a tail, are not.
 func TestLogThatGoesAsAWhole(t *testing.T) {
 	fsys := vfs.NewMem()
 	if err := fsys.MkdirAll(dir, 0o750); err != nil {
@@ -49,16 +48,16 @@ func TestLogThatGoesAsAWhole(t *testing.T) {
 	has := func(want ...bool) {
 		t.Helper()
 		for i, w := range want {
-			if got, err := a.HasWhole(orders, uint32(i)); got != w || err != nil {
-				t.Errorf("incarnation %d: archived %v, %v", i, got, err)
+			if got, err := a.Wholes(orders, uint32(i)); len(got) == 1 != w || err != nil || w && (got[0].Damage != nil || got[0].LastOffset != 11) {
+				t.Errorf("incarnation %d: archived %+v, %v", i, got, err)
 			}
 		}
 	}
 	has(true, true, false)
-	if err := a.Withdraw(orders, 0); err != nil {
-		t.Fatal(err)
+	if got, err := a.Wholes(payments, 1); len(got) != 0 || err != nil {
+		t.Errorf("of another partition: %+v, %v", got, err)
 	}
-	if err := a.Withdraw(payments, 1); err != nil {
+	if err := a.Remove(identify(orders, Whole(1, 0)).String()); err != nil {
 		t.Fatal(err)
 	}
 	has(false, true, false)
