@@ -33,7 +33,8 @@ type family struct {
 	// in the end was always what was acknowledged last.
 	setsBack bool
 	// stays: its producer does not leave a connection on which nothing is answered any more, but times its requests out there, one after the
-	// other, until the system gives the connection up (kafkajs 2.2.4 neither closes it nor asks for metadata after a timeout).
+	// other, until the system gives the connection up (kafkajs 2.2.4 neither closes it nor asks for metadata after a timeout). Its consumer
+	// does when its retries are over, after minutes by its own timeouts.
 	stays bool
 	// emptyIsNull: its consumer shows null where a key or a value is empty.
 	emptyIsNull bool

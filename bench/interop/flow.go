@@ -160,19 +160,21 @@ func (f *flow) disturb(at time.Time) {
 	f.disturbed = at
 }
 
-// went tells whether a record sent after a time is acknowledged, and whether the consumer has read since.
+// went tells whether a record sent after a time is acknowledged, and whether the consumer has read since. Who stays on dead connections is
+// not waited for; its consumer is where it was told to be short with them.
 func (f *flow) went(since time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.lastRead.After(since) {
-		return false
+	read, stays := f.lastRead.After(since), f.silent && f.stays
+	if !read || stays {
+		return stays && (read || len(f.env) == 0)
 	}
 	for n := len(f.sent) - 1; n >= 0 && f.sent[n].After(since); n-- {
 		if f.acked[n] {
 			return true
 		}
 	}
-	return f.silent && f.stays
+	return false
 }
 
 // silence says that the other end of the flow's connections has gone without a word, or is there again.
