@@ -11,10 +11,10 @@ const (
 	leaderEpochsSpare = 1 << 10
 )
 
-// spent says that a partition has used nearly all offsets or leader epochs of the site epoch that it writes. Behind the last one it would take no
-// produces (entry.VoidBand, entry.VoidEpochBound).
-func (s *linkState) spent() bool {
-	if !s.leads || s.epoch < 0 {
+// spent says that a partition has used nearly all offsets or leader epochs of the site's epoch. Behind the last one it would take no produces
+// (entry.VoidBand, entry.VoidEpochBound). One that was not looked at since the site left an epoch says nothing: it could use up all there are.
+func (s *linkState) spent(siteEpoch uint32) bool {
+	if !s.leads || s.epoch < 0 || entry.SiteEpochOf(s.epoch) != siteEpoch {
 		return false
 	}
 	low := s.epoch & (1<<entry.LeaderEpochBits - 1)
@@ -23,11 +23,12 @@ func (s *linkState) spent() bool {
 
 // renew takes the next own site epoch where a partition needs one.
 func (d *Driver) renew(runners []*runner) {
-	if !d.View().Serving {
+	view := d.View()
+	if !view.Serving {
 		return
 	}
 	for _, r := range runners {
-		if s := r.state.Load(); s != nil && s.spent() {
+		if s := r.state.Load(); s != nil && s.spent(view.Epoch) {
 			d.logger.Warn("a partition has used up the offsets or leader epochs of its site epoch: the site goes over to its next one", "topic", r.replica.Topic(),
 				"partition", r.replica.ID().Partition, "offset", s.end, "epoch", s.epoch)
 			if err := d.role.step(site.SelfPromote{}); err != nil {

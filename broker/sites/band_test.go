@@ -38,8 +38,9 @@ func TestSpent(t *testing.T) {
 		{"offsets, elsewhere led", linkState{epoch: epoch << entry.LeaderEpochBits, end: end - 1000}, false},
 		{"offsets, takes nothing", linkState{leads: true, epoch: -1, end: end - 1000}, false},
 		{"leader epochs", linkState{leads: true, epoch: (epoch+1)<<entry.LeaderEpochBits - 5, end: entry.BandStart(epoch)}, true},
+		{"of the epoch that was left", linkState{leads: true, epoch: epoch<<entry.LeaderEpochBits - 5, end: entry.BandStart(epoch)}, false},
 	} {
-		if got := c.s.spent(); got != c.want {
+		if got := c.s.spent(epoch); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
