@@ -87,14 +87,51 @@ func (w *walker) next(i int32) (body []byte, err error) {
 	return w.plain[pos:end], nil
 }
 
+// short is next and scan in one for an uncompressed record of the usual kind: no number of it takes more than two bytes, and it has no
+// headers. nil = it is another one, or none; nothing was changed then.
+func (w *walker) short() (body []byte) {
+	b := w.plain[w.pos:]
+	n, start := short(b, 0)
+	end := start + int(n>>1)
+	if n&1 != 0 || end > len(b) {
+		return nil
+	}
+	body = b[start:end:end]
+	timestamp, pos := short(body, 1) // behind the attributes
+	offset, pos := short(body, pos)
+	key, pos := short(body, pos)
+	keyPos, keyEnd := pos, pos
+	if key&1 == 0 {
+		keyEnd += int(key >> 1)
+	}
+	value, pos := short(body, keyEnd)
+	if value&1 == 0 {
+		pos += int(value >> 1)
+	}
+	if (pos != len(body)-1 || body[pos] != 0) && !scanHeaders(body, pos) {
+		return nil
+	}
+	w.timestampDelta, w.offsetDelta = int64(timestamp>>1)^-int64(timestamp&1), int32(offset>>1)^-int32(offset&1)
+	w.keyNull, w.valueNull = key&1 != 0, value&1 != 0
+	w.keyPos, w.keyEnd = keyPos, keyEnd
+	w.raw = b[:end]
+	w.pos += end
+	return body
+}
+
 // step is next that fills w.scanned, and refuses records that do not parse, whose offsets do not rise, or leave the batch's range.
 func (w *walker) step(i int32) (body []byte, err error) {
-	if body, err = w.next(i); err != nil {
-		return nil, err
+	if w.in == nil {
+		body = w.short()
 	}
-	var ok bool
-	if w.scanned, ok = scan(body); !ok {
-		return nil, invalid(i, "malformed")
+	if body == nil {
+		if body, err = w.next(i); err != nil {
+			return nil, err
+		}
+		var ok bool
+		if w.scanned, ok = scan(body); !ok {
+			return nil, invalid(i, "malformed")
+		}
 	}
 	if w.offsetDelta <= w.last || w.offsetDelta > w.most {
 		return nil, invalid(i, "offset delta out of order")

@@ -68,6 +68,26 @@ func longVarint32(b []byte, pos int) (v int32, next int) {
 	return int32(u>>1) ^ -int32(u&1), next
 }
 
+// notShort is a position behind the end of everything.
+const notShort = 1 << 40
+
+// short reads a zigzag varint of one or two bytes, which it does not decode further, with a byte behind it. next is notShort where
+// it is longer, where the bytes end first, and where pos is behind them.
+func short(b []byte, pos int) (zigzag uint32, next int) {
+	if pos >= len(b)-1 {
+		return 0, notShort
+	}
+	c := uint32(b[pos])
+	if c < 0x80 {
+		return c, pos + 1
+	}
+	d := uint32(b[pos+1])
+	if d < 0x80 {
+		return c&0x7f | d<<7, pos + 2
+	}
+	return 0, notShort
+}
+
 // skipBytes reads a length and passes over as many bytes. A negative length is null, any as in Kafka. next is -1 on failure.
 func skipBytes(b []byte, pos int) (null bool, next int) {
 	n, pos := varint32(b, pos)

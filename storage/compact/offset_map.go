@@ -21,25 +21,15 @@ type Map struct {
 	memory table
 	slots  []slot // of memory
 	secret secret
-	keys   int // that are in it
-	limit  int // that may be
+	_      [64]byte // what PutAll writes is in no line of the processor's caches with what Hash reads beside it
+	keys   int      // that are in it
+	limit  int      // that may be
 	latest int64
-	staged []probe
-	warmed int64
+	warmed uint64
 
 	marks      marks // offsets that are the last ones of their keys
 	marksBytes int64 // that they may take
 }
-
-// probe is a key whose place is about to be looked at.
-type probe struct {
-	lo, hi uint64
-	offset int64
-}
-
-// stagedMax is how many keys are looked for together. A large table lies in memory, not in the processor's caches, and a wait for
-// one place is as long as one for several that were asked for at once.
-const stagedMax = 64
 
 // marksShare is the part of the memory that is kept for Mark: 4 MiB of the default 128 MiB, for 33 million offsets. The rest
 // has room for 4.9 million keys.
@@ -69,7 +59,7 @@ func (m *Map) Reset(bytes, records int64, load float64) (keys int, err error) {
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails; its documentation
 	m.secret = secret{binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])}
-	m.keys, m.latest, m.staged = 0, -1, m.staged[:0]
+	m.keys, m.latest = 0, -1
 	m.marksBytes, m.marks.bits = marksBytes, m.marks.bits[:0]
 	m.limit = min(max(int(float64(slots)*load), 1), int(slots)-1)
 	return m.limit, nil
@@ -120,10 +110,10 @@ func (m *Map) Put(key []byte, offset int64) bool {
 		return false
 	}
 	lo, hi := m.secret.sum(key)
-	return m.put(probe{lo, hi, offset})
+	return m.put(&probe{lo, hi, offset})
 }
 
-func (m *Map) put(p probe) bool {
+func (m *Map) put(p *probe) bool {
 	s := m.find(p.lo, p.hi)
 	if s.stored == 0 {
 		if m.Full() {
@@ -170,53 +160,4 @@ func (m *Map) CountLast(first, last int64) (n int, known bool) {
 		return 0, false
 	}
 	return m.marks.count(first, last), true
-}
-
-// Stage is a Put that is done by PutStaged, or a Get (offset is not used) that is done by GetStaged. It returns true when one of
-// them is due. key is borrowed until return.
-func (m *Map) Stage(key []byte, offset int64) (due bool) {
-	lo, hi := m.secret.sum(key)
-	m.staged = append(m.staged, probe{lo, hi, offset})
-	return len(m.staged) >= stagedMax
-}
-
-// warm has the processor fetch the places of all staged keys at once.
-func (m *Map) warm() {
-	var sum int64
-	for i := range m.staged {
-		sum += m.slots[m.begin(m.staged[i].lo)].stored
-	}
-	m.warmed = sum // so that the compiler leaves the loads in
-}
-
-// PutStaged puts what is staged, in order. False: the map is full, and the key that did not fit and those behind it were not put.
-func (m *Map) PutStaged() bool {
-	if len(m.slots) == 0 {
-		return len(m.staged) == 0
-	}
-	m.warm()
-	for i := range m.staged {
-		if !m.put(m.staged[i]) {
-			m.staged = m.staged[:0]
-			return false
-		}
-	}
-	m.staged = m.staged[:0]
-	return true
-}
-
-// GetStaged appends the last offsets of what is staged to dst, in order.
-func (m *Map) GetStaged(dst []int64) []int64 {
-	if len(m.slots) > 0 {
-		m.warm()
-	}
-	for i := range m.staged {
-		found := int64(-1)
-		if len(m.slots) > 0 {
-			found = m.find(m.staged[i].lo, m.staged[i].hi).stored - 1
-		}
-		dst = append(dst, found)
-	}
-	m.staged = m.staged[:0]
-	return dst
 }

@@ -8,7 +8,7 @@ import (
 // secret keys the hash.
 type secret [2]uint64
 
-// sum is SipHash-2-4 with a result of 128 bits, as in its authors' reference implementation.
+// sum is SipHash-1-3 with a result of 128 bits (docs/adr/0012 says why 1-3), as in its authors' reference implementation.
 func (s secret) sum(b []byte) (lo, hi uint64) {
 	v0 := s[0] ^ 0x736f6d6570736575
 	v1 := s[1] ^ 0x646f72616e646f6d ^ 0xee
@@ -19,7 +19,6 @@ func (s secret) sum(b []byte) (lo, hi uint64) {
 		m := binary.LittleEndian.Uint64(b)
 		v3 ^= m
 		v0, v1, v2, v3 = round(v0, v1, v2, v3)
-		v0, v1, v2, v3 = round(v0, v1, v2, v3)
 		v0 ^= m
 	}
 	for i, c := range b {
@@ -27,17 +26,16 @@ func (s secret) sum(b []byte) (lo, hi uint64) {
 	}
 	v3 ^= tail
 	v0, v1, v2, v3 = round(v0, v1, v2, v3)
-	v0, v1, v2, v3 = round(v0, v1, v2, v3)
 	v0 ^= tail
 	v2 ^= 0xee
-	for range 4 {
-		v0, v1, v2, v3 = round(v0, v1, v2, v3)
-	}
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
 	lo = v0 ^ v1 ^ v2 ^ v3
 	v1 ^= 0xdd
-	for range 4 {
-		v0, v1, v2, v3 = round(v0, v1, v2, v3)
-	}
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
+	v0, v1, v2, v3 = round(v0, v1, v2, v3)
 	return lo, v0 ^ v1 ^ v2 ^ v3
 }
 

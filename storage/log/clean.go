@@ -134,6 +134,7 @@ type cleaner struct {
 	keepLast int64 // last offset of the batch that is never emptied; -1 = none
 	txns     *transactions
 	odd      oddBatches
+	keys     compact.Hashed
 	found    []int64 // last offsets of the keys of the batch in hand, of which next comes next; empty = not looked up together
 	next     int
 	batches  batchReader

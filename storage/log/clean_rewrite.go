@@ -60,79 +60,6 @@ func (t *transactions) marker(b record.Batch) (idle bool, txn *AbortedTxn) {
 	return false, nil
 }
 
-// errFull ends the walk that fills the map.
-var errFull = errors.New("log: the map is full")
-
-// fillMap takes in the last offset of each key of the dirty part, and returns the offset behind what has fit.
-func (c *cleaner) fillMap() (end int64, err error) {
-	var sources []source
-	for i := range c.sources {
-		if c.sources[i].upper > c.dirty.First {
-			sources = c.sources[i:]
-			break
-		}
-	}
-	m := c.o.Map
-	if _, err := m.Reset(c.o.MapBytes, recordsIn(sources, c.dirty.First), c.o.MapLoad); err != nil {
-		return 0, err
-	}
-	last := &sources[len(sources)-1]
-	txns := newTransactions(c.l.AbortedIn(sources[0].base, last.upper))
-	for i := range sources {
-		err := c.walk(&sources[i], func(_ *header, b record.Batch) error { return c.mapBatch(txns, b) })
-		if errors.Is(err, errFull) {
-			break
-		}
-		if err != nil {
-			return 0, err
-		}
-		m.SetLatest(sources[i].upper - 1)
-	}
-	c.done.Keys = m.Len()
-	m.Mark(c.dirty.First)
-	return m.Latest() + 1, nil
-}
-
-// recordsIn is about how many records from offset first on are in the sources, by what is known without reading them: as many as
-// there are offsets, but where those have large gaps no more than there are bytes. Too small a number only makes a map that is
-// full sooner.
-func recordsIn(sources []source, first int64) (records int64) {
-	for i := range sources {
-		s := &sources[i]
-		records += min(max(s.last+1-max(s.base, first), 0), s.size)
-	}
-	return records
-}
-
-// mapBatch takes in one batch.
-func (c *cleaner) mapBatch(txns *transactions, b record.Batch) error {
-	if b.IsControl() {
-		txns.marker(b)
-	} else if !txns.data(b) && b.LastOffset() >= c.dirty.First {
-		m, odd := c.o.Map, false
-		err := b.EachKeyed(0, func(k record.Keyed) error {
-			odd = odd || k.Tombstone || k.Key == nil
-			if k.Key != nil && k.Offset >= c.dirty.First && m.Stage(k.Key, k.Offset) && !m.PutStaged() {
-				return errFull
-			}
-			return nil
-		})
-		if !errors.Is(err, errFull) && !m.PutStaged() {
-			return errFull
-		}
-		if err != nil && !unreadable(err) {
-			return err
-		}
-		if odd || err != nil {
-			c.odd.note(b)
-		}
-	}
-	if last := b.LastOffset(); last >= c.dirty.First {
-		c.o.Map.SetLatest(last)
-	}
-	return nil
-}
-
 // unreadable says that the records of a batch cannot be read although its CRC is right: it was written while nobody had to open
 // it. It stays as it is.
 func unreadable(err error) bool {
@@ -267,15 +194,12 @@ func (c *cleaner) lookUp(b record.Batch) {
 	if b.Codec() != record.None || b.BaseOffset() >= c.dirty.First {
 		return
 	}
-	m := c.o.Map
 	// What cannot be read ends the walk that follows at the same record.
 	_ = b.EachKeyed(0, func(k record.Keyed) error {
-		if m.Stage(k.Key, 0) {
-			c.found = m.GetStaged(c.found)
-		}
+		c.o.Map.Hash(&c.keys, k.Key, 0)
 		return nil
 	})
-	c.found = m.GetStaged(c.found)
+	c.found = c.o.Map.GetAll(c.found, &c.keys)
 }
 
 // keeps is Kafka's Cleaner.shouldRetainRecord; expired: tombstones of the batch may go. But behind a batch that could not be opened
