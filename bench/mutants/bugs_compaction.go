@@ -24,8 +24,18 @@ var compactionBugs = []bug{
 		pkg: "storage/log", test: "TestCleanAgainstModel",
 	},
 	{
-		name: "compaction: the map takes in aborted records", file: "storage/log/clean_rewrite.go",
-		old: "} else if !txns.data(b) && b.LastOffset() >= c.dirty.First {", new: "} else if (!txns.data(b) || true) && b.LastOffset() >= c.dirty.First {",
+		name: "compaction: the map takes in aborted records", file: "storage/log/clean_map.go",
+		old: "} else if !f.txns.data(b) && b.LastOffset() >= c.dirty.First {", new: "} else if (!f.txns.data(b) || true) && b.LastOffset() >= c.dirty.First {",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: a map that got full beside is not noticed", file: "storage/log/clean_map.go",
+		old: "\t\treturn errFull\n", new: "\t\treturn nil\n",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: the last keys are not put", file: "storage/log/clean_map.go",
+		old: "return errors.Join(f.hand(), f.await())", new: "return f.await()",
 		pkg: "storage/log", test: "TestCleanAgainstModel",
 	},
 	{
@@ -141,7 +151,7 @@ var compactionBugs = []bug{
 		pkg: "storage/compact", test: "TestMapAgainstModel",
 	},
 	{
-		name: "compaction: offsets that the map was not filled from are marked", file: "storage/log/clean_rewrite.go",
+		name: "compaction: offsets that the map was not filled from are marked", file: "storage/log/clean_map.go",
 		old: "m.Mark(c.dirty.First)", new: "m.Mark(c.dirty.First - 64)",
 		pkg: "storage/log", test: "TestCleanAgainstModel",
 	},
@@ -166,12 +176,12 @@ var compactionBugs = []bug{
 		pkg: "broker/partition", test: "TestReadsOverHoles",
 	},
 	{
-		name: "compaction: tombstones in a batch that stays as a whole get no time", file: "storage/log/clean_rewrite.go",
+		name: "compaction: tombstones in a batch that stays as a whole get no time", file: "storage/log/clean_map.go",
 		old: "odd = odd || k.Tombstone ||", new: "odd = odd ||",
 		pkg: "storage/log", test: "TestCleanAgainstModel",
 	},
 	{
-		name: "compaction: a batch that cannot be opened goes", file: "storage/log/clean_rewrite.go",
+		name: "compaction: a batch that cannot be opened goes", file: "storage/log/clean_map.go",
 		old: "if odd || err != nil {", new: "if odd {",
 		pkg: "storage/log", test: "TestCleanKeepsWhatItCannotOpen",
 	},

@@ -8,7 +8,7 @@ import (
 // secret keys the hash.
 type secret [2]uint64
 
-// sum is SipHash-1-3 with a result of 128 bits (docs/adr/0012 says why 1-3), as in its authors' reference implementation.
+// sum is SipHash-1-3 with a result of 128 bits (docs/adr/0013 says why 1-3), as in its authors' reference implementation.
 func (s secret) sum(b []byte) (lo, hi uint64) {
 	v0 := s[0] ^ 0x736f6d6570736575
 	v1 := s[1] ^ 0x646f72616e646f6d ^ 0xee

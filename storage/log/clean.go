@@ -47,8 +47,17 @@ func (l *Log) Dirty(b CleanBound) (Dirty, error) {
 	return d, err
 }
 
-// CleanBuffers is how many I/O buffers a round has: two that are read into in turn, and two that are written from.
+// CleanBuffers is how many I/O buffers a round has: two that are read into in turn, and two that are written from. While the map is
+// filled there are two of keys in the place of the latter.
 const CleanBuffers = readBlocks + 2
+
+// blockFactor is how much larger the I/O buffers are while nobody else waits for the disk. Each change of hands between goroutines
+// takes tens of microseconds where it wakes a processor, which is as long as 128 KiB take to read. What that takes in memory is
+// taken from the map's, of which it is no more than 1/mapShare; else they stay small.
+const (
+	blockFactor = 8
+	mapShare    = 16
+)
 
 // CleanOptions is what a round of compaction goes by.
 type CleanOptions struct {
@@ -60,7 +69,8 @@ type CleanOptions struct {
 	// DeleteRetentionMs is delete.retention.ms: how long tombstones and transaction markers stay once nothing is left that they
 	// are for.
 	DeleteRetentionMs int64
-	// BufferBytes is the size of each of the CleanBuffers I/O buffers; 0 = 128 KiB. A larger batch makes them larger.
+	// BufferBytes is the size of each of the CleanBuffers I/O buffers; 0 = 128 KiB. A larger batch makes them larger. While nobody is
+	// Busy they are 8 times as large; MapBytes pays for that.
 	BufferBytes int
 	// ReserveBytes is what must stay free on the disk.
 	ReserveBytes int64
@@ -106,6 +116,10 @@ func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 	if o.MapLoad <= 0 {
 		o.MapLoad = 0.9
 	}
+	c.blockBytes, c.step = o.BufferBytes, o.BufferBytes
+	if more := CleanBuffers * (blockFactor - 1) * int64(o.BufferBytes); more <= o.MapBytes/mapShare {
+		c.blockBytes, o.MapBytes = blockFactor*o.BufferBytes, o.MapBytes-more
+	}
 	l.mu.RLock()
 	if l.mu.noCleaning {
 		cancel()
@@ -128,6 +142,9 @@ type cleaner struct {
 	ctx context.Context //nolint:containedctx // lives no longer than the call that it came with
 	o   *CleanOptions
 	now int64 // ms
+
+	blockBytes int // of an I/O buffer while nobody waits for the disk
+	step       int // how much is read, written or put at a time now, bytes: blockBytes or CleanOptions.BufferBytes
 
 	dirty    Dirty
 	sources  []source
@@ -175,7 +192,19 @@ func (c *cleaner) moved(counter *int64, bytes int64) error {
 
 func (c *cleaner) busy() bool { return c.o.Busy != nil && c.o.Busy() }
 
-func (c *cleaner) read(bytes int64) error { return c.moved(&c.done.BytesRead, bytes) }
+// stepNow is what step is to be. It may be called by the goroutine that reads ahead.
+func (c *cleaner) stepNow() int {
+	if c.busy() {
+		return c.o.BufferBytes
+	}
+	return c.blockBytes
+}
+
+// read accounts for a block that was read.
+func (c *cleaner) read(bytes int64) error {
+	c.step = c.stepNow()
+	return c.moved(&c.done.BytesRead, bytes)
+}
 
 func (c *cleaner) round() error {
 	if err := c.stopped(); err != nil {

@@ -142,6 +142,9 @@ func everyCallFails(t *testing.T, busy bool) {
 		if fault.Hit() && err == nil && len(images) == 1 {
 			t.Fatalf("call %d failed silently", n)
 		}
+		if fault.Hit() && err != nil && !errors.Is(err, broken) {
+			t.Fatalf("call %d failed, the round says: %v", n, err)
+		}
 		if failed := w.l.Err(); failed != nil {
 			w.l = openAt(t, w.fsys.CrashClone(w.rng), w.cp, w.opts)
 		} else if err != nil {

@@ -55,14 +55,14 @@ func (w *rewriter) differ() error {
 	end := w.pos
 	w.pos = 0
 	for w.pos < end {
-		n := min(end-w.pos, int64(w.c.o.BufferBytes))
+		n := min(end-w.pos, int64(w.c.step))
 		at := len(w.buf)
 		w.buf = append(w.buf, make([]byte, n)...)
 		if err := readFull(w.source.file, w.buf[at:], w.pos); err != nil {
 			return err
 		}
 		w.pos += n
-		if err := w.flush(w.c.o.BufferBytes); err != nil {
+		if err := w.flush(w.c.step); err != nil {
 			return err
 		}
 	}
@@ -90,7 +90,7 @@ func (w *rewriter) write(old, b record.Batch) error {
 		return nil
 	}
 	w.buf = append(w.buf, b...)
-	return w.flush(w.c.o.BufferBytes)
+	return w.flush(w.c.step)
 }
 
 // flush writes the buffer once it has limit bytes: beside what follows while the disk is ours, else at once.

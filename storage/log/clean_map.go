@@ -24,7 +24,7 @@ func (c *cleaner) fillMap() (end int64, err error) {
 		return 0, err
 	}
 	last := &sources[len(sources)-1]
-	feed := mapFeed{c: c, keysMax: max(c.o.BufferBytes/compact.EntryLen, 1), txns: newTransactions(c.l.AbortedIn(sources[0].base, last.upper))}
+	feed := mapFeed{c: c, txns: newTransactions(c.l.AbortedIn(sources[0].base, last.upper))}
 	if err := feed.walk(sources); err != nil && !errors.Is(err, errFull) {
 		return 0, err
 	}
@@ -49,7 +49,6 @@ func recordsIn(sources []source, first int64) (records int64) {
 type mapFeed struct {
 	c       *cleaner
 	txns    *transactions
-	keysMax int            // that are put at a time: no more than an I/O buffer's worth
 	keys    compact.Hashed // not handed over yet
 	spare   compact.Hashed // what putting has, or had
 	putting chan error     // of the keys that are put beside; nil = none
@@ -95,7 +94,7 @@ func (f *mapFeed) batch(b record.Batch) error {
 }
 
 func (f *mapFeed) handFull() error {
-	if f.keys.Len() < f.keysMax {
+	if f.keys.Len()*compact.EntryLen < f.c.step {
 		return nil
 	}
 	return f.hand()

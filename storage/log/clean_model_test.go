@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -221,6 +222,10 @@ func (w *cleanWorld) options() CleanOptions {
 		DeleteRetentionMs: cleanRetention, BufferBytes: 100 + w.rng.IntN(5000), Replace: w.replace}
 	if w.rng.IntN(2) == 0 {
 		o.MapBytes = compact.EntryLen * int64(2+w.rng.IntN(10)) // several rounds
+	}
+	if w.rng.IntN(2) == 0 {
+		var asked atomic.Int64
+		o.Busy = func() bool { return asked.Add(1)/3%2 == 0 } // comes and goes
 	}
 	return o
 }

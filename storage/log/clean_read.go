@@ -18,7 +18,8 @@ type batchReader struct {
 	joined []byte // the batch in hand, where it began in a block before
 
 	blockBytes int
-	whole      []byte // of the block in hand, to be given back
+	step       func() int // how much of a block is read now; called by the goroutine that reads
+	whole      []byte     // of the block in hand, to be given back
 	free       chan []byte
 	filled     chan readBlock // closed behind the last one
 	stop       chan struct{}
@@ -30,8 +31,8 @@ type readBlock struct {
 	err   error
 }
 
-// begin starts with s, whose file stays open until end.
-func (r *batchReader) begin(s *source, blockBytes int) {
+// begin starts with s, whose file stays open until end. step says how much is to be read at a time, at most blockBytes.
+func (r *batchReader) begin(s *source, blockBytes int, step func() int) {
 	if r.blockBytes != blockBytes {
 		r.free = make(chan []byte, readBlocks)
 		for range readBlocks {
@@ -41,7 +42,7 @@ func (r *batchReader) begin(s *source, blockBytes int) {
 	if cap(r.joined) > blockBytes {
 		r.joined = nil
 	}
-	*r = batchReader{source: s, floor: s.base - 1, joined: r.joined[:0], blockBytes: blockBytes, free: r.free,
+	*r = batchReader{source: s, floor: s.base - 1, joined: r.joined[:0], blockBytes: blockBytes, step: step, free: r.free,
 		filled: make(chan readBlock, readBlocks), stop: make(chan struct{})}
 	vfs.ReadSequentially(s.file.File)
 	go r.fill(s.file.File, s.size) // awaited in end
@@ -69,7 +70,7 @@ func (r *batchReader) fill(f vfs.File, size int64) {
 		case <-r.stop:
 			return
 		}
-		n := min(size-pos, int64(len(b)))
+		n := min(size-pos, int64(min(r.step(), len(b))))
 		err := readFull(f, b[:n], pos)
 		r.filled <- readBlock{b[:n], err} // has room for all blocks
 		if err != nil {
