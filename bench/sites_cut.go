@@ -14,7 +14,7 @@ const (
 )
 
 // runCut cuts the link for a while under load, and has the standby catch up while the load goes on. Broker is how much came to the standby
-// in a second, Baseline what was written to the active in that time. It ends with both logs compared byte by byte.
+// in a second, Baseline what was written to the active during the cut. It ends with both logs compared byte by byte.
 func runCut(ctx context.Context, o options, r *report, p *sitePair, name string) error {
 	lanes, err := producers(p.sites[0].addr, sitesTopic, sitesPartitions, 1, sitesPartitions, makeBatch(cutBatch, 1))
 	if err != nil {
@@ -91,6 +91,10 @@ func (p *sitePair) cutAndCatchUp(ctx context.Context, d time.Duration) (sample, 
 	case <-ctx.Done():
 		return sample{}, ctx.Err()
 	}
+	before, err := p.standAt()
+	if err != nil {
+		return sample{}, err
+	}
 	p.cut()
 	select {
 	case <-time.After(d):
@@ -114,8 +118,8 @@ func (p *sitePair) cutAndCatchUp(ctx context.Context, d time.Duration) (sample, 
 		if now.active-now.standby < cutNear {
 			took := now.at.Sub(began.at).Seconds()
 			mb := float64(recordLen) / 1e6
-			return sample{Broker: float64(now.standby-began.standby) * mb / took, Baseline: float64(now.active-began.active) * mb / took, Unit: "MB/s",
-				Extra: map[string]float64{"behind_MB": float64(began.active-began.standby) * mb, "seconds": took, "begin_ms": ms(first.at.Sub(began.at))}}, nil
+			return sample{Broker: float64(now.standby-began.standby) * mb / took, Baseline: float64(began.active-before.active) * mb / began.at.Sub(before.at).Seconds(), Unit: "MB/s",
+				Extra: map[string]float64{"behind_MB": float64(began.active-began.standby) * mb, "seconds": took, "meanwhile_MB_per_s": float64(now.active-began.active) * mb / took, "begin_ms": ms(first.at.Sub(began.at))}}, nil
 		}
 		if now.at.Sub(began.at) > greenMax {
 			return sample{}, fmt.Errorf("the standby has %d of %d records after %v", now.standby, now.active, greenMax)

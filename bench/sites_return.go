@@ -18,6 +18,7 @@ func runReturn(ctx context.Context, o options, r *report, p *sitePair, name stri
 	if err := p.equal(ctx); err != nil {
 		return err
 	}
+	copied := p.moved()
 	p.cut()
 	if _, err := fill(p.sites[0], returnBatch, o.sites.divergent); err != nil {
 		return err
@@ -43,9 +44,11 @@ func runReturn(ctx context.Context, o options, r *report, p *sitePair, name stri
 	mb := 1e-6
 	title := fmt.Sprintf("return with %d MB in common, %d MB on each side", o.sites.common/1e6, o.sites.divergent/1e6)
 	r.add(sample{Figure: "sites", Case: title + ": bytes moved", Round: 1, Broker: float64(back.moved) * mb, Baseline: float64(o.sites.divergent) * mb,
-		Unit: "MB", Extra: map[string]float64{"records_equal": float64(found.records)}}, target{below: 1.1})
+		Unit: "MB", Extra: map[string]float64{"records_equal": float64(found.records),
+			"first_copy_moved": float64(copied) / float64(o.sites.common)}}, target{below: 1.1})
 	r.add(sample{Figure: "sites", Case: title + ": green beyond the transfer", Round: 1, Broker: (back.green - back.transfer).Seconds(), Unit: "s",
-		Extra: map[string]float64{"from_start_s": back.green.Seconds(), "transfer_s": back.transfer.Seconds()}}, target{below: 10})
+		Extra: map[string]float64{"from_start_s": back.green.Seconds(), "transfer_s": back.transfer.Seconds(),
+			"ready_s": back.ready.Seconds()}}, target{below: 10})
 	return nil
 }
 
@@ -80,6 +83,7 @@ func (p *sitePair) failover(ctx context.Context) error {
 type returned struct {
 	moved           int64         // bytes
 	green, transfer time.Duration // from the start of its process until all was well; in which nearly all bytes went over
+	ready           time.Duration // from the start of its process until it answers clients: its own recovery
 }
 
 // comeBack starts site 0 again, which misses about missing bytes.
@@ -92,10 +96,24 @@ func (p *sitePair) comeBack(ctx context.Context, missing int64) (returned, error
 	}
 	watched, stop := make(chan time.Duration, 1), make(chan struct{})
 	go func() { watched <- p.watchTransfer(before, missing, stop) }() // awaited below
-	err := p.green(ctx)
+	ready, err := p.answers(ctx, 0, start)
+	if err == nil {
+		err = p.green(ctx)
+	}
 	green := time.Since(start)
 	close(stop)
-	return returned{p.moved() - before, green, <-watched}, err
+	return returned{p.moved() - before, green, <-watched, ready}, err
+}
+
+// answers waits until a site answers clients, and says how long after start that was.
+func (p *sitePair) answers(ctx context.Context, i int, start time.Time) (time.Duration, error) {
+	c, err := p.sites[i].dial(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	err = c.await(ctx, c.metadata)
+	return time.Since(start), err
 }
 
 // watchTransfer is how long it takes until missing bytes have gone over the link, but for a hundredth at both ends.

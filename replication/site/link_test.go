@@ -463,3 +463,75 @@ func TestAppendWaitsForTheMetadataThatItNames(t *testing.T) {
 	}
 	only[Propose](t, l.Step(0, v, log.view(), Received{m}))
 }
+
+// A standby whose disk is slow is asked, and not sent all again: that would be what it has to do next.
+func TestSlowStandbyIsNotShippedAllAgain(t *testing.T) {
+	log, v := active(t, 3)
+	l := NewLink(linkID, LinkOptions{})
+	now, none := l.options.Resend, Position{0, -1}
+	ack := Ack{Partition: linkID, Boot: 2, End: none}
+	only[Ship](t, l.Step(0, v, log.view(), Received{ack}))
+	sent := func() {
+		t.Helper()
+		if e := l.Step(now, v, log.view(), Shipped{End: Position{3, 0}}); len(e) != 0 {
+			t.Fatalf("%+v: all is sent", e)
+		}
+	}
+	asks := func() {
+		t.Helper()
+		now += l.options.Resend
+		if m := only[Send](t, l.Step(now, v, log.view(), Tick{})).Message; m != (Probe{Partition: linkID}) {
+			t.Fatalf("%+v", m)
+		}
+	}
+	sent()
+	for range 2 * askedMax {
+		asks()
+		if e := l.Step(now, v, log.view(), Received{ack}); len(e) != 0 {
+			t.Fatalf("%+v: it is on its way", e)
+		}
+		if ack.End.Next < 2 { // some progress
+			ack.End = Position{ack.End.Next + 1, 0}
+			if e := l.Step(now, v, log.view(), Received{ack}); len(e) != 0 {
+				t.Fatalf("%+v: the rest is on its way", e)
+			}
+			continue
+		}
+		break
+	}
+	asks()
+	ack.Rejected = true
+	if s := only[Ship](t, l.Step(now, v, log.view(), Received{ack})); s.From != ack.End {
+		t.Fatalf("ship from %v, what is missing begins at %v", s.From, ack.End)
+	}
+	sent()
+	for range askedMax - 1 { // an earlier release does not say that it lacks something
+		asks()
+	}
+	if s := only[Ship](t, l.Step(now+l.options.Resend, v, log.view(), Tick{})); s.From != ack.End {
+		t.Fatalf("ship from %v", s.From)
+	}
+}
+
+func TestStandbySaysWhetherAnythingIsUnderWay(t *testing.T) {
+	log, v := standby(t)
+	l := NewLink(linkID, LinkOptions{})
+	l.Step(0, v, log.view(), LogMoved{})
+	asked := func() Ack {
+		t.Helper()
+		return only[Send](t, l.Step(0, v, log.view(), Received{Probe{Partition: linkID}})).Message.(Ack)
+	}
+	if !asked().Rejected {
+		t.Error("nothing has come, and it does not say so")
+	}
+	only[Propose](t, l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: Position{0, -1}, Rows: batch(0)}}))
+	if asked().Rejected {
+		t.Error("what waits for the disk is asked for again")
+	}
+	l.Step(0, v, log.view(), Settled{Kind: entry.Data})
+	behind := log.view()
+	behind.Tip.NextOffset++
+	if e := l.Step(0, v, behind, Received{Probe{Partition: linkID}}); only[Send](t, e).Message.(Ack).Rejected {
+		t.Error("what is stored and not durable yet is asked for again")
+	}
+}

@@ -47,7 +47,7 @@ type Append struct {
 	Payload  []byte // owned by the message
 }
 
-// Probe asks the standby where its log ends.
+// Probe asks the standby where its log ends, and whether anything is on its way into it.
 type Probe struct {
 	Partition PartitionID
 	Epoch     uint32
@@ -60,7 +60,7 @@ type Ack struct {
 	Boot      Boot // of the standby
 	End       Position
 	LogStart  int64 // of the standby's log
-	Rejected  bool  // an Append did not continue the log: ship again from End
+	Rejected  bool  // an Append did not continue the log, or nothing is under way when it is asked: ship again from End
 }
 
 // LogStart says where the active's durable log starts. It is said again until an Ack shows that the standby's has got there.

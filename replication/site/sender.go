@@ -22,6 +22,7 @@ type sender struct {
 	flying   []int64  // ends of the Appends that were sent and are not acknowledged, in order
 	shipping bool     // a Ship is being carried out
 	progress time.Duration
+	asked    int // times, since the last progress
 }
 
 // lead does what is due at the active site: first the log goes over to the epoch, then fences, then shipping.
@@ -99,6 +100,10 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 		return nil
 	}
 	if tick && o.sent != o.acked && now-o.progress >= l.options.Resend {
+		o.progress = now
+		if o.asked++; o.asked < askedMax { // what was sent may wait for the standby's disk: it knows
+			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
+		}
 		o.rewind()
 	}
 	if o.shipping || len(o.flying) >= l.options.Window || o.sent.Next >= log.Durable.NextOffset {
@@ -108,8 +113,12 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	return []Effect{Ship{Epoch: v.Epoch, From: o.sent}}
 }
 
+// askedMax is how often a standby is asked that makes no progress, before all is shipped again whatever it says: one of an earlier release does not
+// say what it lacks.
+const askedMax = 8
+
 // rewind has all that is not acknowledged shipped again.
-func (o *sender) rewind() { o.sent, o.flying = o.acked, o.flying[:0] }
+func (o *sender) rewind() { o.sent, o.flying, o.asked = o.acked, o.flying[:0], 0 }
 
 func (l *Link) shipped(now time.Duration, in Shipped) {
 	o := &l.out
@@ -145,7 +154,7 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 	}
 	o.logStart = max(o.logStart, m.LogStart)
 	if m.End.Next > o.acked.Next {
-		o.acked, o.progress = m.End, now
+		o.acked, o.progress, o.asked = m.End, now, 0
 		o.flying = slices.DeleteFunc(o.flying, func(end int64) bool { return end <= m.End.Next }) // one Ack may answer several
 		if o.sent.Next <= o.acked.Next {
 			o.rewind()
