@@ -27,10 +27,12 @@ func runReturn(ctx context.Context, o options, r *report, p *sitePair, name stri
 	if err := p.failover(ctx); err != nil {
 		return err
 	}
-	if _, err := fill(p.sites[1], returnBatch, o.sites.divergent); err != nil {
+	since, err := fill(p.sites[1], returnBatch, o.sites.divergent)
+	if err != nil {
 		return err
 	}
-	back, err := p.comeBack(ctx, o.sites.divergent)
+	missing := since.requests * int64(len(makeBatch(returnBatch, 1)))
+	back, err := p.comeBack(ctx, missing)
 	if err != nil {
 		return err
 	}
@@ -43,7 +45,7 @@ func runReturn(ctx context.Context, o options, r *report, p *sitePair, name stri
 	}
 	mb := 1e-6
 	title := fmt.Sprintf("return with %d MB in common, %d MB on each side", o.sites.common/1e6, o.sites.divergent/1e6)
-	r.add(sample{Figure: "sites", Case: title + ": bytes moved", Round: 1, Broker: float64(back.moved) * mb, Baseline: float64(o.sites.divergent) * mb,
+	r.add(sample{Figure: "sites", Case: title + ": bytes moved", Round: 1, Broker: float64(back.moved) * mb, Baseline: float64(missing) * mb,
 		Unit: "MB", Extra: map[string]float64{"records_equal": float64(found.records),
 			"first_copy_moved": float64(copied) / float64(o.sites.common)}}, target{below: 1.1})
 	r.add(sample{Figure: "sites", Case: title + ": green beyond the transfer", Round: 1, Broker: (back.green - back.transfer).Seconds(), Unit: "s",
