@@ -60,7 +60,8 @@ func TestSitesThatDoNotFitSayWhy(t *testing.T) {
 		},
 		{
 			"another name", func(east, west *siteProcess) { west.change("site.peers=south@" + east.own) },
-			[2]string{`where "south" was expected`, `where "south" was expected`}, "correct site.peers of west",
+			// By who dialled last it is refused as another one than expected, or as one that is not known.
+			[2]string{"south", "south"}, "correct site.peers of ",
 			func(east, west *siteProcess) { west.stop(); west.change("site.peers=east@" + east.own); west.start() },
 		},
 		{
