@@ -92,19 +92,24 @@ func (p *Pair) contactNow() (c lastContact, ok bool) {
 	return c, true
 }
 
-// remember fills in what an earlier run has stored, where nothing was heard in this one. A contact in the future says nothing: one of the two
-// clocks was wrong.
+// remember fills in what an earlier run has stored, where nothing was heard in this one.
 func (p *Pair) remember(f *operator.Facts) {
-	b := &p.before
-	if !f.LastContact.IsZero() || f.Here.Role != site.Standby || b.At.IsZero() || b.Epoch != f.Here.Epoch || b.At.After(f.Now) {
-		return
-	}
-	f.LastContact, f.AsOf = b.At, b.At
 	version, followed := p.options.Controller.FollowedVersion()
-	if !b.Copied || !followed || version != b.Version {
+	if !followed || !f.LastContact.IsZero() || f.Here.Role != site.Standby || !p.before.counts(f.Here.Epoch, f.Now) {
 		return
 	}
-	for i := range f.Partitions {
-		f.Partitions[i].Copied = true
+	f.LastContact, f.AsOf = p.before.At, p.before.At
+	if p.before.whole(version) {
+		for i := range f.Partitions {
+			f.Partitions[i].Copied = true
+		}
 	}
 }
+
+// counts says that it is a contact of this site epoch. One in the future says nothing: one of the two clocks was wrong.
+func (b *lastContact) counts(epoch uint32, now time.Time) bool {
+	return !(b.At.IsZero() || b.At.After(now) || b.Epoch != epoch)
+}
+
+// whole says that the copies of all partitions of this version of the metadata were finished.
+func (b *lastContact) whole(version controller.Version) bool { return b.Copied && version == b.Version }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -257,6 +258,8 @@ type fakeSite struct {
 	record   site.Record
 	peer     *fakeSite
 	needs    atomic.Uint64 // what its Appends name
+	room     atomic.Int64  // bytes that are free; 0 = any number
+	appends  atomic.Int64  // that it has sent
 
 	mu   sync.Mutex
 	cut  bool
@@ -272,6 +275,22 @@ func (s *fakeSite) StoreSite(_ context.Context, rec site.Record) error {
 	return nil
 }
 
+// ends are how many records it has in all.
+func (s *fakeSite) ends() (n int) {
+	for _, r := range s.replicas {
+		rows, _ := r.records()
+		n += len(rows)
+	}
+	return n
+}
+
+func (s *fakeSite) hasRoom(bytes int64) error {
+	if room := s.room.Load(); room > 0 && room < bytes {
+		return errors.New("no room")
+	}
+	return nil
+}
+
 func (s *fakeSite) Connected() bool { return true }
 
 func (s *fakeSite) Send(m site.Message, done func(sent bool)) {
@@ -281,6 +300,7 @@ func (s *fakeSite) Send(m site.Message, done func(sent bool)) {
 	go func() {
 		time.Sleep(time.Microsecond) // it waits in a queue
 		if a, ok := m.(site.Append); ok {
+			s.appends.Add(1)
 			a.Payload = slices.Clone(a.Payload) // it is written
 			m = a
 		}
@@ -317,7 +337,7 @@ func (s *fakeSite) start(found bool) {
 		s.record.Role = site.Active
 	}
 	d := New(Options{Site: site.Options{Index: index, PeerIndex: 1 - index}, Record: s.record, Found: found, Boot: site.Boot(rand.Uint64()), Records: s, Network: s,
-		Needs: func(uuid.UUID) uint64 { return s.needs.Load() }})
+		Needs: func(uuid.UUID) uint64 { return s.needs.Load() }, Room: s.hasRoom, Held: func() bool { return s.peer.driver != nil && s.peer.driver.Full() != nil }})
 	s.mu.Lock()
 	s.driver = d
 	s.mu.Unlock()
