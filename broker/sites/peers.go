@@ -22,7 +22,7 @@ func (p *Pair) connect() error {
 	c := p.options.Config
 	o := transport.Options{
 		Self: p.self, Check: p.check, Listener: p.options.Listener, Receive: p.receive, Changed: p.peerChanged,
-		RateLimit: c.ThrottleBytes, Compress: c.Compress, Logger: p.logger, Now: p.options.Now,
+		RateLimit: c.ThrottleBytes, Compress: c.Compress, Logger: p.logger, // its deadlines are the system's: no Now
 		BackoffMax: redialMax,
 	}
 	for _, address := range c.Peers {
