@@ -20,7 +20,7 @@ var metadataBugs = []bug{
 		"for i := range held {\n\t\tif err := p.manager", "for i := range held[:0] {\n\t\tif err := p.manager"),
 	lostRule("archives withdrawn while the metadata says that they are there", "broker/sites/purge.go", "TestRefusedUndeleteLeavesArchives",
 		"p.options.Controller.LostIsWithdrawn(ctx, *newest)", "p.ctx.Err()"),
-	lostRule("partition made anew is taken for the one that has gone", "broker/controller/follow_plan.go", "TestArchivesOutliveTheLogsThatTheyAreOf",
+	metadataBug("partition made anew is taken for the one that has gone", "follow_plan.go", "TestLoserKeepsWhatOnlyItHad",
 		"placed[i].Incarnation = uint32(p.Revision)", "placed[i].Incarnation = 0"),
 	metadataBug("archives withdrawn of what is being deleted", "hidden.go", "TestLoserKeepsWhatOnlyItHad",
 		"\t\t\treturn refuse(ErrUnknownTopicID, \"Nothing of the topic with id %s is kept since then.\", id), nil", "\t\t\treturn nil, nil"),

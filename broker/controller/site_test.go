@@ -384,6 +384,9 @@ func TestLoserKeepsWhatOnlyItHad(t *testing.T) {
 	loser, winner, p := twoSites(t)
 	loser.must(loser.create("both", 1, nil))
 	winner.must(winner.follow(loser.frame(nil), -1))
+	if p := winner.topic("both").Partitions[0]; p.Incarnation == 0 {
+		t.Errorf("%+v: an earlier partition of the topic, which has gone, could have had that incarnation", p)
+	}
 	loser.must(loser.create("only", 1, nil))
 	more := func(s *modelSite, name string) {
 		t.Helper()
