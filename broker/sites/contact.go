@@ -107,9 +107,9 @@ func (p *Pair) remember(f *operator.Facts) {
 }
 
 // counts says that it is a contact of this site epoch. One in the future says nothing: one of the two clocks was wrong.
-func (b *lastContact) counts(epoch uint32, now time.Time) bool {
-	return !(b.At.IsZero() || b.At.After(now) || b.Epoch != epoch)
+func (c *lastContact) counts(epoch uint32, now time.Time) bool {
+	return !(c.At.IsZero() || c.At.After(now) || c.Epoch != epoch)
 }
 
 // whole says that the copies of all partitions of this version of the metadata were finished.
-func (b *lastContact) whole(version controller.Version) bool { return b.Copied && version == b.Version }
+func (c *lastContact) whole(version controller.Version) bool { return c.Copied && version == c.Version }
