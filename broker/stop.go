@@ -11,7 +11,7 @@ import (
 // its partition and its Raft group wait, each with locks and files that the next part needs.
 type stopLimits struct {
 	patience time.Duration // from then on a stop goes on only where the disk does too
-	hung     time.Duration // how long a sync may take at that
+	hung     time.Duration // how long a write or sync may take at that
 	most     time.Duration // whatever it waits for
 	look     time.Duration // how often to look
 }
@@ -20,9 +20,9 @@ type stopLimits struct {
 // checkpoints of very many partitions on a slow disk, may take as long as its supervisor lets it.
 var defaultStopLimits = stopLimits{patience: 28 * time.Second, hung: 8 * time.Second, most: 10 * time.Minute, look: time.Second}
 
-// over says whether a stop that has taken so long, while a sync has been waiting for the disk for that long, is to be given up.
-func (l stopLimits) over(took, sync time.Duration) bool {
-	return took >= l.most || took >= l.patience && sync >= l.hung
+// over says whether a stop that has taken so long, while a write or sync has been waiting for the disk for that long, is to be given up.
+func (l stopLimits) over(took, disk time.Duration) bool {
+	return took >= l.most || took >= l.patience && disk >= l.hung
 }
 
 // stopping is a stop under way. It knows which part has not ended yet.
@@ -57,18 +57,18 @@ func (b *Broker) awaitStop(s *stopping) {
 			return
 		case <-tick.C:
 		}
-		took, sync := b.opts.Now().Sub(began), time.Duration(0)
+		took, disk := b.opts.Now().Sub(began), time.Duration(0)
 		if b.store != nil {
-			sync = b.store.SyncWaiting()
+			disk = b.store.DiskWaiting()
 		}
-		if b.stopLimits.over(took, sync) {
-			b.opts.OnFatal(fmt.Errorf("stop: %s did not stop in %v; a sync has been waiting for the disk for %v",
-				*s.part.Load(), took.Round(time.Millisecond), sync.Round(time.Millisecond)))
+		if b.stopLimits.over(took, disk) {
+			b.opts.OnFatal(fmt.Errorf("stop: %s did not stop in %v; a write or sync has been waiting for the disk for %v",
+				*s.part.Load(), took.Round(time.Millisecond), disk.Round(time.Millisecond)))
 			return
 		}
 		if took >= b.stopLimits.patience && !said {
 			said = true
-			b.logger.Warn("the stop takes long", "part", *s.part.Load(), "took", took, "sync", sync)
+			b.logger.Warn("the stop takes long", "part", *s.part.Load(), "took", took, "disk", disk)
 		}
 	}
 }

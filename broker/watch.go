@@ -52,9 +52,9 @@ func (b *Broker) watch() {
 	b.watchGroups(count)
 
 	gauge("tandem_journal_bytes", "Size of the journal, which bounds what a restart reads.", func() float64 { return float64(journal.Size()) })
-	gauge("tandem_sync_waiting_seconds", "How long the oldest sync under way has been waiting for the disk.",
-		func() float64 { return b.store.SyncWaiting().Seconds() })
-	count("tandem_slow_syncs_total", "Syncs that took longer than 5 s.", "", func() float64 { return float64(b.store.SlowSyncs()) })
+	gauge("tandem_sync_waiting_seconds", "How long the oldest write or sync under way has been waiting for the disk.",
+		func() float64 { return b.store.DiskWaiting().Seconds() })
+	count("tandem_slow_syncs_total", "Writes and syncs that took longer than 5 s.", "", func() float64 { return float64(b.store.SlowCalls()) })
 	gauge("tandem_connections", "Open connections of clients.", func() float64 { return float64(b.server.Connections()) })
 	gauge("tandem_request_bytes", "Bytes of requests in work.", func() float64 { frames, _ := b.server.MemoryUsed(); return float64(frames) })
 	gauge("tandem_decode_bytes", "Memory reserved for requests being decoded.", func() float64 { _, decoded := b.server.MemoryUsed(); return float64(decoded) })

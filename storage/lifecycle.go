@@ -104,7 +104,7 @@ func (s *Store) reserve(id GroupID, folder string) (*Group, error) {
 func (s *Store) create(g *Group, start int64, lo log.Options) error {
 	if g.folder != "" {
 		dir := path.Join(g.dir.path, g.folder)
-		lo.Descriptors, lo.SyncWatch = s.files, s.syncWatch
+		lo.Descriptors, lo.DiskWatch = s.files, s.diskWatch
 		l, err := log.Create(g.dir.fs, dir, g.id.Topic, start, lo)
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("%w: %w", ErrExists, err)

@@ -50,9 +50,9 @@ func (s *Store) commitJournalLocked(jc meta.JournalCheckpoint, removed []GroupID
 	t := &s.tails
 	jc.Mark = max(jc.Mark, t.ready.at)
 	rows := s.changes(jc.First, all)
-	slot := s.syncWatch.Begin()
+	slot := s.diskWatch.Begin()
 	err := s.meta.Commit(meta.Commit{Removed: removed, Journal: &jc, Tails: &meta.Tails{At: max(t.known, t.ready.at), Groups: rows}})
-	s.syncWatch.End(slot)
+	s.diskWatch.End(slot)
 	if err != nil {
 		return s.metaFailed(err)
 	}

@@ -72,8 +72,8 @@ type Options struct {
 	// LogOptions are the log options of the partition in folder when it is opened; nil = the zero value.
 	LogOptions func(folder string) log.Options
 
-	// SlowSync is how long a sync may take before the log and SlowSyncs say so; 0 = 5 s.
-	SlowSync  time.Duration
+	// SlowCall is how long a sync may take before the log and SlowCalls say so; 0 = 5 s.
+	SlowCall  time.Duration
 	OpenFiles int // segment files kept open, about; 0 = a quarter of what the process may open (RLIMIT_NOFILE), at most 65,536
 
 	// Test seams: the journal in another file system than the real one.
@@ -113,7 +113,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.CheckpointInterval = cmp.Or(o.CheckpointInterval, time.Minute)
 	o.ReserveBytes = max(cmp.Or(o.ReserveBytes, 128<<20), 0)
 	o.BallastBytes = max(cmp.Or(o.BallastBytes, 64<<20), 0)
-	o.SlowSync = cmp.Or(max(o.SlowSync, 0), 5*time.Second)
+	o.SlowCall = cmp.Or(max(o.SlowCall, 0), 5*time.Second)
 	o.OpenFiles = cmp.Or(max(o.OpenFiles, 0), openFilesDefault())
 	o.SpaceInterval = cmp.Or(o.SpaceInterval, time.Second)
 	return o, nil

@@ -54,7 +54,7 @@ func (s *Store) recover() error {
 	j, found, err := journal.Open(path.Join(s.opts.MetaDir, journalDir), journal.Options{
 		SegmentBytes: s.opts.JournalSegmentBytes, FirstKept: jc.First, Mark: jc.Mark, TailsKnown: table.At, MarkInterval: s.opts.MarkInterval,
 		Logger: s.opts.Logger, OnFatal: func(err error) { _ = s.fatal(err) }, Now: s.opts.Now,
-		FS: s.opts.journalFS, OpenLibrary: s.opts.journalLibrary, SyncWatch: s.syncWatch, Reclaim: s.files.Reclaim,
+		FS: s.opts.journalFS, OpenLibrary: s.opts.journalLibrary, DiskWatch: s.diskWatch, Reclaim: s.files.Reclaim,
 	})
 	if err != nil {
 		return err
@@ -390,7 +390,7 @@ func (r *recovery) rewrite(g *Group, p *replay, payloads []log.Tail, of []int) {
 func (r *recovery) openLog(g *Group, p *replay, hasPayloads bool) error {
 	dir := path.Join(g.dir.path, p.folder)
 	o := r.store.opts.LogOptions(p.folder)
-	o.Descriptors, o.SyncWatch = r.store.files, r.store.syncWatch
+	o.Descriptors, o.DiskWatch = r.store.files, r.store.diskWatch
 	if !r.folders[g.dirIdx][p.folder] {
 		if hasPayloads || p.cp != nil || p.void != nil {
 			return fmt.Errorf("folder %s is missing: %w", dir, fs.ErrNotExist)

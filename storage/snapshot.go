@@ -211,7 +211,7 @@ const commitsMax = 4096
 // combiner turns many concurrent checkpoints into few transactions. Its goroutine is stopped and awaited by close.
 type combiner struct {
 	store    func(meta.Commit) error // of meta.db
-	watch    *vfs.SyncWatch
+	watch    *vfs.DiskWatch
 	requests chan *commitRequest
 	done     chan struct{}
 	mu       struct {
@@ -226,7 +226,7 @@ type commitRequest struct {
 	done chan error
 }
 
-func newCombiner(db *meta.DB, watch *vfs.SyncWatch) *combiner {
+func newCombiner(db *meta.DB, watch *vfs.DiskWatch) *combiner {
 	c := &combiner{store: db.Commit, watch: watch, requests: make(chan *commitRequest, commitsMax), done: make(chan struct{})}
 	go c.run() // stopped and awaited in close
 	return c

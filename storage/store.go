@@ -35,8 +35,8 @@ type Store struct {
 	space    *space
 	files    *log.Descriptors // of all segments
 
-	syncWatch *vfs.SyncWatch
-	slowSyncs atomic.Int64
+	diskWatch *vfs.DiskWatch
+	slowCalls atomic.Int64
 
 	due           chan struct{}
 	syncs         chan struct{} // a slot per segment sync of a checkpoint
@@ -81,7 +81,7 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{opts: o, due: make(chan struct{}, 1), syncs: make(chan struct{}, checkpointSyncs), stop: make(chan struct{})}
-	s.files, s.syncWatch = log.NewDescriptors(o.OpenFiles), vfs.NewSyncWatch(o.Now)
+	s.files, s.diskWatch = log.NewDescriptors(o.OpenFiles), vfs.NewDiskWatch(o.Now)
 	s.opts.FS, s.opts.journalFS = log.Reclaiming(o.FS, s.files), log.Reclaiming(o.journalFS, s.files)
 	s.mu.groups, s.mu.folders = map[GroupID]*Group{}, map[string]GroupID{}
 	s.mu.creating, s.mu.deleted = map[GroupID]uint64{}, map[GroupID]*deletion{}
@@ -89,9 +89,9 @@ func Open(o Options) (*Store, error) {
 		_ = s.release() // what could not be opened is the error that counts
 		return nil, err
 	}
-	s.wg.Go(s.watch)      // stopped by stop, awaited in Close
-	s.wg.Go(s.watchSyncs) // the same
-	s.wg.Go(s.watchMark)  // the same
+	s.wg.Go(s.watch)     // stopped by stop, awaited in Close
+	s.wg.Go(s.watchDisk) // the same
+	s.wg.Go(s.watchMark) // the same
 	return s, nil
 }
 
@@ -113,7 +113,7 @@ func (s *Store) open() error {
 	if err := s.meta.Commit(meta.Commit{Journal: &jc}); err != nil {
 		return err
 	}
-	s.commits = newCombiner(s.meta, s.syncWatch)
+	s.commits = newCombiner(s.meta, s.diskWatch)
 	if err := s.recover(); err != nil {
 		return err
 	}

@@ -250,12 +250,22 @@ var holeBugs = []bug{
 	},
 	{
 		name: "hung sync of a segment not told", file: "storage/log/sync.go",
-		old: "slot := l.options().SyncWatch.Begin()", new: "slot := -1",
+		old: "slot := l.options().DiskWatch.Begin()", new: "slot := -1",
+		pkg: "storage", test: "TestDiskHangs",
+	},
+	{
+		name: "hung write of a segment not told", file: "storage/log/append.go",
+		old: "slot := l.options().DiskWatch.Begin()", new: "slot := -1",
+		pkg: "storage", test: "TestDiskHangs",
+	},
+	{
+		name: "hung write of the journal not told", file: "storage/journal/owner.go",
+		old: "\tslot := j.opts.DiskWatch.Begin()\n\terr = o.lib.WriteBatch(&o.batch)\n", new: "\tslot := -1\n\terr = o.lib.WriteBatch(&o.batch)\n",
 		pkg: "storage", test: "TestDiskHangs",
 	},
 	{
 		name: "hung sync of the journal not told", file: "storage/journal/owner.go",
-		old: "\tdefer j.opts.SyncWatch.End(j.opts.SyncWatch.Begin())\n", new: "",
+		old: "\tdefer j.opts.DiskWatch.End(j.opts.DiskWatch.Begin())\n", new: "",
 		pkg: "storage", test: "TestDiskHangs",
 	},
 }

@@ -26,12 +26,12 @@ var processBugs = []bug{
 	},
 	{
 		name: "stop given up while the disk goes on", file: "broker/stop.go",
-		old: "took >= l.patience && sync >= l.hung", new: "took >= l.patience",
+		old: "took >= l.patience && disk >= l.hung", new: "took >= l.patience",
 		pkg: "broker", test: "TestStopLimits",
 	},
 	{
 		name: "stop that hangs with the disk", file: "broker/stop.go",
-		old: "if b.stopLimits.over(took, sync) {", new: "if b.stopLimits.over(took, 0*sync) {",
+		old: "if b.stopLimits.over(took, disk) {", new: "if b.stopLimits.over(took, 0*sync) {",
 		pkg: "broker", test: "TestStopWithADiskThatHangs",
 	},
 }

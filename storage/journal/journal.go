@@ -38,7 +38,7 @@ type Options struct {
 	TailsKnown   uint64        // up to this sequence meta.db knows the newest record of each Raft group; at most Mark
 	MarkInterval time.Duration // bounds a mark behind an idle journal; 0 = 100 ms. Ten of them bound how long a record stays unsynced
 	Logger       *slog.Logger
-	SyncWatch    *vfs.SyncWatch   // told of each sync; nil = none
+	DiskWatch    *vfs.DiskWatch   // told of each write and sync; nil = none
 	OnFatal      func(error)      // called once, by the goroutine that met the first failure; must not wait for the Journal
 	Now          func() time.Time // nil = time.Now
 	Reclaim      func() bool      // closes files of others where the process has no descriptor left; false = there were none. nil = none

@@ -251,7 +251,9 @@ func (j *Journal) write(batch []request) (wantSync bool, err error) {
 		return wantSync, nil
 	}
 	j.next.Store(sequence + 1)
+	slot := j.opts.DiskWatch.Begin()
 	err = o.lib.WriteBatch(&o.batch)
+	j.opts.DiskWatch.End(slot)
 	if err != nil {
 		return false, fmt.Errorf("write records %d to %d: %w", o.written+1, sequence, err)
 	}
@@ -309,7 +311,7 @@ func (j *Journal) sync() error {
 	if o.synced == o.written {
 		return nil
 	}
-	defer j.opts.SyncWatch.End(j.opts.SyncWatch.Begin())
+	defer j.opts.DiskWatch.End(j.opts.DiskWatch.Begin())
 	if err := o.lib.Sync(); err != nil {
 		return fmt.Errorf("sync %s: %w", j.lastFile(), err)
 	}
@@ -324,9 +326,9 @@ func (j *Journal) syncAside() error {
 	o := &j.owner
 	file, written, mark, began := o.aside, o.written, o.framedMark, j.opts.Now()
 	j.duty.Unlock()
-	slot := j.opts.SyncWatch.Begin()
+	slot := j.opts.DiskWatch.Begin()
 	err := file.Sync()
-	j.opts.SyncWatch.End(slot)
+	j.opts.DiskWatch.End(slot)
 	j.duty.Lock()
 	if written <= o.synced {
 		return nil // a sync or a roll came in between, and did it through the library's descriptor, which reports errors too
@@ -355,9 +357,9 @@ func (j *Journal) noteSynced() {
 // roll ends the last file and begins the next. Nothing in the new file counts before the folder is synced.
 func (j *Journal) roll() error {
 	o := &j.owner
-	slot := j.opts.SyncWatch.Begin()
+	slot := j.opts.DiskWatch.Begin()
 	err := o.lib.Close() // syncs
-	j.opts.SyncWatch.End(slot)
+	j.opts.DiskWatch.End(slot)
 	if err != nil {
 		return fmt.Errorf("close %s: %w", j.lastFile(), err)
 	}

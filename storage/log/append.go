@@ -35,8 +35,11 @@ func (l *Log) Append(payload []byte, rows []entry.Row) (Position, error) {
 		return Position{}, l.fail(fmt.Errorf("append to segment %d: %w", s.base, err))
 	}
 	defer func() { _ = file.release() }() // not before the segment is dirty: it stays open then
+	slot := l.options().DiskWatch.Begin()
 	l.reserve(s, file.File, int64(len(payload)))
-	if _, err := file.WriteAt(payload, at.Pos); err != nil {
+	_, err = file.WriteAt(payload, at.Pos)
+	l.options().DiskWatch.End(slot)
+	if err != nil {
 		return Position{}, l.fail(fmt.Errorf("append %d bytes to %s at byte %d: %w", len(payload), file.Name(), at.Pos, err))
 	}
 	o := l.options()

@@ -30,7 +30,7 @@ type Options struct {
 	Now                func() time.Time // nil = time.Now
 	Logger             *slog.Logger     // nil = none
 	Counters           *Counters        // shared by many logs; nil = of its own
-	SyncWatch          *vfs.SyncWatch   // told of each sync of a segment; nil = none. Kept by SetOptions as Descriptors is
+	DiskWatch          *vfs.DiskWatch   // told of each append and sync of a segment; nil = none. Kept by SetOptions as Descriptors is
 	Descriptors        *Descriptors     // shared by many logs, set for good by Create or Open; nil = files stay open
 }
 
@@ -213,7 +213,7 @@ func (l *Log) newFile(base int64) (*segment, error) {
 // SetOptions replaces the options; Logger, Now and Counters stay where the new ones have none, Descriptors in any case.
 func (l *Log) SetOptions(o Options) {
 	if old := l.opts.Load(); old != nil {
-		o.Counters, o.Descriptors, o.SyncWatch = cmp.Or(o.Counters, old.Counters), old.Descriptors, old.SyncWatch
+		o.Counters, o.Descriptors, o.DiskWatch = cmp.Or(o.Counters, old.Counters), old.Descriptors, old.DiskWatch
 		o.Logger = cmp.Or(o.Logger, old.Logger)
 		if o.Now == nil {
 			o.Now = old.Now

@@ -56,9 +56,9 @@ func (l *Log) syncHeld(names bool) error {
 	for _, f := range dirty {
 		if err == nil {
 			l.options().Counters.Syncs.Add(1)
-			slot := l.options().SyncWatch.Begin()
+			slot := l.options().DiskWatch.Begin()
 			err = f.Sync()
-			l.options().SyncWatch.End(slot)
+			l.options().DiskWatch.End(slot)
 		}
 		_ = f.release()
 	}
