@@ -30,6 +30,7 @@ const (
 	commandUndeleteTopic  = 9
 	commandPurgeTopics    = 10
 	commandArchivedTopics = 11
+	commandRecopy         = 12
 )
 
 var (
@@ -39,10 +40,11 @@ var (
 
 // placement is where a partition lives.
 type placement struct {
-	Incarnation uint32   `json:"incarnation"`
-	Servers     []string `json:"servers"`         // the first ServerIDs, preferred leader first; only these bootstrap
-	Born        uint32   `json:"born,omitempty"`  // the site epoch in which it was created; filled in by the machine
-	Start       int64    `json:"start,omitempty"` // its first offset; filled in by the machine
+	Incarnation uint32     `json:"incarnation"`
+	Servers     []string   `json:"servers"`             // the first ServerIDs, preferred leader first; only these bootstrap
+	Born        uint32     `json:"born,omitempty"`      // the site epoch in which it was created; filled in by the machine
+	Start       int64      `json:"start,omitempty"`     // its first offset; filled in by the machine
+	Recopying   *recopying `json:"recopying,omitempty"` // in meta.db only
 }
 
 type createTopic struct {

@@ -32,10 +32,11 @@ type Topic struct {
 // Partition is where one partition lives.
 type Partition struct {
 	Incarnation uint32
-	Servers     []string // ServerIDs
-	Replicas    []int32  // their node ids, preferred leader first
-	Born        uint32   // the site epoch in which it was created
-	Start       int64    // its first offset
+	Servers     []string   // ServerIDs
+	Replicas    []int32    // their node ids, preferred leader first
+	Born        uint32     // the site epoch in which it was created
+	Start       int64      // its first offset
+	Recopying   *recopying // nil = it is as the site has it; else its log was dropped, and is being copied anew from the active's
 }
 
 // all are the partitions that may be on disk.

@@ -31,6 +31,7 @@ type Partitions interface {
 	Get(topic string, id int32) (*partition.Partition, bool)
 	Delete(ctx context.Context, topicID uuid.UUID, id int32) error
 	Rename(topicID uuid.UUID, id int32, topic string) error
+	Incarnation(topicID uuid.UUID, id int32) (incarnation uint32, ok bool)
 	All() []*partition.Partition
 }
 
@@ -104,14 +105,43 @@ func (l *lifecycle) spawn(fn func()) {
 func (l *lifecycle) create(t *Topic, first int) (tasks []*task) {
 	taken := l.taken(t.Name)
 	for i := first; i < len(t.Partitions); i++ {
-		if !l.mine(t.Partitions[i]) {
-			continue
+		if l.mine(t.Partitions[i]) {
+			tasks = append(tasks, l.createIn(t, int32(i), taken))
 		}
-		spec := specOf(t, int32(i))
-		spec.OwnFolder = taken
-		tasks = append(tasks, l.begin(name{t.Name, int32(i)}, t.ID, func(ctx context.Context) error { return l.createOne(ctx, spec) }))
 	}
 	return tasks
+}
+
+func (l *lifecycle) createIn(t *Topic, i int32, taken bool) *task {
+	spec := specOf(t, i)
+	spec.OwnFolder = taken
+	return l.begin(name{t.Name, i}, t.ID, func(ctx context.Context) error {
+		if err := l.dropOld(spec.TopicID, i); err != nil {
+			return err
+		}
+		return l.createOne(ctx, spec)
+	})
+}
+
+// createPartition brings partition i of t into being.
+func (l *lifecycle) createPartition(t *Topic, i int32) {
+	if l.mine(t.Partitions[i]) {
+		l.createIn(t, i, l.taken(t.Name))
+	}
+}
+
+// dropOld deletes the log before the one that the metadata has of a partition that is copied anew: the command that began that named it.
+func (l *lifecycle) dropOld(topicID uuid.UUID, i int32) error {
+	t, ok := l.image().TopicByID(topicID)
+	if !ok || int(i) >= len(t.Partitions) || t.Partitions[i].Recopying == nil {
+		return nil
+	}
+	stored, ok := l.partitions.Incarnation(topicID, i)
+	if !ok || stored >= t.Partitions[i].Incarnation {
+		return nil
+	}
+	l.logger.Info("log dropped, the partition is copied anew", "topic", t.Name, "partition", i, "incarnation", stored)
+	return l.partitions.Delete(l.ctx, topicID, i)
 }
 
 func (l *lifecycle) mine(p Partition) bool {

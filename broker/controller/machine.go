@@ -162,6 +162,8 @@ func (m *machine) applyLocked(h *entry.Header) (result any, act func()) {
 		return execute(document, m.purgeLocked)
 	case commandArchivedTopics:
 		return execute(document, m.archivedLocked)
+	case commandRecopy:
+		return execute(document, m.recopyLocked)
 	}
 	if command&maySkip != 0 {
 		return nil, nil
@@ -358,7 +360,7 @@ func (m *machine) putTopicLocked(t *Topic) {
 func (m *machine) partitions(topic string, list []placement) []Partition {
 	out := make([]Partition, 0, len(list))
 	for i, p := range list {
-		q := Partition{Incarnation: p.Incarnation, Servers: p.Servers, Born: p.Born, Start: p.Start}
+		q := Partition{Incarnation: p.Incarnation, Servers: p.Servers, Born: p.Born, Start: p.Start, Recopying: p.Recopying}
 		for _, server := range p.Servers {
 			text, _, _ := strings.Cut(server, "@")
 			node, err := strconv.ParseInt(text, 10, 32)

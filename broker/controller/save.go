@@ -53,7 +53,7 @@ func recordOf(t *Topic) topicRecord {
 
 func placementsOf(partitions []Partition) (all []placement) {
 	for _, p := range partitions {
-		all = append(all, placement{Incarnation: p.Incarnation, Servers: p.Servers, Born: p.Born, Start: p.Start})
+		all = append(all, placement{Incarnation: p.Incarnation, Servers: p.Servers, Born: p.Born, Start: p.Start, Recopying: p.Recopying})
 	}
 	return all
 }

@@ -242,6 +242,16 @@ func (m *Manager) Find(topicID uuid.UUID, partition int32) (p *Partition, stored
 	return nil, false
 }
 
+// Incarnation is that of a partition's log on disk, open or not; ok is false where there is none.
+func (m *Manager) Incarnation(topicID uuid.UUID, partition int32) (incarnation uint32, ok bool) {
+	for _, g := range m.host.Store().Groups() {
+		if id := g.ID(); id.Topic == topicID && id.Partition == partition && id != entry.MetadataGroup {
+			return id.Incarnation, true
+		}
+	}
+	return 0, false
+}
+
 // All lists the partitions, in no order.
 func (m *Manager) All() []*Partition {
 	m.mu.RLock()

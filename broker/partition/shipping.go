@@ -17,10 +17,12 @@ import (
 type Shipped struct {
 	p    *Partition
 	born uint32
+	// dropped is the cut under which what the log before this one held is archived, where the partition was begun anew; Offset 0 = it was not.
+	dropped entry.Cut
 }
 
 // Shipped is the partition for a link. born is the site epoch in which it was created.
-func (p *Partition) Shipped(born uint32) Shipped { return Shipped{p, born} }
+func (p *Partition) Shipped(born uint32) Shipped { return Shipped{p: p, born: born} }
 
 // paired says that the partition may have a link to another site.
 func (p *Partition) paired() bool { return p.manager.options.Archives != nil }
@@ -40,7 +42,7 @@ func (s Shipped) LogView() (site.LogView, bool) {
 	}
 	v := s.p.group.Sites()
 	return site.LogView{Term: v.Term, Tip: v.Tip, Durable: v.Durable, Lineage: &v.Lineage, Born: s.born,
-		Purged: s.p.purged.Load(), Floor: s.p.floor}, v.Term != 0
+		Purged: s.p.purged.Load(), Log: s.p.id.Incarnation, Floor: s.p.floor}, v.Term != 0
 }
 
 // Watch implements sites.Replica. There is one watcher.
@@ -161,7 +163,7 @@ const archiveReadBytes = 1 << 20
 
 // SealArchive implements sites.Replica.
 func (s Shipped) SealArchive(_ context.Context, logCut entry.Cut) error {
-	if err := s.p.Withdraw(s.p.Topic()); err != nil { // as in ArchiveTail
+	if err := s.withdraw(); err != nil { // as in ArchiveTail
 		return err
 	}
 	return s.p.manager.options.Archives.Seal(s.archived(), logCut)

@@ -2,6 +2,7 @@ package sites
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -28,6 +29,8 @@ type Options struct {
 	Now     func() time.Time // with a monotonic reading; nil = time.Now
 	// Needs is the n of the version of the logical metadata that an Append of the topic names (site.Append); nil = 0.
 	Needs func(topic uuid.UUID) uint64
+	// Recopy carries out site.Recopy; nil = an error.
+	Recopy recopyFunc
 	// Changed is told that the View has changed; it must not wait. nil = nobody asks.
 	Changed func()
 	// Room is nil where so many bytes more may be written, else why not. nil = there is always room.
@@ -79,6 +82,9 @@ func New(o Options) *Driver {
 	}
 	if o.Needs == nil {
 		o.Needs = func(uuid.UUID) uint64 { return 0 }
+	}
+	if o.Recopy == nil {
+		o.Recopy = func(context.Context, site.PartitionID, uint32, int64) error { return errors.ErrUnsupported }
 	}
 	if o.Changed == nil {
 		o.Changed = func() {}
@@ -211,14 +217,19 @@ func (d *Driver) viewChanged() {
 	d.options.Changed()
 }
 
-// Add begins to ship a partition; one that is there already is left alone.
+// Add begins to ship a partition; one that is there already is left alone, unless it is another replica: it was begun anew.
 func (d *Driver) Add(replica Replica) {
 	id := replica.ID()
 	r := &runner{d: d, replica: replica, worker: d.workers[maphash.Comparable(d.seed, id)%uint64(len(d.workers))]}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, exists := d.links[id]; exists || d.ended {
+	old := d.links[id]
+	if d.ended || old != nil && old.replica == replica {
 		return
+	}
+	if old != nil {
+		d.endJobLocked(id)
+		old.close()
 	}
 	r.cancel = replica.Watch(r.wake)
 	d.links[id] = r
@@ -368,10 +379,11 @@ type LinkStatus struct {
 	Topic  string
 	Leads  bool // this broker leads the partition; without it the rest means nothing
 	Halted site.HaltReason
-	Lag    Lag   // known at the active only
-	End    int64 // of the durable log
-	Next   int64 // the first offset of the site epoch that a promotion began; without one the offset of the next record
-	Copied bool  // at the active: the standby has had all that was here, once
+	Lag    Lag    // known at the active only
+	End    int64  // of the durable log
+	Next   int64  // the first offset of the site epoch that a promotion began; without one the offset of the next record
+	Copied bool   // at the active: the standby has had all that was here, once
+	Log    uint32 // incarnation of the log; at the active that of the standby's, as far as it has said
 	// LeaderEpoch is that under which the log takes produces; -1 = it takes none.
 	LeaderEpoch int32
 }
@@ -384,6 +396,7 @@ func (d *Driver) Links() []LinkStatus {
 		s := LinkStatus{ID: r.replica.ID(), Topic: r.replica.Topic(), Lag: r.lag.at(now)}
 		if state := r.state.Load(); state != nil {
 			s.Leads, s.Halted, s.End, s.LeaderEpoch, s.Next, s.Copied = state.leads, state.halted, state.end, state.epoch, state.next, state.copied
+			s.Log = state.log
 		}
 		list = append(list, s)
 	}

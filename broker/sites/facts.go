@@ -19,11 +19,13 @@ func (p *Pair) report() report {
 	r.Archives, r.ArchiveBytes, _ = p.archives.Figures() // what cannot be told now is told at the next time
 	r.Troubles = p.troubles()
 	node := p.options.Identity.NodeID
+	image := p.options.Controller.Image()
 	for _, s := range p.driver.Links() {
 		if !s.Leads {
 			continue
 		}
-		l := linkReport{Topic: s.ID.Topic, Partition: s.ID.Partition, Leader: node, Epoch: s.LeaderEpoch, End: s.End, Next: s.Next, Copied: s.Copied}
+		l := linkReport{Topic: s.ID.Topic, Partition: s.ID.Partition, Leader: node, Epoch: s.LeaderEpoch, End: s.End, Next: s.Next, Copied: s.Copied, Log: s.Log,
+			Copying: view.Role == site.Standby && isRecopying(image, s.ID)}
 		if s.Lag.Known {
 			l.Lag = &lagJSON{Offsets: s.Lag.Offsets, Bytes: p.bytesBehind(&s), Ms: float64(s.Lag.Time) / float64(time.Millisecond)}
 		}
@@ -163,7 +165,7 @@ func (p *Pair) missing(asOf time.Time) (all []operator.Partition) {
 func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, here LinkStatus, there linkReport, known bool, asOf time.Time) operator.Partition {
 	f := operator.Partition{Topic: topic, Index: id.Partition, Led: here.Leads, Halted: here.Halted, Shipped: operator.End{Offset: -1}, Active: operator.End{Offset: -1}}
 	if role == site.Active {
-		f.Copied = here.Copied
+		f.Copied = here.Copied && !there.Copying
 		f.Active = operator.End{Offset: here.End, At: p.options.Now()}
 		if here.Lag.Known {
 			f.Shipped.Offset = here.End - here.Lag.Offsets
@@ -175,7 +177,7 @@ func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, 
 		f.Shipped.Offset = here.End
 	}
 	if known {
-		f.Copied = there.Copied
+		f.Copied = there.Copied && !isRecopying(p.options.Controller.Image(), id)
 		f.Active = operator.End{Offset: there.End, At: asOf}
 		if there.Lag != nil {
 			f.Lag = lagHere(&there, here)

@@ -46,10 +46,11 @@ type linkState struct {
 	leads  bool
 	quiet  bool // nothing is due: the next tick may wait
 	halted site.HaltReason
-	end    int64 // of the durable log
-	next   int64 // resumes
-	copied bool  // the standby has had all, once
-	epoch  int32 // leader epoch under which the log takes produces; -1 = it takes none
+	end    int64  // of the durable log
+	next   int64  // resumes
+	copied bool   // the standby has had all, once
+	log    uint32 // as in LinkStatus
+	epoch  int32  // leader epoch under which the log takes produces; -1 = it takes none
 }
 
 // input is a LinkInput with what goes with it.
@@ -149,7 +150,11 @@ func (r *runner) turn() {
 	}
 	r.lag.note(r.d.now(), r.link, &log)
 	r.noteCopied(view, &log)
-	r.show(linkState{leads: true, quiet: r.quiet(view, &log), halted: r.link.Halted(),
+	incarnation := log.Log
+	if view.Role == site.Active {
+		incarnation = r.link.PeerLog()
+	}
+	r.show(linkState{leads: true, log: incarnation, quiet: r.quiet(view, &log), halted: r.link.Halted(),
 		end: log.Durable.NextOffset, next: resumes(&log.Tip), copied: r.copied, epoch: servedEpoch(view, &log)})
 }
 
@@ -258,6 +263,8 @@ func (r *runner) carry(log *site.LogView, effects []site.Effect, i *input) {
 			r.d.job(r.replica.ID(), func(ctx context.Context) { r.archive(ctx, e, term) })
 		case site.SealArchive:
 			r.d.job(r.replica.ID(), func(ctx context.Context) { r.seal(ctx, e, term) })
+		case site.Recopy:
+			r.d.job(r.replica.ID(), func(ctx context.Context) { r.dropped(ctx, e) })
 		case site.MarkDrained:
 			_ = r.d.role.step(e.Mark)
 		case site.Halt:

@@ -79,6 +79,8 @@ type linkReport struct {
 	Lag       *lagJSON  `json:"lag,omitempty"`    // known at the active only
 	Copied    bool      `json:"copied,omitempty"` // the standby has had all, once
 	Halted    string    `json:"halted,omitempty"`
+	Log       uint32    `json:"log,omitempty"`     // incarnation of the standby's log
+	Copying   bool      `json:"copying,omitempty"` // by a standby: it is being copied anew, and not whole
 }
 
 type lagJSON struct {

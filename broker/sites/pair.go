@@ -63,6 +63,7 @@ type Pair struct {
 	shelf     *lost.Shelf
 	before    lastContact // of an earlier run
 	runs      *verify.Runs
+	recopies  sync.Mutex    // held while a partition is dropped by order
 	lost      sync.Mutex    // held while topics that only this site had are archived, or brought back
 	ticks     int           // of run
 	versions  chan struct{} // the metadata has another version; capacity 1
@@ -93,7 +94,8 @@ func Open(o PairOptions) (*Pair, error) {
 		Found: o.Record.Role.Role == site.Active && o.Record.Peer == nil,
 		Site:  p.siteOptions(&o.Record), Record: o.Record.Role, Boot: p.boot, Records: p, Network: p, Logger: o.Logger, Now: o.Now,
 		Changed: p.roleChanged, Room: o.Room, Held: p.remote.full,
-		Needs: func(topic uuid.UUID) uint64 { return o.Controller.Image().Changed(topic).N },
+		Recopy: p.recopy,
+		Needs:  func(topic uuid.UUID) uint64 { return o.Controller.Image().Changed(topic).N },
 	})
 	p.follows = &follower{pair: p, wake: make(chan struct{}, 1)}
 	p.history, p.archives, p.runs = newHistory(p), o.Archives, newRuns(p)
@@ -237,6 +239,7 @@ func (p *Pair) links() {
 		}
 	}
 	p.driver.Keep(here)
+	p.recopied(image)
 }
 
 // shipped is up to where the other site is known to have a partition, and whether it has to.
@@ -255,7 +258,10 @@ func (p *Pair) link(image *controller.Image, part *partition.Partition) (id site
 	if !ok || topic.Name != part.Topic() || !p.options.Config.Ships(topic.Name) || part.Offline() != nil || int(part.ID()) >= len(topic.Partitions) {
 		return id, false
 	}
-	replica := part.Shipped(topic.Partitions[part.ID()].Born)
+	if part.Incarnation() != topic.Partitions[part.ID()].Incarnation {
+		return id, false // it is about to go: the partition is copied anew
+	}
+	replica := p.shippedOf(image, part)
 	p.driver.Add(replica)
 	return replica.ID(), true
 }

@@ -59,7 +59,7 @@ func BodyMax(kind MessageKind) (bytes int, ok bool) {
 	case KindProbe, KindCompare:
 		return partitionLen, true
 	case KindAck:
-		return partitionLen + positionLen + 20, true
+		return partitionLen + positionLen + 24, true
 	case KindLogStart:
 		return partitionLen + 8, true
 	case KindDrain:
@@ -98,7 +98,7 @@ func Encode(dst []byte, m Message) (MessageKind, []byte) {
 			rejected = 1
 		}
 		dst = be.AppendUint64(m.End.encode(m.Partition.encode(dst, m.Epoch)), uint64(m.LogStart))
-		return KindAck, be.AppendUint64(append(dst, rejected, 0, 0, 0), uint64(m.Boot))
+		return KindAck, be.AppendUint32(be.AppendUint64(append(dst, rejected, 0, 0, 0), uint64(m.Boot)), m.Log)
 	case LogStart:
 		return KindLogStart, be.AppendUint64(m.Partition.encode(dst, m.Epoch), uint64(m.Offset))
 	case Drain:
@@ -187,7 +187,7 @@ func Decode(kind MessageKind, body []byte) (Message, error) {
 		rejected := r.u8()
 		r.check(rejected <= 1)
 		r.zero(3)
-		a.Rejected, a.Boot = rejected == 1, Boot(r.u64())
+		a.Rejected, a.Boot, a.Log = rejected == 1, Boot(r.u64()), r.u32()
 		m = a
 	case KindLogStart:
 		p, epoch := r.partition()

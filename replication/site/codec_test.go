@@ -21,7 +21,7 @@ func someMessages() []Message {
 		Greeting{Role: Active, Epoch: 6, Boot: 2, Nonce: 3, Sent: 4, Renews: true, Leased: true},
 		Refuse{9}, Refused{10},
 		Probe{codecPartition, 5}, Compare{codecPartition, 5},
-		Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, LogStart: 12, Rejected: true, Boot: 6},
+		Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, LogStart: 12, Rejected: true, Boot: 6, Log: 3},
 		LogStart{Partition: codecPartition, Epoch: 5, Offset: 1 << 42},
 		Ack{Partition: codecPartition, Epoch: 5, End: Position{0, -1}},
 		Drain{Partition: codecPartition, Epoch: 5, Target: 9, End: Position{10, 1}, Next: 12, Boot: 77},
@@ -70,8 +70,9 @@ func TestMessageGolden(t *testing.T) {
 		0, 0, 0, 0, 0, 0, 0, 9, // log start
 		1, 0, 0, 0, // rejected
 		0, 0, 0, 0, 0, 0, 0, 6, // boot
+		0, 0, 0, 2, // incarnation
 	}
-	kind, got := Encode(nil, Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, LogStart: 9, Rejected: true, Boot: 6})
+	kind, got := Encode(nil, Ack{Partition: codecPartition, Epoch: 5, End: Position{1 << 42, 7}, LogStart: 9, Rejected: true, Boot: 6, Log: 2})
 	if kind != 22 || !bytes.Equal(got, want) {
 		t.Errorf("kind %d\n%x, docs/formats.md says\n%x", kind, got, want)
 	}

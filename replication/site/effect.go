@@ -36,6 +36,13 @@ type ArchiveTail struct {
 // its records were never cut, and it is removed. The driver answers with Sealed when that is durable, also where nothing was staged.
 type SealArchive struct{ LogCut entry.Cut }
 
+// Recopy has this site archive what the log holds from From on, or from where it starts, drop the log as a whole, and begin another one of a
+// higher incarnation in its place, with a link of its own: nothing ties the log to the active's, since retention has passed where they part.
+type Recopy struct {
+	Epoch uint32 // that is followed
+	From  int64
+}
+
 // MarkDrained tells the Site that the standby has all in front of the fence.
 type MarkDrained struct{ Mark Drained }
 
@@ -48,6 +55,7 @@ func (Propose) effect()     {}
 func (Ship) effect()        {}
 func (ArchiveTail) effect() {}
 func (SealArchive) effect() {}
+func (Recopy) effect()      {}
 func (MarkDrained) effect() {}
 func (Halt) effect()        {}
 

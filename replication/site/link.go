@@ -14,6 +14,7 @@ type LogView struct {
 	Lineage *entry.Lineage // as of Durable
 	Born    uint32         // the site epoch in which the partition was created
 	Purged  int64          // what lies below was deleted on purpose (DeleteRecords), not by retention; as of Lineage.LogStart or later
+	Log     uint32         // its incarnation, which rises when this site begins the partition anew
 	Floor   int32          // its first leader epoch: above those of a deleted topic of the same name
 }
 
@@ -63,6 +64,7 @@ type Link struct {
 	id      PartitionID
 	options LinkOptions
 	halted  HaltReason
+	refused uint32 // incarnation of the standby's log that the active has halted for
 	epoch   uint32 // of the View that all below belongs to
 	role    Role
 	peer    Boot // of the View
@@ -106,6 +108,9 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 	if l.halted == HaltGap && v.Role == Active && l.role == Active && log.Lineage.LogStart <= log.Purged {
 		l.halted, l.out = Running, sender{} // somebody has said since that what is missing is wanted no more
 	}
+	if ack, ok := ackIn(in); ok && l.mine(ack.Partition) && v.Role == Active && l.role == Active && ack.Epoch == v.Epoch && ack.Log > l.refused {
+		l.unhalt() // the standby has begun another log
+	}
 	if l.halted != Running {
 		return nil
 	}
@@ -147,6 +152,23 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 	}
 	return append(effects, l.follow(v, &log, tick)...)
 }
+
+func ackIn(in LinkInput) (ack Ack, ok bool) {
+	if r, received := in.(Received); received {
+		ack, ok = r.Message.(Ack)
+	}
+	return ack, ok
+}
+
+// unhalt has the active's link begin anew, where it has halted for what the standby's log was.
+func (l *Link) unhalt() {
+	if l.halted == HaltDivergent || l.halted == HaltGap {
+		l.halted, l.out = Running, sender{planned: l.out.planned}
+	}
+}
+
+// PeerLog is the incarnation of the standby's log that is shipped to, as far as it has said.
+func (l *Link) PeerLog() uint32 { return l.out.log }
 
 func (l *Link) receive(now time.Duration, v View, log *LogView, m Message) []Effect {
 	switch m := m.(type) {

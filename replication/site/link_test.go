@@ -157,8 +157,8 @@ func TestSenderHalts(t *testing.T) {
 	}
 }
 
-// A lost tail below which retention has already deleted cannot be cut record by record.
-func TestReturnHaltsAtAGap(t *testing.T) {
+// A lost tail below which retention has already deleted cannot be cut record by record: the partition is copied anew, by itself.
+func TestReturnBehindAGapIsCopiedAnew(t *testing.T) {
 	log, _ := active(t, 3)
 	log.store(entry.Header{Kind: entry.Follow, SiteEpoch: 1, Body: entry.Followed{SiteEpoch: 1, Shared: entry.UnknownOffset}.Append(nil)})
 	log.lineage.LogStart = 2
@@ -166,9 +166,44 @@ func TestReturnHaltsAtAGap(t *testing.T) {
 	l := NewLink(linkID, LinkOptions{})
 	v := View{Role: Standby, Epoch: 1, Boot: 1}
 	l.Step(0, v, log.view(), Tick{})
-	l.Step(0, v, log.view(), Received{Compared{Partition: linkID, Epoch: 1, Lineage: other.lineage}})
-	if l.Halted() != HaltGap {
-		t.Fatalf("%v", l.Halted())
+	compared := Received{Compared{Partition: linkID, Epoch: 1, Lineage: other.lineage}}
+	if r := only[Recopy](t, l.Step(0, v, log.view(), compared)); r.From != 1 || r.Epoch != 1 || l.Halted() != Running {
+		t.Fatalf("%+v, %v", r, l.Halted())
+	}
+	for _, in := range []LinkInput{compared, Tick{}, LogMoved{}} {
+		if effects := l.Step(0, v, log.view(), in); len(effects) != 0 {
+			t.Fatalf("%+v while the log is dropped", effects)
+		}
+	}
+}
+
+// A standby that has begun a partition anew is shipped all of it, also by an active that had halted for its log, and what is late of the log
+// before says nothing.
+func TestLogBegunAnewIsShippedWhole(t *testing.T) {
+	ack := func(log uint32, end Position) Received {
+		return Received{Ack{Partition: linkID, Boot: 2, Log: log, End: end}}
+	}
+	for _, c := range []struct {
+		name  string
+		end   Position
+		start int64
+		want  HaltReason
+	}{{"divergent", Position{9, 0}, 0, HaltDivergent}, {"gap", Position{1, 0}, 2, HaltGap}, {"all is well", Position{5, 0}, 0, Running}} {
+		log, v := active(t, 5)
+		log.lineage.LogStart = c.start
+		l := NewLink(linkID, LinkOptions{})
+		l.Step(0, v, log.view(), ack(1, c.end))
+		l.Step(0, v, log.view(), ack(1, Position{0, -1})) // the same log: late, or out of order
+		if l.Halted() != c.want {
+			t.Fatalf("%s: %v", c.name, l.Halted())
+		}
+		if from := only[Ship](t, l.Step(0, v, log.view(), ack(2, Position{0, -1}))).From; from.Next != 0 || l.Halted() != Running || l.PeerLog() != 2 {
+			t.Fatalf("%s: shipped from %v, %v", c.name, from, l.Halted())
+		}
+		l.Step(0, v, log.view(), ack(1, Position{5, 0}))
+		if lag, known := l.Lag(log.view()); lag != 5 || !known {
+			t.Fatalf("%s: lag %d, %v: the log that was dropped counts", c.name, lag, known)
+		}
 	}
 }
 

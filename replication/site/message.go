@@ -60,7 +60,9 @@ type Ack struct {
 	Boot      Boot // of the standby
 	End       Position
 	LogStart  int64 // of the standby's log
-	Rejected  bool  // an Append did not continue the log, or nothing is under way when it is asked: ship again from End
+	// Log is the incarnation of the standby's log: a higher one is another log, begun anew, of which the earlier ones say nothing.
+	Log      uint32
+	Rejected bool // an Append did not continue the log, or nothing is under way when it is asked: ship again from End
 }
 
 // LogStart says where the active's durable log starts. It is said again until an Ack shows that the standby's has got there.

@@ -27,6 +27,7 @@ const (
 	asking    stage = iota // for the active's lineage
 	archiving              // the tail is being copied
 	sealing                // the archive is being settled
+	dropping               // the log cannot be cut, and goes as a whole: another one will be in its place
 	done                   // a control entry is on its way
 )
 
@@ -48,7 +49,7 @@ func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
 		if l.in.short != 0 && v.Metadata >= l.in.short {
 			l.in.short, l.in.ackDue, l.in.rejected = 0, true, true // what was not taken is to be shipped again
 		}
-		return l.acknowledge(v, durable, log.Lineage.LogStart)
+		return l.acknowledge(v, durable, log)
 	case tip.Shared != entry.UnknownOffset || *durable != *tip:
 		return nil // what decides is not durable yet
 	}
@@ -62,15 +63,15 @@ func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
 }
 
 // acknowledge tells the active how far this log is durable, when that has changed or was asked for.
-func (l *Link) acknowledge(v View, durable *entry.State, logStart int64) []Effect {
-	in := &l.in
+func (l *Link) acknowledge(v View, durable *entry.State, log *LogView) []Effect {
+	in, logStart := &l.in, log.Lineage.LogStart
 	if e := end(durable); e != in.ackedEnd || logStart != in.ackedStart {
 		in.ackedEnd, in.ackedStart, in.ackDue = e, logStart, true
 	}
 	if !in.ackDue {
 		return nil
 	}
-	ack := Ack{Partition: l.id, Epoch: v.Epoch, Boot: v.Boot, End: end(durable), LogStart: logStart, Rejected: in.rejected}
+	ack := Ack{Partition: l.id, Epoch: v.Epoch, Boot: v.Boot, End: end(durable), LogStart: logStart, Log: log.Log, Rejected: in.rejected}
 	in.ackDue, in.rejected = false, false
 	return []Effect{Send{ack}}
 }
@@ -143,7 +144,8 @@ func (l *Link) compared(v View, log *LogView, m Compared) []Effect {
 	// Nothing at all is shared where this log goes from its very beginning: an empty one begins where the active's does.
 	empties := from == 0 && log.Lineage.LogStart == 0
 	if from < log.Lineage.LogStart || from < m.Lineage.LogStart && !empties {
-		return l.halt(HaltGap)
+		l.in.step = dropping
+		return []Effect{Recopy{Epoch: v.Epoch, From: from}}
 	}
 	l.in.step = archiving
 	l.in.cut = entry.Cut{SiteEpoch: v.Epoch, Offset: from}

@@ -14,6 +14,7 @@ type sender struct {
 
 	known    bool     // the standby has said, under this epoch, where its log ends
 	boot     Boot     // of the run of the standby that has said it
+	log      uint32   // incarnation of its log
 	acked    Position // durable at the standby
 	logStart int64    // of the standby's log, as it has said; it may lie behind acked
 	told     time.Duration
@@ -91,6 +92,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 		}
 		return nil
 	case o.acked.Next < log.Lineage.LogStart && o.acked.Epoch >= 0 && log.Lineage.LogStart > log.Purged:
+		l.refused = o.log
 		return l.halt(HaltGap) // an empty standby lacks nothing that is gone: its log begins where this one does
 	case o.acked.Next == log.Durable.NextOffset:
 		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && !v.Abandoned && v.PeerBoot != 0 {
@@ -145,11 +147,16 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 	if another && v.PeerBoot == 0 || v.PeerBoot != 0 && m.Boot != v.PeerBoot {
 		return nil // of a run that is over, or not known of yet
 	}
+	if o.known && !another && m.Log < o.log {
+		return nil // of a log that is no more
+	}
+	another = another || m.Log != o.log
 	if !log.Lineage.Holds(m.End.Next, m.End.Epoch) {
+		l.refused = m.Log
 		return l.halt(HaltDivergent)
 	}
 	if !o.known || another { // it may have come back with less than it had, or with nothing, where its disk was replaced
-		*o = sender{planned: o.planned, shared: o.shared, known: true, boot: m.Boot, acked: m.End, sent: m.End, logStart: m.LogStart, progress: now}
+		*o = sender{planned: o.planned, shared: o.shared, known: true, boot: m.Boot, log: m.Log, acked: m.End, sent: m.End, logStart: m.LogStart, progress: now}
 		return nil
 	}
 	o.logStart = max(o.logStart, m.LogStart)

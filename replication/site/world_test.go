@@ -160,6 +160,8 @@ func (w *world) stepLink(s, p int, in LinkInput) {
 		case MarkDrained:
 			w.tellPartitions(s, e.Mark.Target)
 			w.step(s, e.Mark)
+		case Recopy:
+			w.bad("recopy", "%s of %s is copied anew", partName(p), siteName(s))
 		case Halt:
 			w.bad("halt", "the link of %s at %s stops: %v", partName(p), siteName(s), e.Reason)
 		}

@@ -3,6 +3,7 @@ package archive
 import (
 	"errors"
 	"io/fs"
+	"slices"
 
 	"github.com/tandembroker/tandem/storage/entry"
 )
@@ -52,4 +53,30 @@ func (a *Archives) wholes(p Partition, incarnation uint32) (ids []string, err er
 		}
 	}
 	return ids, nil
+}
+
+// Confirm seals what is staged of a log that went as a whole: cut is Whole. What else is staged of the partition stays. Durable on return.
+// Errors: ErrBusy, I/O.
+func (a *Archives) Confirm(p Partition, cut entry.Cut) error {
+	if err := a.begin(p); err != nil {
+		return err
+	}
+	defer a.end(p)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.loadLocked(); err != nil {
+		return err
+	}
+	ids := a.mu.staged[p.key()]
+	for i, id := range ids {
+		if n, _ := parseIdentity(id); n.cut != cut {
+			continue
+		}
+		if err := a.settleLocked(id, cut); err != nil {
+			return err
+		}
+		a.mu.staged[p.key()] = slices.Delete(slices.Clone(ids), i, i+1)
+		return nil
+	}
+	return nil
 }

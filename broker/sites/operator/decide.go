@@ -3,6 +3,7 @@ package operator
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +92,25 @@ func (f *Facts) DecideFailover(o FailoverOrder) (Plan, *Error) {
 	p.RPO = &rpo
 	p.Question = fmt.Sprintf("Make %s the active site without %s? %s", o.To, there.Name, rpo.sentence(f))
 	return p, nil
+}
+
+// DecideRecopy says what it would be to copy a partition anew, or why that may not begin. The facts are those of the standby.
+func (f *Facts) DecideRecopy(o RecopyOrder) (Recopied, *Error) {
+	i := slices.IndexFunc(f.Partitions, func(p Partition) bool { return p.Topic == o.Topic && p.Index == o.Partition })
+	switch {
+	case f.going():
+		return Recopied{}, f.refuseBusy()
+	case f.Here.Role != site.Standby:
+		return Recopied{}, refuse("ask again once the other site can be reached", "the standby has to carry it out, and cannot be reached from %s", f.Here.Name)
+	case !f.Connected || !f.There.Known || f.There.Role != site.Active || !f.There.Serving:
+		return Recopied{}, refuse(nextStatus, "%s is not in contact with an active site that serves: there is nothing to copy from", f.Here.Name)
+	case !f.Metadata.current():
+		return Recopied{}, refuse(nextWatch, "%s does not have the newest topics and configs of %s yet", f.Here.Name, f.There.Name)
+	case i < 0:
+		return Recopied{}, &Error{CodeUsage, fmt.Sprintf("no partition %s-%d is shipped", o.Topic, o.Partition), "tandem dr status"}
+	}
+	return Recopied{Topic: o.Topic, Partition: o.Partition, Site: f.Here.Name, Question: fmt.Sprintf("Drop %s-%d at %s and copy it whole from %s?"+
+		" Until that is done a failover would lose what is not copied. What only %s has of it is archived first.", o.Topic, o.Partition, f.Here.Name, f.There.Name, f.Here.Name)}, nil
 }
 
 // knownSite refuses a name that is neither site's.

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/tandembroker/tandem/storage/entry"
 )
 
 // SwitchoverOrder hands the active role over, without loss.
@@ -297,4 +299,34 @@ type VerifyBatch struct {
 	Epoch  int32  `json:"epoch"`
 	Length uint32 `json:"length"`
 	SHA256 []byte `json:"sha256"`
+}
+
+// RecopyOrder has a partition copied anew.
+type RecopyOrder struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	DryRun    bool   `json:"dry_run,omitempty"`
+}
+
+// Recopied is what becomes of a RecopyOrder.
+type Recopied struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Site      string `json:"site"` // the standby, which drops its log
+	// What the standby holds in [From, End) the active does not have: it is archived. From = End: nothing.
+	From     int64  `json:"archived_from"`
+	End      int64  `json:"archived_to"`
+	Question string `json:"question"` // what the operator has to say yes to
+	Begun    bool   `json:"begun"`    // the log is dropped, and the copy begun
+}
+
+// LineageQuestion asks an active for the lineage of a partition.
+type LineageQuestion struct {
+	TopicID   uuid.UUID `json:"topic_id"`
+	Partition int32     `json:"partition"`
+}
+
+// LineageAnswer is the history of its durable log.
+type LineageAnswer struct {
+	Lineage entry.Lineage `json:"lineage"`
 }

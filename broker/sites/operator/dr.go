@@ -20,6 +20,8 @@ const (
 	OpVerifyProgress Operation = 11
 	OpUndelete       Operation = 12
 	OpVerifySum      Operation = 13
+	OpRecopy         Operation = 14
+	OpLineage        Operation = 15
 )
 
 // DR carries out what the operator asks, for both sites: what this one cannot answer it asks the other one. Safe for concurrent use.
@@ -51,4 +53,10 @@ type DR interface {
 
 	// Undelete takes back the deletion of a topic that was not carried out at the standby yet (dr.delete.delay.ms).
 	Undelete(ctx context.Context, topic string) error
+
+	// Recopy has the standby drop a partition and copy it whole from the active. What only the standby has is archived. It returns when that
+	// has begun; the status says when the copy is whole. With DryRun it only says what would happen.
+	Recopy(ctx context.Context, o RecopyOrder) (Recopied, error)
+	// Lineage is asked by the other site.
+	Lineage(ctx context.Context, q LineageQuestion) (LineageAnswer, error)
 }

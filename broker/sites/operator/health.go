@@ -191,17 +191,14 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 
 // wayOut is what to do about a link that has stopped.
 func (f *Facts) wayOut(p *Partition) string {
+	recopy := fmt.Sprintf("tandem dr recopy --topic %s --partition %d", p.Topic, p.Index)
 	if p.Halted == site.HaltRecreated {
 		return fmt.Sprintf("delete the topic %s at the site where it is not wanted", p.Topic)
 	}
 	if p.Halted == site.HaltGap {
-		return fmt.Sprintf("do without what is gone: delete the records of %s-%d up to its log start at the active (kafka-delete-records)", p.Topic, p.Index)
+		return recopy + "; or do without what is gone: delete the records of the partition up to its log start at the active (kafka-delete-records)"
 	}
-	standby := &f.Here
-	if f.Here.Role == site.Active {
-		standby = &f.There
-	}
-	return "have everything copied anew: " + Anew(standby.Name, standby.Index)
+	return recopy
 }
 
 func failoverTo(name string) string { return "tandem dr failover --to " + name }

@@ -128,3 +128,11 @@ func FuzzServe(f *testing.F) {
 		}
 	})
 }
+
+func (f *fakeDR) Recopy(_ context.Context, o RecopyOrder) (Recopied, error) {
+	return Recopied{Topic: o.Topic, Partition: o.Partition}, nil
+}
+
+func (f *fakeDR) Lineage(context.Context, LineageQuestion) (LineageAnswer, error) {
+	return LineageAnswer{}, nil
+}

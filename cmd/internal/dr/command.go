@@ -34,6 +34,8 @@ Usage:
                                                         write them back to their topics, without those of aborted transactions
   tandem dr lost remove ID [--yes]                      delete an archive for good
   tandem dr undelete TOPIC                              take back the deletion of a topic (dr.delete.delay.ms)
+  tandem dr recopy --topic TOPIC --partition N [--dry-run] [--yes]
+                                                        have the standby drop a partition and copy it whole from the active
 
 Flags of all:
   --bootstrap-server HOST:PORT[,...]   brokers of either site (default 127.0.0.1:9092)
@@ -74,6 +76,7 @@ type command struct {
 	accept    bool
 	topic     string
 	from      int64
+	partition int
 }
 
 // verb is a subcommand.
@@ -97,6 +100,7 @@ var verbs = []verb{
 	{"lost replay", (*command).replayFlags, 0, -1, (*command).lostReplay},
 	{"lost remove", (*command).yesFlag, 1, 1, (*command).lostRemove},
 	{"undelete", nil, 1, 1, (*command).undelete},
+	{"recopy", (*command).recopyFlags, 0, 0, (*command).recopy},
 }
 
 // Run carries out `tandem dr args` and returns the exit code. It ends early when ctx does.

@@ -248,3 +248,16 @@ func answer(t *testing.T, c net.Conn, dr operator.DR, answersMax int) {
 		}
 	}
 }
+
+func (f *fakeDR) Recopy(_ context.Context, o operator.RecopyOrder) (operator.Recopied, error) {
+	r, refused := f.facts.DecideRecopy(o)
+	if refused != nil {
+		return r, refused
+	}
+	r.From, r.End, r.Begun = 95, 99, !o.DryRun
+	return r, nil
+}
+
+func (f *fakeDR) Lineage(context.Context, operator.LineageQuestion) (operator.LineageAnswer, error) {
+	return operator.LineageAnswer{}, nil
+}

@@ -1,0 +1,204 @@
+package sites
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/broker/sites/operator"
+	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage/entry"
+)
+
+// A standby copies one partition anew: what it holds beyond what the active has is archived and synced, the metadata commits that the log
+// goes and another incarnation begins, the archive counts from there on, and the log is deleted and made anew, empty. Until that commit
+// nothing has happened; behind it each start goes on with it (controller.Recopy, partition.Shipped.Anew).
+
+// recopy has a partition copied anew. from is the first offset of what the active does not have; at or above the end of the log there is nothing
+// of that kind. It returns when that is committed. Errors: controller.ErrRecopy where the partition, or the role, is another by now.
+func (p *Pair) recopy(ctx context.Context, id site.PartitionID, epoch uint32, from int64) error {
+	part, open := p.options.Partitions.Find(id.Topic, id.Partition)
+	if part == nil {
+		return fmt.Errorf("%w: its log is not open (on disk: %v), so what it holds cannot be archived", controller.ErrRecopy, open)
+	}
+	if v := p.driver.View(); v.Role != site.Standby || v.Epoch != epoch {
+		return fmt.Errorf("%w: this site does not follow site epoch %d", controller.ErrRecopy, epoch)
+	}
+	shipped := p.shippedOf(p.options.Controller.Image(), part)
+	if err := shipped.StageAnew(ctx, from, epoch); err != nil {
+		return fmt.Errorf("archive what the other site does not have: %w", err)
+	}
+	if err := p.options.Controller.Recopy(ctx, id.Topic, id.Partition, part.Incarnation(), epoch); err != nil {
+		return err
+	}
+	return shipped.ConfirmAnew(epoch) // should it fail, the new log's link does it
+}
+
+// shippedOf is a partition for its link.
+func (p *Pair) shippedOf(image *controller.Image, part *partition.Partition) partition.Shipped {
+	topic, ok := image.TopicByID(part.TopicID())
+	if !ok || int(part.ID()) >= len(topic.Partitions) {
+		return part.Shipped(0)
+	}
+	of := &topic.Partitions[part.ID()]
+	s := part.Shipped(of.Born)
+	if epoch, anew := of.RecopiedUnder(); anew && of.Incarnation == part.Incarnation() {
+		s = s.Anew(epoch)
+	}
+	return s
+}
+
+// recopied notes that copies are whole: the active says so of this very log.
+func (p *Pair) recopied(image *controller.Image) {
+	view := p.driver.View()
+	if view.Role != site.Standby {
+		return
+	}
+	for _, t := range image.Topics() {
+		for i := range t.Partitions {
+			if _, anew := t.Partitions[i].RecopiedUnder(); !anew {
+				continue
+			}
+			told, ok := p.remote.link(site.PartitionID{Topic: t.ID, Partition: int32(i)})
+			if !ok || !told.Copied || told.Log != t.Partitions[i].Incarnation || told.Halted != "" {
+				continue
+			}
+			ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
+			err := p.options.Controller.Recopied(ctx, t.ID, int32(i), t.Partitions[i].Incarnation, view.Epoch)
+			cancel()
+			if err != nil && p.ctx.Err() == nil && !errors.Is(err, controller.ErrNotController) {
+				p.logger.Warn("end of a copy is not noted yet", "topic", t.Name, "partition", i, "error", err)
+			}
+		}
+	}
+}
+
+// isRecopying says that a partition's copy at this standby is not whole.
+func isRecopying(image *controller.Image, id site.PartitionID) bool {
+	t, ok := image.TopicByID(id.Topic)
+	if !ok || int(id.Partition) >= len(t.Partitions) {
+		return false
+	}
+	_, anew := t.Partitions[id.Partition].RecopiedUnder()
+	return anew
+}
+
+// dropped has the partition of a link copied anew, however long that takes, unless the site goes over to another epoch.
+func (r *runner) dropped(ctx context.Context, e site.Recopy) {
+	for {
+		if v := r.d.View(); v.Role != site.Standby || v.Epoch != e.Epoch {
+			return
+		}
+		err := r.d.options.Recopy(ctx, r.replica.ID(), e.Epoch, e.From)
+		if err == nil || !r.again(ctx, "partition is not copied anew yet", err) {
+			return
+		}
+	}
+}
+
+// Recopy implements operator.DR. The standby carries it out.
+func (d DR) Recopy(ctx context.Context, o operator.RecopyOrder) (operator.Recopied, error) {
+	f := d.p.facts()
+	if f.Here.Role == site.Active && d.elsewhere(f.There.Name) {
+		var out operator.Recopied
+		err := d.p.forward(ctx, operator.OpRecopy, o, &out)
+		return out, err
+	}
+	plan, refused := f.DecideRecopy(o)
+	if refused != nil {
+		return operator.Recopied{}, refused
+	}
+	image := d.p.options.Controller.Image()
+	topic, ok := image.Topic(o.Topic)
+	if !ok {
+		return operator.Recopied{}, recopyRefused(fmt.Errorf("topic %s is gone", o.Topic))
+	}
+	id := site.PartitionID{Topic: topic.ID, Partition: o.Partition}
+	from, end, err := d.beyond(ctx, id)
+	if err != nil {
+		return operator.Recopied{}, err
+	}
+	plan.From, plan.End = from, end
+	if o.DryRun {
+		return plan, nil
+	}
+	if err := d.p.recopyOnce(ctx, id, d.p.driver.View().Epoch, from); err != nil {
+		return operator.Recopied{}, recopyRefused(err)
+	}
+	plan.Begun = true
+	return plan, nil
+}
+
+func recopyRefused(err error) error {
+	if errors.Is(err, controller.ErrRecopy) {
+		return &operator.Error{Code: operator.CodeRefused, Text: err.Error(), Next: "tandem dr status"}
+	}
+	return fmt.Errorf("the partition is as it was: %w", err)
+}
+
+// recopyOnce is recopy, one at a time by order. It goes on where whoever ordered it does not wait any longer.
+func (p *Pair) recopyOnce(ctx context.Context, id site.PartitionID, epoch uint32, from int64) error {
+	if !p.recopies.TryLock() {
+		return &operator.Error{Code: operator.CodeRefused, Text: "another partition is about to be copied anew", Next: "try again in a second"}
+	}
+	done := make(chan error, 1)
+	p.tasks.Go(func() {
+		defer p.recopies.Unlock()
+		err := p.recopy(p.ctx, id, epoch, from)
+		if err != nil {
+			p.logger.Error("partition is not copied anew", "topic", id.Topic, "partition", id.Partition, "error", err)
+		}
+		done <- err
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return &operator.Error{Code: operator.CodeFailed, Text: "what the other site does not have is still being archived; then the copy begins", Next: "tandem dr status --watch"}
+	}
+}
+
+// lineageTimeout bounds the question for the active's lineage.
+const lineageTimeout = 10 * time.Second
+
+// beyond finds the first offset of what this standby holds of a partition and the active does not, and where the log ends.
+func (d DR) beyond(ctx context.Context, id site.PartitionID) (from, end int64, err error) {
+	replica, ok := d.p.driver.replica(id)
+	if !ok {
+		return 0, 0, &operator.Error{Code: operator.CodeRefused, Text: "the log of the partition is not open here, so what it holds cannot be archived", Next: "tandem dr status"}
+	}
+	log, leads := replica.LogView()
+	if !leads || log.Tip.NextOffset != log.Durable.NextOffset {
+		return 0, 0, &operator.Error{Code: operator.CodeRefused, Text: "the partition is not led here at this moment, or is being written", Next: "try again in a second"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, lineageTimeout)
+	defer cancel()
+	var theirs operator.LineageAnswer
+	if err := d.p.forward(ctx, operator.OpLineage, operator.LineageQuestion{TopicID: id.Topic, Partition: id.Partition}, &theirs); err != nil {
+		return 0, 0, err
+	}
+	end = log.Durable.NextOffset
+	// Also under the site epoch that is followed: a link that has halted says that one of the logs is not what it was.
+	if keep, divergent := log.Lineage.Divergence(&theirs.Lineage, entry.SiteEpochOf(log.Durable.LastEpoch)+1); divergent {
+		return keep, end, nil
+	}
+	return end, end, nil
+}
+
+// Lineage implements operator.DR: of this active site's durable log.
+func (d DR) Lineage(_ context.Context, q operator.LineageQuestion) (operator.LineageAnswer, error) {
+	replica, ok := d.p.driver.replica(site.PartitionID{Topic: q.TopicID, Partition: q.Partition})
+	if ok {
+		if log, leads := replica.LogView(); leads && d.p.driver.View().Role == site.Active {
+			return operator.LineageAnswer{Lineage: log.Lineage.Clone()}, nil
+		}
+	}
+	return operator.LineageAnswer{}, &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("partition %d of topic id %s is not led at the active site", q.Partition, q.TopicID),
+		Next: "tandem dr status"}
+}
+
+// recopyFunc is Pair.recopy.
+type recopyFunc func(ctx context.Context, id site.PartitionID, epoch uint32, from int64) error
