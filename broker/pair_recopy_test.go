@@ -68,10 +68,10 @@ func TestPartitionIsCopiedAnewByOrder(t *testing.T) {
 	awaitAnew(t, west, "t", 0, 1)
 	for _, when := range []string{"cut off", "restarted"} {
 		s := statusOf(t, west)
-		if copied := sameLog(t, east, west, "t", 2)(); s.Partitions.Copying != 1 && !(copied && s.Partitions.Copying == 0) {
+		if copied := sameLog(t, east, west, "t", 2)(); s.Partitions.Copying < 1 && !copied {
 			t.Fatalf("%s: %+v, whole copy %v", when, s.Partitions, copied)
 		}
-		if s.Partitions.Copying == 1 {
+		if s.Partitions.Copying > 0 {
 			_, err := west.Pair().DR().Failover(west.Context(), operator.FailoverOrder{ID: "x", To: "west", ActiveIsDown: true, DryRun: true})
 			if err == nil {
 				t.Fatalf("%s: a failover to half a copy needs nothing", when)
@@ -98,7 +98,7 @@ func TestHaltedLinkRunsAgainAfterARecopy(t *testing.T) {
 	// West gets records that east never had: as if east had lost its disk's end.
 	p, _ := west.Partition("t", 0)
 	q, _ := east.Partition("t", 0)
-	rows, payload, err := q.Shipped(0).ReadShipped(40, 50, 1<<20)
+	rows, payload, err := q.Shipped(0).ReadShipped(40, 50, 1<<20, func(n int) []byte { return make([]byte, n) })
 	if err != nil || len(rows) == 0 {
 		t.Fatal(err)
 	}
@@ -147,7 +147,8 @@ func TestReturnBehindRetentionIsCopiedAnew(t *testing.T) {
 	produceTo(t, east, "t", "one", 1, 50)
 	until(t, "equal logs", sameLog(t, east, west, "t", 1))
 	between.set(true)
-	produceTo(t, east, "t", "lost", 1, 50)
+	produceTo(t, east, "t", "gone", 1, 30)
+	produceTo(t, east, "t", "lost", 1, 20)
 	p, _ := east.Partition("t", 0)
 	if _, err := p.DeleteRecords(east.Context(), 80); err != nil {
 		t.Fatal(err)

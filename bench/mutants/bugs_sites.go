@@ -95,7 +95,7 @@ var siteBugs = []bug{
 	promise("step-down before it is durable", "site.go",
 		"rec.Planned, rec.Fencing, rec.StopRenew = false, 0, false\n", "rec.Planned, rec.Fencing, rec.StopRenew = false, 0, false\n\ts.rec = rec\n"),
 	siteRule("compared with a log that lacks the promote", "link.go", "TestLineageIsToldOnlyOfAPromotedLog",
-		"l.writes(v, &log.Durable) && m.Epoch == v.Epoch {", "v.Role == Active && m.Epoch == v.Epoch {"),
+		"|| !l.writes(v, &log.Durable) || m.Epoch != v.Epoch {\n\t\treturn nil\n\t}\n\treturn []Effect{Send{Compared", "|| v.Role != Active || m.Epoch != v.Epoch {\n\t\treturn nil\n\t}\n\treturn []Effect{Send{Compared"),
 	promise("follows without an entry in the log", "link.go",
 		"s.SiteEpoch == v.Epoch && s.Role == entry.Following && s.Shared != entry.UnknownOffset", "s.Role == entry.Following"),
 	promise("producer id given out twice", "epoch.go", "return int64(siteEpoch)<<entry.ProducerIDBits | n", "return n"),

@@ -58,4 +58,6 @@ func (s Shipped) ConfirmAnew(siteEpoch uint32) error {
 	return s.p.manager.options.Archives.Confirm(s.archived(), s.whole(siteEpoch))
 }
 
-func (s Shipped) whole(siteEpoch uint32) entry.Cut { return archive.Whole(siteEpoch, s.p.id.Incarnation) }
+func (s Shipped) whole(siteEpoch uint32) entry.Cut {
+	return archive.Whole(siteEpoch, s.p.id.Incarnation)
+}

@@ -112,6 +112,11 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 		l.unhalt() // the standby has begun another log
 	}
 	if l.halted != Running {
+		if r, ok := in.(Received); ok { // a log that is begun anew asks before it acknowledges anything
+			if m, ok := r.Message.(Compare); ok {
+				return l.compare(v, &log, m)
+			}
+		}
 		return nil
 	}
 	if v.Epoch != l.epoch || v.Role != l.role {
@@ -198,16 +203,21 @@ func (l *Link) receive(now time.Duration, v View, log *LogView, m Message) []Eff
 			return l.drain(v, log, m)
 		}
 	case Compare:
-		if l.mine(m.Partition) && l.writes(v, &log.Durable) && m.Epoch == v.Epoch {
-			// Of the durable log: what is not could still be lost, and would then be cut at the other site for nothing.
-			return []Effect{Send{Compared{Partition: l.id, Epoch: v.Epoch, Lineage: log.Lineage.Clone()}}}
-		}
+		return l.compare(v, log, m)
 	case Compared:
 		if l.mine(m.Partition) {
 			return l.compared(v, log, m)
 		}
 	}
 	return nil
+}
+
+// compare tells the lineage of the durable log: what is not could still be lost, and would then be cut at the other site for nothing.
+func (l *Link) compare(v View, log *LogView, m Compare) []Effect {
+	if !l.mine(m.Partition) || !l.writes(v, &log.Durable) || m.Epoch != v.Epoch {
+		return nil
+	}
+	return []Effect{Send{Compared{Partition: l.id, Epoch: v.Epoch, Lineage: log.Lineage.Clone()}}}
 }
 
 // mine says that a message is about the very topic of this link, not one of the same name.

@@ -197,6 +197,9 @@ func TestLogBegunAnewIsShippedWhole(t *testing.T) {
 		if l.Halted() != c.want {
 			t.Fatalf("%s: %v", c.name, l.Halted())
 		}
+		if _, ok := only[Send](t, l.Step(0, v, log.view(), Received{Compare{Partition: linkID}})).Message.(Compared); !ok {
+			t.Fatalf("%s: the log that is begun anew gets no answer", c.name)
+		}
 		if from := only[Ship](t, l.Step(0, v, log.view(), ack(2, Position{0, -1}))).From; from.Next != 0 || l.Halted() != Running || l.PeerLog() != 2 {
 			t.Fatalf("%s: shipped from %v, %v", c.name, from, l.Halted())
 		}

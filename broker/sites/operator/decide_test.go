@@ -292,3 +292,34 @@ func TestReportOfASwitchover(t *testing.T) {
 		t.Errorf("%+v", r.Lost)
 	}
 }
+
+func TestDecideRecopy(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		facts func(*Facts)
+		topic string
+		code  Code
+		text  string
+	}{
+		{"all is well", func(*Facts) {}, "t", CodeDone, "Drop t-1 at west and copy it whole from east?"},
+		{"halted", func(f *Facts) { f.Partitions[1].Halted = site.HaltDivergent }, "t", CodeDone, "Drop t-1"},
+		{"no contact", func(f *Facts) { cut(f, time.Second) }, "t", CodeRefused, "nothing to copy from"},
+		{"the active does not serve", func(f *Facts) { f.There.Serving = false }, "t", CodeRefused, "nothing to copy from"},
+		{"no active", func(f *Facts) { f.There.Role = site.Standby }, "t", CodeRefused, "nothing to copy from"},
+		{"being handed over", func(f *Facts) { f.Here.Fencing = 5 }, "t", CodeRefused, "handed over"},
+		{"topics on their way", func(f *Facts) { f.Metadata.Active = "0.8" }, "t", CodeRefused, "newest topics"},
+		{"of an active", func(f *Facts) { f.Here, f.There = f.There, f.Here }, "t", CodeRefused, "the standby has to"},
+		{"unknown", func(*Facts) {}, "u", CodeUsage, "no partition u-1"},
+	} {
+		f := atStandby()
+		c.facts(f)
+		r, err := f.DecideRecopy(RecopyOrder{Topic: c.topic, Partition: 1})
+		code, text := CodeDone, r.Question
+		if err != nil {
+			code, text = err.Code, err.Text
+		}
+		if code != c.code || !strings.Contains(text, c.text) {
+			t.Errorf("%s: code %d, %q; want %d, %q", c.name, code, text, c.code, c.text)
+		}
+	}
+}

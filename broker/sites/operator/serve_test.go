@@ -68,6 +68,8 @@ func TestServeAsksTheDR(t *testing.T) {
 		OpVerifyProgress: {`{"id":"7"}`, "verified 7"},
 		OpVerifySum:      {`{"from":1,"to":2}`, "sum 1 2"},
 		OpUndelete:       {`{"topic":"t"}`, "undelete t"},
+		OpRecopy:         {`{"topic":"t","partition":3,"dry_run":true}`, "recopy {Topic:t Partition:3 DryRun:true}"},
+		OpLineage:        {`{"topic_id":"00000000-0000-0000-0000-000000000007","partition":3}`, "lineage of 3"},
 	} {
 		dr := &fakeDR{}
 		resp := Serve(t.Context(), dr, &wire.OperatorRequest{Operation: int16(op), Document: []byte(c.document)})
@@ -75,7 +77,7 @@ func TestServeAsksTheDR(t *testing.T) {
 			t.Errorf("operation %d: code %d %q, asked %q, want %q", op, resp.Code, resp.Message, dr.asked, c.asked)
 		}
 	}
-	if len(operations) != 13 {
+	if len(operations) != 15 {
 		t.Errorf("%d operations: some are not tried", len(operations))
 	}
 	page := LostPage{}
@@ -130,9 +132,9 @@ func FuzzServe(f *testing.F) {
 }
 
 func (f *fakeDR) Recopy(_ context.Context, o RecopyOrder) (Recopied, error) {
-	return Recopied{Topic: o.Topic, Partition: o.Partition}, nil
+	return Recopied{}, f.note("recopy %+v", o)
 }
 
-func (f *fakeDR) Lineage(context.Context, LineageQuestion) (LineageAnswer, error) {
-	return LineageAnswer{}, nil
+func (f *fakeDR) Lineage(_ context.Context, q LineageQuestion) (LineageAnswer, error) {
+	return LineageAnswer{}, f.note("lineage of %d", q.Partition)
 }
