@@ -41,7 +41,7 @@ var metadataBugs = []bug{
 	siteRule("link stays halted for a log that is no more", "link.go", "TestLogBegunAnewIsShippedWhole", "ack.Log > l.refused {", "false {"),
 	siteRule("link that has halted runs again by the same log", "link.go", "TestLogBegunAnewIsShippedWhole", "ack.Log > l.refused {", "ack.Log > 0 {"),
 	lostRule("half a copy counts as whole", "broker/sites/recopy.go", "TestPartitionIsCopiedAnewByOrder",
-		"\t_, anew := t.Partitions[id.Partition].RecopiedUnder()\n\treturn anew", "\treturn false"),
+		"\t_, _, anew := t.Partitions[id.Partition].RecopiedFrom()\n\treturn anew", "\treturn false"),
 	lostRule("log dropped without an archive", "broker/sites/recopy.go", "TestHaltedLinkRunsAgainAfterARecopy",
 		"err := shipped.StageAnew(ctx, from, epoch); err != nil", "err := error(nil); err != nil"),
 	{

@@ -44,7 +44,7 @@ type placement struct {
 	Servers     []string   `json:"servers"`             // the first ServerIDs, preferred leader first; only these bootstrap
 	Born        uint32     `json:"born,omitempty"`      // the site epoch in which it was created; filled in by the machine
 	Start       int64      `json:"start,omitempty"`     // its first offset; filled in by the machine
-	Recopying   *recopying `json:"recopying,omitempty"` // in meta.db only
+	Recopying   *recopying `json:"recopying,omitempty"` // in meta.db, and where a standby takes back partitions that it had set aside
 }
 
 type createTopic struct {

@@ -326,7 +326,7 @@ func (p *plan) place(t *logicalTopic, first int32, kept []Partition) ([]placemen
 	for i := range placed {
 		placed[i].Incarnation = uint32(p.Revision)
 		if i < len(kept) {
-			placed[i].Incarnation, placed[i].Servers = kept[i].Incarnation, kept[i].Servers
+			placed[i].Incarnation, placed[i].Servers, placed[i].Recopying = kept[i].Incarnation, kept[i].Servers, kept[i].Recopying
 		}
 		r := t.run(first + int32(i))
 		placed[i].Born, placed[i].Start = r.Born, r.Start

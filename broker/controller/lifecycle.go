@@ -137,7 +137,7 @@ func (l *lifecycle) dropOld(topicID uuid.UUID, i int32) error {
 		return nil
 	}
 	stored, ok := l.partitions.Incarnation(topicID, i)
-	if !ok || stored >= t.Partitions[i].Incarnation {
+	if dropped, _, _ := t.Partitions[i].RecopiedFrom(); !ok || stored != dropped {
 		return nil
 	}
 	l.logger.Info("log dropped, the partition is copied anew", "topic", t.Name, "partition", i, "incarnation", stored)

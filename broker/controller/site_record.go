@@ -86,7 +86,8 @@ type siteState struct {
 	// Joined says that the metadata is this pair's: the site was active, or has followed one. Before, it holds nothing that the
 	// other site may take away.
 	Joined bool
-	// Revision rises with each change by command 7 or 8: what was planned on an older one is not applied.
+	// Revision rises with each change by command 7 or 8, and with each partition that command 12 begins anew: what was planned on an older one is
+	// not applied.
 	Revision  uint64
 	Conflicts []Conflict
 }

@@ -7,9 +7,10 @@ import (
 	"github.com/tandembroker/tandem/storage/entry"
 )
 
-// Anew is s of a partition that siteEpoch had begun anew: the archive of the log before it counts, since the metadata says that it is gone.
-func (s Shipped) Anew(siteEpoch uint32) Shipped {
-	s.dropped = archive.Whole(siteEpoch, s.p.id.Incarnation-1)
+// Anew is s of a partition that was begun anew under siteEpoch: the archive of the log before it, whose incarnation is dropped, counts, since the
+// metadata says that it is gone.
+func (s Shipped) Anew(siteEpoch, dropped uint32) Shipped {
+	s.dropped = archive.Whole(siteEpoch, dropped)
 	return s
 }
 
@@ -28,11 +29,16 @@ func (s Shipped) withdraw() error {
 }
 
 // StageAnew stages an archive of what the partition holds from offset on: the log is about to be begun anew under siteEpoch, by the metadata,
-// and the archive counts once that says so. Nothing writes to the log meanwhile. Where there is nothing, nothing happens.
+// and the archive counts once that says so. Nothing writes to the log meanwhile. Where there is nothing, nothing happens. Errors: ErrNotLeader
+// where the log is not known to its end yet, those of archive.Archives.Confirm and Stage.
 func (s Shipped) StageAnew(ctx context.Context, offset int64, siteEpoch uint32) error {
 	p := s.p
 	if err := p.usable(); err != nil {
 		return err
+	}
+	view, leads := s.LogView()
+	if !leads { // an archive that was staged for a cut behind what is applied would be thrown away
+		return ErrNotLeader
 	}
 	if err := s.withdraw(); err != nil {
 		return err
@@ -41,9 +47,8 @@ func (s Shipped) StageAnew(ctx context.Context, offset int64, siteEpoch uint32) 
 	if offset = max(offset, p.log.LogStart()); offset >= end {
 		return nil
 	}
-	st, _ := p.state()
 	_, err := p.manager.options.Archives.Stage(ctx, archive.Tail{
-		Partition: s.archived(), Cut: s.whole(siteEpoch), From: offset, LogCut: st.Cut, End: end,
+		Partition: s.archived(), Cut: s.whole(siteEpoch), From: offset, LogCut: view.Durable.Cut, End: end,
 		Reason: "the partition is copied anew from the other site, which does not have them",
 		Read: func(_ context.Context, offset int64) ([]byte, error) {
 			_, payload, err := s.ReadShipped(offset, end, archiveReadBytes, fresh)

@@ -135,7 +135,7 @@ func (s Shipped) MakeDurable() error {
 // ArchiveTail implements sites.Replica.
 func (s Shipped) ArchiveTail(ctx context.Context, cut, logCut entry.Cut) (epoch int32, err error) {
 	p := s.p
-	if err := p.Withdraw(p.Topic()); err != nil { // it was set aside, and is in use again
+	if err := s.withdraw(); err != nil {
 		return none, err
 	}
 	end := p.log.LogEnd()

@@ -258,7 +258,8 @@ func (p *Pair) link(image *controller.Image, part *partition.Partition) (id site
 	if !ok || topic.Name != part.Topic() || !p.options.Config.Ships(topic.Name) || part.Offline() != nil || int(part.ID()) >= len(topic.Partitions) {
 		return id, false
 	}
-	if part.Incarnation() != topic.Partitions[part.ID()].Incarnation {
+	of := &topic.Partitions[part.ID()]
+	if _, _, anew := of.RecopiedFrom(); anew && part.Incarnation() != of.Incarnation {
 		return id, false // it is about to go: the partition is copied anew
 	}
 	replica := p.shippedOf(image, part)

@@ -21,6 +21,10 @@ func (p *Pair) purge() {
 			return
 		case <-ticker.C:
 		}
+		if err := p.confirmDropped(); err != nil {
+			p.logger.Warn("archives of logs that were dropped do not count yet", "error", err)
+			continue
+		}
 		p.archiveLost()
 		ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
 		n, err := p.options.Controller.PurgeHidden(ctx)
@@ -57,6 +61,9 @@ func (p *Pair) archiveLost() {
 func (p *Pair) archiveTopic(h controller.HiddenTopic) error {
 	p.lost.Lock()
 	defer p.lost.Unlock()
+	if err := p.confirmDropped(); err != nil { // what is archived next would replace what is staged
+		return err
+	}
 	epoch := p.driver.View().Epoch
 	err := p.eachLost(h, func(part lostPartition) error { return part.ArchiveWhole(p.ctx, h.Name, epoch) })
 	if err != nil {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/broker/sites/operator"
 	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage/archive"
 	"github.com/tandembroker/tandem/storage/entry"
 )
 
@@ -20,6 +22,11 @@ import (
 // recopy has a partition copied anew. from is the first offset of what the active does not have; at or above the end of the log there is nothing
 // of that kind. It returns when that is committed. Errors: controller.ErrRecopy where the partition, or the role, is another by now.
 func (p *Pair) recopy(ctx context.Context, id site.PartitionID, epoch uint32, from int64) error {
+	image := p.options.Controller.Image()
+	topic, ok := image.TopicByID(id.Topic)
+	if !ok || int(id.Partition) >= len(topic.Partitions) {
+		return fmt.Errorf("%w: it is gone", controller.ErrRecopy)
+	}
 	part, open := p.options.Partitions.Find(id.Topic, id.Partition)
 	if part == nil {
 		return fmt.Errorf("%w: its log is not open (on disk: %v), so what it holds cannot be archived", controller.ErrRecopy, open)
@@ -27,14 +34,32 @@ func (p *Pair) recopy(ctx context.Context, id site.PartitionID, epoch uint32, fr
 	if v := p.driver.View(); v.Role != site.Standby || v.Epoch != epoch {
 		return fmt.Errorf("%w: this site does not follow site epoch %d", controller.ErrRecopy, epoch)
 	}
-	shipped := p.shippedOf(p.options.Controller.Image(), part)
+	of := &topic.Partitions[id.Partition]
+	if _, _, anew := of.RecopiedFrom(); anew && of.Incarnation != part.Incarnation() {
+		return fmt.Errorf("%w: the log before is not deleted yet", controller.ErrRecopy)
+	}
+	shipped := p.shippedOf(image, part)
 	if err := shipped.StageAnew(ctx, from, epoch); err != nil {
 		return fmt.Errorf("archive what the other site does not have: %w", err)
 	}
-	if err := p.options.Controller.Recopy(ctx, id.Topic, id.Partition, part.Incarnation(), epoch); err != nil {
+	if err := p.options.Controller.Recopy(ctx, id.Topic, id.Partition, of.Incarnation, part.Incarnation(), epoch); err != nil {
 		return err
 	}
-	return shipped.ConfirmAnew(epoch) // should it fail, the new log's link does it
+	if err := shipped.ConfirmAnew(epoch); err != nil { // the new log's link does it, or purge
+		p.logger.Warn("archive of a log that was dropped does not count yet", "topic", topic.Name, "partition", id.Partition, "error", err)
+	}
+	return nil
+}
+
+// confirmDropped has the archives count of the logs that were dropped, also where a crash came behind that, and of what was set aside since.
+func (p *Pair) confirmDropped() error {
+	for _, d := range p.options.Controller.DroppedLogs() {
+		of := archive.Partition{Topic: d.Topic, TopicID: d.ID, Index: d.Partition}
+		if err := p.archives.Confirm(of, archive.Whole(d.Epoch, d.Incarnation)); err != nil {
+			return fmt.Errorf("archive of the log before that of %s-%d: %w", d.Topic, d.Partition, err)
+		}
+	}
+	return nil
 }
 
 // shippedOf is a partition for its link.
@@ -45,8 +70,8 @@ func (p *Pair) shippedOf(image *controller.Image, part *partition.Partition) par
 	}
 	of := &topic.Partitions[part.ID()]
 	s := part.Shipped(of.Born)
-	if epoch, anew := of.RecopiedUnder(); anew && of.Incarnation == part.Incarnation() {
-		s = s.Anew(epoch)
+	if dropped, epoch, anew := of.RecopiedFrom(); anew && of.Incarnation == part.Incarnation() {
+		s = s.Anew(epoch, dropped)
 	}
 	return s
 }
@@ -59,7 +84,7 @@ func (p *Pair) recopied(image *controller.Image) {
 	}
 	for _, t := range image.Topics() {
 		for i := range t.Partitions {
-			if _, anew := t.Partitions[i].RecopiedUnder(); !anew {
+			if _, _, anew := t.Partitions[i].RecopiedFrom(); !anew {
 				continue
 			}
 			told, ok := p.remote.link(site.PartitionID{Topic: t.ID, Partition: int32(i)})
@@ -82,7 +107,7 @@ func isRecopying(image *controller.Image, id site.PartitionID) bool {
 	if !ok || int(id.Partition) >= len(t.Partitions) {
 		return false
 	}
-	_, anew := t.Partitions[id.Partition].RecopiedUnder()
+	_, _, anew := t.Partitions[id.Partition].RecopiedFrom()
 	return anew
 }
 
@@ -122,6 +147,9 @@ func (d DR) Recopy(ctx context.Context, o operator.RecopyOrder) (operator.Recopi
 		return operator.Recopied{}, err
 	}
 	plan.From, plan.End = from, end
+	if from == end {
+		from = math.MaxInt64 // what the active ships meanwhile is not lost
+	}
 	if o.DryRun {
 		return plan, nil
 	}
