@@ -76,4 +76,9 @@ func TestLogBegunAnewHasAnIncarnationOfItsOwn(t *testing.T) {
 	if got := s.DroppedLogs(); len(got) != 0 || s.record().Role != site.Standby {
 		t.Errorf("copied: %+v", got)
 	}
+	earlier := order(0, false) // the log on disk may be an earlier one
+	earlier.Dropped = dropped
+	s.must(s.do(commandRecopy, earlier))
+	use("t", 0)
+	is("of an earlier log")
 }

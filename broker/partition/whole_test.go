@@ -52,3 +52,54 @@ func TestArchiveOfAnEarlierLogStays(t *testing.T) {
 	}
 	ends(2)
 }
+
+// An archive of a log that is to be dropped counts once the metadata says that it was, and not where that came to nothing.
+func TestArchiveOfADroppedLogCountsOnceItIs(t *testing.T) {
+	b := newPairedBroker(t)
+	p := b.create(t, 0)
+	for range 3 {
+		mustAppend(t, p, write{})
+	}
+	archives := p.manager.options.Archives
+	from := func(want ...int64) {
+		t.Helper()
+		list, err := archives.List(t.Context())
+		var got []int64
+		for _, a := range list {
+			got = append(got, a.FirstOffset)
+		}
+		if !slices.Equal(got, want) || err != nil {
+			t.Errorf("archives from %v, %v, want %v", got, err, want)
+		}
+	}
+	s := p.Shipped(0)
+	if err := s.StageAnew(t.Context(), 1, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SealArchive(t.Context(), entry.Cut{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ConfirmAnew(5); err != nil {
+		t.Fatal(err)
+	}
+	from()
+	if err := s.StageAnew(t.Context(), 3, 5); err != nil { // there is nothing
+		t.Fatal(err)
+	}
+	if err := s.StageAnew(t.Context(), 1, 5); err != nil {
+		t.Fatal(err)
+	}
+	// The log behind it, of another incarnation, begins with an archive of a tail: by then the one before counts.
+	later := s.Anew(5, p.id.Incarnation)
+	later.p = &Partition{manager: p.manager, id: p.id, log: p.log, group: p.group}
+	later.p.topic.Store(p.topic.Load())
+	later.p.id.Incarnation++
+	if _, err := later.ArchiveTail(t.Context(), entry.Cut{SiteEpoch: 5, Offset: 2}, entry.Cut{}); err != nil {
+		t.Fatal(err)
+	}
+	from(1)
+	if err := later.SealArchive(t.Context(), entry.Cut{}); err != nil {
+		t.Fatal(err)
+	}
+	from(1)
+}

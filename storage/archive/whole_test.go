@@ -30,6 +30,22 @@ func TestLogThatGoesAsAWhole(t *testing.T) {
 	if _, err := a.Stage(t.Context(), whole(4, 12)); err == nil {
 		t.Error("nothing was archived")
 	}
+	for _, wrong := range []entry.Cut{Whole(1, 7), Whole(2, 8), {SiteEpoch: 5, Offset: 6}} {
+		if _, err := a.Stage(t.Context(), whole(8, 3)); err != nil { // what is staged already is of a log that was never dropped
+			t.Fatal(err)
+		}
+		if err := a.Confirm(orders, wrong); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := a.List(t.Context()); len(list) != 0 || err != nil {
+			t.Fatalf("%+v counts by %+v, %v", list, wrong, err)
+		}
+	}
+	for range 2 { // twice is as once
+		if err := a.Confirm(orders, Whole(1, 8)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for incarnation := range uint32(2) {
 		got, err := a.Stage(t.Context(), whole(incarnation, 3))
 		if err != nil || got.FirstOffset != 3 || got.LastOffset != 11 || got.Records != 9 {
@@ -53,12 +69,14 @@ func TestLogThatGoesAsAWhole(t *testing.T) {
 			}
 		}
 	}
-	has(true, true, false)
+	has(true, true, false, false, false, false, false, false, true)
 	if got, err := a.Wholes(payments, 1); len(got) != 0 || err != nil {
 		t.Errorf("of another partition: %+v, %v", got, err)
 	}
-	if err := a.Remove(identify(orders, Whole(1, 0)).String()); err != nil {
-		t.Fatal(err)
+	for _, incarnation := range []uint32{0, 8} {
+		if err := a.Remove(identify(orders, Whole(1, incarnation)).String()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	has(false, true, false)
 	if a, err = Open(fsys, dir, options()); err != nil {
