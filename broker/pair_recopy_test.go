@@ -82,7 +82,7 @@ func TestPartitionIsCopiedAnewByOrder(t *testing.T) {
 			west.Restart()
 		}
 	}
-	between.to = west.Pair().Addr().String()
+	between.lead(west.Pair().Addr().String())
 	between.set(false)
 	until(t, "equal logs", sameLog(t, east, west, "t", 2))
 	until(t, "green", func() bool { return statusOf(t, east).Green && statusOf(t, west).Green })

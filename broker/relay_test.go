@@ -12,10 +12,10 @@ import (
 // relay is a network between two sites that can be cut.
 type relay struct {
 	listener net.Listener
-	to       string
 	wait     sync.WaitGroup
 
 	mu    sync.Mutex
+	to    string
 	cut   bool
 	conns []net.Conn
 }
@@ -42,7 +42,10 @@ func (r *relay) accept() {
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", r.to)
+		r.mu.Lock()
+		to := r.to
+		r.mu.Unlock()
+		out, err := net.Dial("tcp", to)
 		r.mu.Lock()
 		if err != nil || r.cut {
 			r.mu.Unlock()
@@ -61,6 +64,13 @@ func (r *relay) accept() {
 			})
 		}
 	}
+}
+
+// lead has new connections go to another address.
+func (r *relay) lead(to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = to
 }
 
 // set cuts the network, or mends it.

@@ -41,7 +41,7 @@ var metadataBugs = []bug{
 	siteRule("link stays halted for a log that is no more", "link.go", "TestLogBegunAnewIsShippedWhole", "ack.Log > l.refused {", "false {"),
 	siteRule("link that has halted runs again by the same log", "link.go", "TestLogBegunAnewIsShippedWhole", "ack.Log > l.refused {", "ack.Log > 0 {"),
 	metadataBug("incarnation of a log begun anew is given out again", "recopy.go", "TestLogBegunAnewHasAnIncarnationOfItsOwn",
-		"\t\tm.putSiteLocked(&next)\n", ""),
+		"\t\tm.putSiteLocked(&next)\n", "\t\t_ = next\n"),
 	metadataBug("incarnation of a log begun anew is only the next one", "recopy.go", "TestLogBegunAnewHasAnIncarnationOfItsOwn",
 		"p.Incarnation = uint32(s.Revision)", "p.Incarnation++"),
 	metadataBug("copy of a topic that is set aside forgotten", "recopy.go", "TestLogBegunAnewHasAnIncarnationOfItsOwn", "\t\tadd(h.topic)\n", "\t\t_ = h\n"),

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	versionMin, versionMax = 2, 2 // 1 had no metadata version in an append
+	versionMin, versionMax = 3, 3 // 1 had no metadata version in an append, 2 no incarnation in an ack
 
 	openingLen       = 8
 	handshakeHeadLen = 40
