@@ -24,10 +24,11 @@ func (d *Driver) admits(in site.LinkInput) bool {
 	return false
 }
 
-// Full is why no records are taken here; nil = they are.
+// Full is why no records are taken here; nil = they are. What was turned away has to find twice the room that it lacked: near the end of the
+// disk there would be some after each Append that has come in, and none again a moment later.
 func (d *Driver) Full() error {
 	n := d.turnedAway.Load()
-	err := d.options.Room(d.proposed.Load() + n)
+	err := d.options.Room(d.proposed.Load() + 2*n)
 	if err == nil && n > 0 && d.turnedAway.CompareAndSwap(n, 0) {
 		d.logger.Info("records of the other site are taken again")
 	}

@@ -30,6 +30,11 @@ func TestWhatHasNoRoomIsNotTaken(t *testing.T) {
 		if n := east.appends.Load(); n != shipped {
 			t.Errorf("%d Appends went to a site that takes none", n-shipped)
 		}
+		west.room.Store(west.driver.turnedAway.Load())
+		time.Sleep(time.Minute)
+		if west.driver.Full() == nil || west.ends() != before {
+			t.Error("room for one Append is taken for an end of the shortage")
+		}
 		west.room.Store(0)
 		until(t, "equal sites", func() bool { return equal(east, west) })
 		if err := west.driver.Full(); err != nil {
