@@ -71,6 +71,7 @@ func franzConsume(ctx context.Context, job consumeJob) error {
 		kgo.SeedBrokers(job.addresses...), kgo.ClientID(job.clientID), kgo.ConsumerGroup(job.group), kgo.ConsumeTopics(job.topics...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(heartbeatInterval),
 		kgo.RebalanceTimeout(rebalanceTimeout), kgo.FetchMaxWait(fetchWait), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, c *kgo.Client, _ map[string][]int32) { franzCommit(ctx, c) }),
 	)
 	if job.rangeOnly {
 		options = append(options, kgo.Balancers(kgo.RangeBalancer()))
@@ -102,10 +103,15 @@ func franzConsume(ctx context.Context, job consumeJob) error {
 		if err := job.out.flush(); err != nil {
 			return err
 		}
-		// What cannot be committed because a rebalance goes on is committed with the next records.
-		if err := c.CommitUncommittedOffsets(ctx); err != nil {
-			fmt.Fprintln(os.Stderr, "commit:", err)
-		}
+		franzCommit(ctx, c)
 		c.AllowRebalance()
+	}
+}
+
+// franzCommit commits what has been read. What cannot be committed while a group waits for its assignment is committed with the next records, or
+// before the partition is given away.
+func franzCommit(ctx context.Context, c *kgo.Client) {
+	if err := c.CommitUncommittedOffsets(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "commit:", err)
 	}
 }
