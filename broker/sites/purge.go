@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/broker/sites/operator"
 )
 
@@ -65,26 +66,20 @@ func (p *Pair) archiveTopic(h controller.HiddenTopic) error {
 		return err
 	}
 	epoch := p.driver.View().Epoch
-	err := p.eachLost(h, func(part lostPartition) error { return part.ArchiveWhole(p.ctx, h.Name, epoch) })
+	err := p.eachLost(h, func(part *partition.Partition) error { return part.ArchiveWhole(p.ctx, h.Name, epoch) })
 	if err != nil {
 		return err
 	}
 	if !p.stillLost(h) { // the active has brought it back meanwhile: its records are in a log that is in use
-		return p.eachLost(h, func(part lostPartition) error { return part.Withdraw(h.Name) })
+		return p.eachLost(h, func(part *partition.Partition) error { return part.Withdraw(h.Name) })
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
 	defer cancel()
 	return p.options.Controller.LostIsArchived(ctx, h)
 }
 
-// lostPartition is a partition.Partition.
-type lostPartition interface {
-	ArchiveWhole(ctx context.Context, topic string, siteEpoch uint32) error
-	Withdraw(topic string) error
-}
-
 // eachLost calls fn for each partition of h that is on this broker's disk.
-func (p *Pair) eachLost(h controller.HiddenTopic, fn func(lostPartition) error) error {
+func (p *Pair) eachLost(h controller.HiddenTopic, fn func(*partition.Partition) error) error {
 	for i := range int32(h.Partitions) {
 		part, stored := p.options.Partitions.Find(h.ID, h.First+i)
 		if part == nil && stored {
@@ -133,7 +128,7 @@ func (p *Pair) undelete(ctx context.Context, topic string) error {
 		if err := p.options.Controller.LostIsWithdrawn(ctx, *newest); err != nil {
 			return err
 		}
-		if err := p.eachLost(*newest, func(part lostPartition) error { return part.Withdraw(topic) }); err != nil {
+		if err := p.eachLost(*newest, func(part *partition.Partition) error { return part.Withdraw(topic) }); err != nil {
 			return fmt.Errorf("withdraw the archives of %s: %w", topic, err)
 		}
 	}

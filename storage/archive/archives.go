@@ -157,6 +157,11 @@ func (a *Archives) List(ctx context.Context) ([]Archive, error) {
 		return nil, err
 	}
 	slices.Sort(ids)
+	return a.describeAll(ctx, ids)
+}
+
+// describeAll leaves out those that are removed meanwhile.
+func (a *Archives) describeAll(ctx context.Context, ids []string) ([]Archive, error) {
 	list := make([]Archive, 0, len(ids))
 	for _, id := range ids {
 		if err := ctx.Err(); err != nil {

@@ -1,8 +1,7 @@
 package archive
 
 import (
-	"errors"
-	"io/fs"
+	"context"
 	"slices"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -28,17 +27,7 @@ func (a *Archives) Wholes(p Partition, incarnation uint32) (list []Archive, err 
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range ids {
-		described, err := a.describe(id)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && !a.has(id): // removed meanwhile
-		case err != nil:
-			return nil, err
-		default:
-			list = append(list, described)
-		}
-	}
-	return list, nil
+	return a.describeAll(context.Background(), ids)
 }
 
 func (a *Archives) wholes(p Partition, incarnation uint32) (ids []string, err error) {

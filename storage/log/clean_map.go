@@ -106,12 +106,13 @@ func (f *mapFeed) hand() error {
 	if err := f.await(); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	f.keys, f.spare, f.putting = f.spare, f.keys, done
-	go func() { done <- f.put() }() // awaited by await
+	f.keys, f.spare = f.spare, f.keys
 	if f.c.busy() {
-		return f.await()
+		return f.put()
 	}
+	done := make(chan error, 1)
+	f.putting = done
+	go func() { done <- f.put() }() // awaited by await
 	return nil
 }
 
