@@ -76,8 +76,11 @@ func main() {
 	}
 	slices.SortStableFunc(chosen, func(a, b bug) int { return cmp.Compare(r.time(b), r.time(a)) }) // no long one at the end
 	caught, missed := r.tryAll(chosen)
-	fmt.Printf("%d passed, %d failed\n", caught, missed)
-	if missed > 0 || caught == 0 {
+	for _, said := range missed { // once more, where the end of a long log shows it
+		fmt.Print(said)
+	}
+	fmt.Printf("%d passed, %d failed\n", caught, len(missed))
+	if len(missed) > 0 || caught == 0 {
 		os.Exit(1)
 	}
 }
@@ -184,8 +187,8 @@ func (r *runner) baseline(list []bug) bool {
 	return !slices.Contains(ok, false)
 }
 
-// tryAll seeds one bug after the other.
-func (r *runner) tryAll(list []bug) (caught, missed int) {
+// tryAll seeds one bug after the other. missed has a line or more for each that was not caught.
+func (r *runner) tryAll(list []bug) (caught int, missed []string) {
 	var mu sync.Mutex
 	r.each(len(list), func(i int) {
 		b := list[i]
@@ -194,8 +197,8 @@ func (r *runner) tryAll(list []bug) (caught, missed int) {
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			missed++
-			fmt.Printf("MISSED  %-50s %v\n", b.name, err)
+			missed = append(missed, fmt.Sprintf("MISSED  %-50s %v\n", b.name, err))
+			fmt.Print(missed[len(missed)-1])
 			return
 		}
 		caught++
