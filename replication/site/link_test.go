@@ -157,23 +157,36 @@ func TestSenderHalts(t *testing.T) {
 	}
 }
 
-// A lost tail below which retention has already deleted cannot be cut record by record: the partition is copied anew, by itself.
+// A lost tail that begins where retention has already deleted, here or at the active, cannot be cut record by record: the partition is
+// copied anew, by itself.
 func TestReturnBehindAGapIsCopiedAnew(t *testing.T) {
-	log, _ := active(t, 3)
-	log.store(entry.Header{Kind: entry.Follow, SiteEpoch: 1, Body: entry.Followed{SiteEpoch: 1, Shared: entry.UnknownOffset}.Append(nil)})
-	log.lineage.LogStart = 2
-	other, _ := active(t, 1)
-	l := NewLink(linkID, LinkOptions{})
-	v := View{Role: Standby, Epoch: 1, Boot: 1}
-	l.Step(0, v, log.view(), Tick{})
-	compared := Received{Compared{Partition: linkID, Epoch: 1, Lineage: other.lineage}}
-	if r := only[Recopy](t, l.Step(0, v, log.view(), compared)); r.From != 1 || r.Epoch != 1 || l.Halted() != Running {
-		t.Fatalf("%+v, %v", r, l.Halted())
-	}
-	for _, in := range []LinkInput{compared, Tick{}, LogMoved{}} {
-		if effects := l.Step(0, v, log.view(), in); len(effects) != 0 {
-			t.Fatalf("%+v while the log is dropped", effects)
-		}
+	for name, c := range map[string]struct {
+		shared      int
+		here, there int64 // where the logs begin
+	}{
+		"this log begins behind it":                {shared: 1, here: 2},
+		"the active's log does":                    {shared: 1, there: 2},
+		"the active's log does, nothing is shared": {there: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, _ := active(t, 3)
+			log.store(entry.Header{Kind: entry.Follow, SiteEpoch: 1, Body: entry.Followed{SiteEpoch: 1, Shared: entry.UnknownOffset}.Append(nil)})
+			log.lineage.LogStart = c.here
+			other, _ := active(t, c.shared)
+			other.lineage.LogStart = c.there
+			l := NewLink(linkID, LinkOptions{})
+			v := View{Role: Standby, Epoch: 1, Boot: 1}
+			l.Step(0, v, log.view(), Tick{})
+			compared := Received{Compared{Partition: linkID, Epoch: 1, Lineage: other.lineage}}
+			if r := only[Recopy](t, l.Step(0, v, log.view(), compared)); r.From != int64(c.shared) || r.Epoch != 1 || l.Halted() != Running {
+				t.Fatalf("%+v, %v", r, l.Halted())
+			}
+			for _, in := range []LinkInput{compared, Tick{}, LogMoved{}} {
+				if effects := l.Step(0, v, log.view(), in); len(effects) != 0 {
+					t.Fatalf("%+v while the log is dropped", effects)
+				}
+			}
+		})
 	}
 }
 

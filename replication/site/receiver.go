@@ -141,9 +141,7 @@ func (l *Link) compared(v View, log *LogView, m Compared) []Effect {
 		l.in.step = sealing
 		return []Effect{SealArchive{d.Cut}}
 	}
-	// Nothing at all is shared where this log goes from its very beginning: an empty one begins where the active's does.
-	empties := from == 0 && log.Lineage.LogStart == 0
-	if from < log.Lineage.LogStart || from < m.Lineage.LogStart && !empties {
+	if from < log.Lineage.LogStart || from < m.Lineage.LogStart {
 		l.in.step = dropping
 		return []Effect{Recopy{Epoch: v.Epoch, From: from}}
 	}
