@@ -93,21 +93,38 @@ func (l *Lineage) end(siteEpoch uint32) int64 {
 
 // Divergence compares l with the active's lineage. Where l holds records that other does not, it says where the part of l that both
 // hold ends, which is where l has to be cut. Only site epochs below that of the active which answers are looked at: what is newer came
-// from there, and other may be older than it.
+// from there, and other may be older than it. Nor does it matter what l once held below its log start, where a later part of it is the same: other
+// may have been begun behind that.
 func (l *Lineage) Divergence(other *Lineage, below uint32) (keep int64, divergent bool) {
+	parted := int64(-1) // where the logs part, if only what is deleted says so; -1 = it does not
 	for i := range l.Spans {
 		s := &l.Spans[i]
-		if s.SiteEpoch >= below || s.End < 0 {
+		if s.End < 0 {
 			continue
 		}
-		if end := other.end(s.SiteEpoch); end > s.Start && end < s.End {
-			return end, true
-		} else if end <= s.Start {
-			return keep, true
+		if s.SiteEpoch >= below {
+			parted = -1
+			continue
 		}
-		keep = s.End
+		at := keep
+		switch end := other.end(s.SiteEpoch); {
+		case end >= s.End:
+			keep, parted = s.End, -1
+			continue
+		case end > s.Start:
+			at = end
+			if end > l.LogStart { // both hold some of what is left
+				parted = -1
+			}
+		}
+		if parted < 0 {
+			parted = at
+		}
+		if s.End > l.LogStart {
+			return parted, true
+		}
 	}
-	return 0, false
+	return max(parted, 0), parted >= 0
 }
 
 // Holds says that a log that ends at offset next with a batch of leaderEpoch is a prefix of this one.

@@ -43,6 +43,37 @@ func TestDivergence(t *testing.T) {
 	}
 }
 
+// What retention has deleted of a log is not compared: it can not be lost any more, and the other log may have been begun behind it. Where the other
+// log has nothing of what is left either, the logs part where they did.
+func TestDivergenceLooksAtWhatIsLeft(t *testing.T) {
+	b4 := BandStart(4)
+	for _, c := range []struct {
+		name       string
+		mine, them map[uint32]int32
+		start      int64
+		keep       int64
+		divergent  bool
+	}{
+		{"begun behind it", map[uint32]int32{0: 5, 4: 7}, map[uint32]int32{4: 7, 5: 1}, b4, 0, false},
+		{"begun behind it, and the tail was not shipped", map[uint32]int32{0: 5, 4: 7}, map[uint32]int32{4: 3, 5: 1}, b4, b4 + 3, true},
+		{"begun behind two of them", map[uint32]int32{0: 5, 1: 3, 4: 7}, map[uint32]int32{4: 7, 5: 1}, b4, 0, false},
+		{"begun later than it was", map[uint32]int32{0: 5, 4: 7}, map[uint32]int32{4: 7, 5: 1}, 5, 0, false},
+		{"a record of it is left", map[uint32]int32{0: 5, 4: 7}, map[uint32]int32{4: 7, 5: 1}, 4, 0, true},
+		{"other branch", map[uint32]int32{0: 5, 4: 7}, map[uint32]int32{0: 3, 5: 1}, b4, 3, true},
+		{"other branch, nothing is left", map[uint32]int32{0: 5}, map[uint32]int32{0: 3, 5: 1}, 5, 3, true},
+		{"nothing is left, and nothing is there", map[uint32]int32{0: 5}, map[uint32]int32{5: 1}, 5, 0, true},
+		{"what is left came from there", map[uint32]int32{0: 5, 5: 1}, map[uint32]int32{5: 2}, BandStart(5), 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			mine := branch(c.mine)
+			mine.LogStart = c.start
+			if keep, divergent := mine.Divergence(branch(c.them), 5); keep != c.keep || divergent != c.divergent {
+				t.Fatalf("keeps %d, divergent %v; want %d, %v", keep, divergent, c.keep, c.divergent)
+			}
+		})
+	}
+}
+
 func TestHolds(t *testing.T) {
 	l := branch(map[uint32]int32{0: 5, 4: 2})
 	for _, c := range []struct {
