@@ -42,7 +42,7 @@ func (s Shipped) LogView() (site.LogView, bool) {
 	}
 	v := s.p.group.Sites()
 	return site.LogView{Term: v.Term, Tip: v.Tip, Durable: v.Durable, Lineage: &v.Lineage, Born: s.born,
-		Purged: s.p.purged.Load(), Log: s.p.id.Incarnation, Floor: s.p.floor}, v.Term != 0
+		Purged: s.p.purged.Load(), Log: s.p.id.Incarnation, Floor: s.p.floor, Epochs: s.p.log}, v.Term != 0
 }
 
 // Watch implements sites.Replica. There is one watcher.

@@ -16,6 +16,22 @@ type LogView struct {
 	Purged  int64          // what lies below was deleted on purpose (DeleteRecords), not by retention; as of Lineage.LogStart or later
 	Log     uint32         // its incarnation, which rises when this site begins the partition anew
 	Floor   int32          // its first leader epoch: above those of a deleted topic of the same name
+	Epochs  Epochs         // of its records; nil = not known
+}
+
+// Epochs are the leader epochs of a log.
+type Epochs interface {
+	EpochAt(offset int64) int32 // of the record at offset; -1 = not known
+}
+
+// sameAt says that the record which a log of the other site ends with was written here by the same leader, as far as that is known: what was
+// written anew at its offset, by a leader that had lost it, has another leader epoch.
+func (l *LogView) sameAt(end Position) bool {
+	if l.Epochs == nil || end.Epoch < 0 || end.Next <= l.Lineage.LogStart {
+		return true
+	}
+	epoch := l.Epochs.EpochAt(end.Next - 1)
+	return epoch < 0 || epoch == end.Epoch
 }
 
 // fresh says that the partition was created in siteEpoch, by the site that owns it, and nothing was ever written to it.
@@ -64,10 +80,13 @@ type Link struct {
 	id      PartitionID
 	options LinkOptions
 	halted  HaltReason
-	refused uint32 // incarnation of the standby's log that the active has halted for
-	epoch   uint32 // of the View that all below belongs to
-	role    Role
-	peer    Boot // of the View
+	refused struct { // the standby's log that the active has halted for
+		log  uint32 // incarnation
+		boot Boot   // of the standby's run that said so
+	}
+	epoch uint32 // of the View that all below belongs to
+	role  Role
+	peer  Boot // of the View
 
 	control bool // a control entry is proposed and not settled
 	voided  bool // the last one became a void: the next waits for a tick, so that a lasting reason does not fill the log
@@ -108,16 +127,13 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 	if l.halted == HaltGap && v.Role == Active && l.role == Active && log.Lineage.LogStart <= log.Purged {
 		l.halted, l.out = Running, sender{} // somebody has said since that what is missing is wanted no more
 	}
-	if ack, ok := ackIn(in); ok && l.mine(ack.Partition) && v.Role == Active && l.role == Active && ack.Epoch == v.Epoch && ack.Log > l.refused {
-		l.unhalt() // the standby has begun another log
+	if v.Epoch != l.epoch || v.Role != l.role {
+		l.unhalt() // whoever follows now compares the logs anew
+	} else if ack, ok := ackIn(in); ok && v.Role == Active && l.another(v, &ack) {
+		l.unhalt()
 	}
 	if l.halted != Running {
-		if r, ok := in.(Received); ok { // a log that is begun anew asks before it acknowledges anything
-			if m, ok := r.Message.(Compare); ok {
-				return l.compare(v, &log, m)
-			}
-		}
-		return nil
+		return l.stand(v, &log, in)
 	}
 	if v.Epoch != l.epoch || v.Role != l.role {
 		out := sender{}
@@ -165,7 +181,40 @@ func ackIn(in LinkInput) (ack Ack, ok bool) {
 	return ack, ok
 }
 
-// unhalt has the active's link begin anew, where it has halted for what the standby's log was.
+// another says that an Ack may be of another log than that which the active has halted for. A standby whose disk was replaced counts its logs from
+// the beginning again; one that was only started again is looked at once more, and halted for.
+func (l *Link) another(v View, ack *Ack) bool {
+	switch {
+	case !l.mine(ack.Partition) || ack.Epoch != v.Epoch:
+		return false
+	case ack.Boot == l.refused.boot:
+		return ack.Log > l.refused.log
+	}
+	return ack.Boot == v.PeerBoot
+}
+
+// refuse halts for the standby's log.
+func (l *Link) refuse(reason HaltReason, log uint32, boot Boot) []Effect {
+	l.refused.log, l.refused.boot = log, boot
+	return l.halt(reason)
+}
+
+// stand is the step of a link that has halted. A log that is begun anew asks before it acknowledges anything, and what it acknowledges may be lost.
+func (l *Link) stand(v View, log *LogView, in LinkInput) []Effect {
+	switch in := in.(type) {
+	case Tick:
+		if l.halted != HaltRecreated && l.writes(v, &log.Durable) {
+			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
+		}
+	case Received:
+		if m, ok := in.Message.(Compare); ok {
+			return l.compare(v, log, m)
+		}
+	}
+	return nil
+}
+
+// unhalt has a link begin anew that has halted for what one of the logs was.
 func (l *Link) unhalt() {
 	if l.halted == HaltDivergent || l.halted == HaltGap {
 		l.halted, l.out = Running, sender{planned: l.out.planned}

@@ -48,6 +48,16 @@ type part struct {
 	archive []datum  // durable, sealed
 }
 
+// EpochAt implements Epochs.
+func (x *part) EpochAt(offset int64) int32 {
+	for _, d := range x.data {
+		if d.off <= offset && offset <= d.last {
+			return d.le
+		}
+	}
+	return -1
+}
+
 type archive struct {
 	cut  entry.Cut
 	data []datum

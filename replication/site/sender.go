@@ -92,8 +92,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 		}
 		return nil
 	case o.acked.Next < log.Lineage.LogStart && o.acked.Epoch >= 0 && log.Lineage.LogStart > log.Purged:
-		l.refused = o.log
-		return l.halt(HaltGap) // an empty standby lacks nothing that is gone: its log begins where this one does
+		return l.refuse(HaltGap, o.log, o.boot) // an empty standby lacks nothing that is gone: its log begins where this one does
 	case o.acked.Next == log.Durable.NextOffset:
 		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && !v.Abandoned && v.PeerBoot != 0 {
 			return []Effect{Send{Drain{Partition: l.id, Epoch: v.Epoch, Target: f, End: end(&log.Durable),
@@ -151,9 +150,8 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 		return nil // of a log that is no more
 	}
 	another = another || m.Log != o.log
-	if !log.Lineage.Holds(m.End.Next, m.End.Epoch) {
-		l.refused = m.Log
-		return l.halt(HaltDivergent)
+	if !log.Lineage.Holds(m.End.Next, m.End.Epoch) || (!o.known || another) && !log.sameAt(m.End) {
+		return l.refuse(HaltDivergent, m.Log, m.Boot)
 	}
 	if !o.known || another { // it may have come back with less than it had, or with nothing, where its disk was replaced
 		*o = sender{planned: o.planned, shared: o.shared, known: true, boot: m.Boot, log: m.Log, acked: m.End, sent: m.End, logStart: m.LogStart, progress: now}

@@ -140,7 +140,7 @@ func (w *world) step(s int, in Input) error {
 // stepLink feeds a Link and does what it asks for.
 func (w *world) stepLink(s, p int, in LinkInput) {
 	x := &w.m[s].part[p]
-	log := LogView{Term: x.term, Tip: x.tip, Durable: x.durable, Lineage: &x.lineage}
+	log := LogView{Term: x.term, Tip: x.tip, Durable: x.durable, Lineage: &x.lineage, Epochs: x}
 	for _, e := range x.link.Step(w.clock(s), x.view, log, in) {
 		switch e := e.(type) {
 		case Send:
