@@ -90,8 +90,15 @@ func TestPartitionIsCopiedAnewByOrder(t *testing.T) {
 	until(t, "equal logs", sameLog(t, east, west, "t", 2))
 }
 
-// A link that has halted for divergent logs runs again once the partition was copied anew, and what only the standby had is archived.
+// A link that has halted for divergent logs runs again once the partition was copied anew, and what only the standby had is archived, also where
+// the active has written other records at the same offsets since.
 func TestHaltedLinkRunsAgainAfterARecopy(t *testing.T) {
+	t.Run("shorter", func(t *testing.T) { haltAndRecopy(t, 0) })
+	t.Run("overtaken", func(t *testing.T) { haltAndRecopy(t, 70) })
+}
+
+// haltAndRecopy has the active write so many records before the partition is copied anew.
+func haltAndRecopy(t *testing.T, more int) {
 	east, west := startPair(t)
 	east.CreateTopic("t", 1)
 	produceTo(t, east, "t", "one", 1, 50)
@@ -105,6 +112,8 @@ func TestHaltedLinkRunsAgainAfterARecopy(t *testing.T) {
 	}
 	for i := range rows {
 		payload[rows[i].Pos+7] += 50 // base offset, outside of the checksum
+		payload[rows[i].Pos+15]++    // leader epoch, too
+		rows[i].LeaderEpoch++
 		rows[i].BaseOffset, rows[i].LastOffset = rows[i].BaseOffset+50, rows[i].LastOffset+50
 	}
 	records := int64(0)
@@ -126,6 +135,9 @@ func TestHaltedLinkRunsAgainAfterARecopy(t *testing.T) {
 		s := statusOf(t, east)
 		return s.Partitions.Halted == 1 && s.Next == "tandem dr recopy --topic t --partition 0"
 	})
+	if more > 0 {
+		produceTo(t, east, "t", "other", 1, more)
+	}
 	before := p.Incarnation()
 	r := recopyOf(t, east, "t", 0)
 	if !r.Begun || r.From != 50 || r.End < 51 {

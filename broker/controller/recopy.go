@@ -51,6 +51,16 @@ func (c *Controller) recopy(ctx context.Context, command recopyPartition) error 
 	return err
 }
 
+// Settle returns when all that was proposed before is applied, or never will be. Errors: ErrNotController, ErrTimeout.
+func (c *Controller) Settle(ctx context.Context) error {
+	f, err := c.propose(commandPurgeTopics, purgeTopics{}) // which takes nothing
+	if err != nil {
+		return err
+	}
+	_, err = outcome[int](ctx, f)
+	return err
+}
+
 func (m *machine) recopyLocked(c recopyPartition) (any, func()) {
 	s, old := m.mu.site, m.mu.byID[c.Topic]
 	if s == nil || s.Role.Role != site.Standby || s.Role.Epoch != c.Epoch || old == nil || c.Partition < 0 || int(c.Partition) >= len(old.Partitions) ||

@@ -63,7 +63,8 @@ type Pair struct {
 	shelf     *lost.Shelf
 	before    lastContact // of an earlier run
 	runs      *verify.Runs
-	recopies  sync.Mutex    // held while a partition is dropped by order
+	recopies  sync.Mutex // held while a partition is dropped by order
+	drops     drops
 	lost      sync.Mutex    // held while topics that only this site had are archived, or brought back
 	ticks     int           // of run
 	versions  chan struct{} // the metadata has another version; capacity 1
@@ -97,6 +98,9 @@ func Open(o PairOptions) (*Pair, error) {
 		Recopy: p.recopy,
 		Needs:  func(topic uuid.UUID) uint64 { return o.Controller.Image().Changed(topic).N },
 	})
+	p.drops = drops{metadata: o.Controller, warn: func(id site.PartitionID, err error) {
+		o.Logger.Warn("archive of a log that was dropped does not count yet", "topic", id.Topic, "partition", id.Partition, "error", err)
+	}}
 	p.follows = &follower{pair: p, wake: make(chan struct{}, 1)}
 	p.history, p.archives, p.runs = newHistory(p), o.Archives, newRuns(p)
 	p.shelf = lost.New(lost.Options{Archives: o.Archives, Site: o.Config.Name, Node: o.Identity.NodeID})

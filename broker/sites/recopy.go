@@ -12,7 +12,6 @@ import (
 	"github.com/tandembroker/tandem/broker/sites/operator"
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/archive"
-	"github.com/tandembroker/tandem/storage/entry"
 )
 
 // A standby copies one partition anew: what it holds beyond what the active has is archived and synced, the metadata commits that the log
@@ -22,33 +21,25 @@ import (
 // recopy has a partition copied anew. from is the first offset of what the active does not have; at or above the end of the log there is nothing
 // of that kind. It returns when that is committed. Errors: controller.ErrRecopy where the partition, or the role, is another by now.
 func (p *Pair) recopy(ctx context.Context, id site.PartitionID, epoch uint32, from int64) error {
-	image := p.options.Controller.Image()
-	topic, ok := image.TopicByID(id.Topic)
-	if !ok || int(id.Partition) >= len(topic.Partitions) {
-		return fmt.Errorf("%w: it is gone", controller.ErrRecopy)
-	}
-	part, open := p.options.Partitions.Find(id.Topic, id.Partition)
-	if part == nil {
-		return fmt.Errorf("%w: its log is not open (on disk: %v), so what it holds cannot be archived", controller.ErrRecopy, open)
-	}
-	if v := p.driver.View(); v.Role != site.Standby || v.Epoch != epoch {
-		return fmt.Errorf("%w: this site does not follow site epoch %d", controller.ErrRecopy, epoch)
-	}
-	of := &topic.Partitions[id.Partition]
-	if _, _, anew := of.RecopiedFrom(); anew && of.Incarnation != part.Incarnation() {
-		return fmt.Errorf("%w: the log before is not deleted yet", controller.ErrRecopy)
-	}
-	shipped := p.shippedOf(image, part)
-	if err := shipped.StageAnew(ctx, from, epoch); err != nil {
-		return fmt.Errorf("archive what the other site does not have: %w", err)
-	}
-	if err := p.options.Controller.Recopy(ctx, id.Topic, id.Partition, of.Incarnation, part.Incarnation(), epoch); err != nil {
-		return err
-	}
-	if err := shipped.ConfirmAnew(epoch); err != nil { // the new log's link does it, or purge
-		p.logger.Warn("archive of a log that was dropped does not count yet", "topic", topic.Name, "partition", id.Partition, "error", err)
-	}
-	return nil
+	return p.drops.run(ctx, p.ctx, func() (*drop, error) {
+		image := p.options.Controller.Image()
+		topic, ok := image.TopicByID(id.Topic)
+		if !ok || int(id.Partition) >= len(topic.Partitions) {
+			return nil, fmt.Errorf("%w: it is gone", controller.ErrRecopy)
+		}
+		part, open := p.options.Partitions.Find(id.Topic, id.Partition)
+		if part == nil {
+			return nil, fmt.Errorf("%w: its log is not open (on disk: %v), so what it holds cannot be archived", controller.ErrRecopy, open)
+		}
+		if v := p.driver.View(); v.Role != site.Standby || v.Epoch != epoch {
+			return nil, fmt.Errorf("%w: this site does not follow site epoch %d", controller.ErrRecopy, epoch)
+		}
+		of := &topic.Partitions[id.Partition]
+		if _, _, anew := of.RecopiedFrom(); anew && of.Incarnation != part.Incarnation() {
+			return nil, fmt.Errorf("%w: the log before is not deleted yet", controller.ErrRecopy)
+		}
+		return &drop{log: p.shippedOf(image, part), id: id, incarnation: of.Incarnation, dropped: part.Incarnation(), epoch: epoch, from: from}, nil
+	})
 }
 
 // confirmDropped has the archives count of the logs that were dropped, also where a crash came behind that, and of what was set aside since.
@@ -142,7 +133,7 @@ func (d DR) Recopy(ctx context.Context, o operator.RecopyOrder) (operator.Recopi
 		return operator.Recopied{}, recopyRefused(fmt.Errorf("topic %s is gone", o.Topic))
 	}
 	id := site.PartitionID{Topic: topic.ID, Partition: o.Partition}
-	from, end, err := d.beyond(ctx, id)
+	epoch, from, end, err := d.beyond(ctx, id)
 	if err != nil {
 		return operator.Recopied{}, err
 	}
@@ -153,7 +144,7 @@ func (d DR) Recopy(ctx context.Context, o operator.RecopyOrder) (operator.Recopi
 	if o.DryRun {
 		return plan, nil
 	}
-	if err := d.p.recopyOnce(ctx, id, d.p.driver.View().Epoch, from); err != nil {
+	if err := d.p.recopyOnce(ctx, id, epoch, from); err != nil {
 		return operator.Recopied{}, recopyRefused(err)
 	}
 	plan.Begun = true
@@ -192,36 +183,41 @@ func (p *Pair) recopyOnce(ctx context.Context, id site.PartitionID, epoch uint32
 // lineageTimeout bounds the question for the active's lineage.
 const lineageTimeout = 10 * time.Second
 
-// beyond finds the first offset of what this standby holds of a partition and the active does not, and where the log ends.
-func (d DR) beyond(ctx context.Context, id site.PartitionID) (from, end int64, err error) {
+// beyond finds the first offset of what this standby holds of a partition and the active does not, where the log ends, and the site epoch under
+// which that is so: under another one it may be otherwise.
+func (d DR) beyond(ctx context.Context, id site.PartitionID) (epoch uint32, from, end int64, err error) {
 	replica, ok := d.p.driver.replica(id)
-	if !ok {
-		return 0, 0, &operator.Error{Code: operator.CodeRefused, Text: "the log of the partition is not open here, so what it holds cannot be archived", Next: "tandem dr status"}
+	part, _ := d.p.options.Partitions.Find(id.Topic, id.Partition)
+	if !ok || part == nil || part.Log() == nil {
+		return 0, 0, 0, &operator.Error{Code: operator.CodeRefused, Text: "the log of the partition is not open here, so what it holds cannot be archived", Next: "tandem dr status"}
 	}
+	view := d.p.driver.View() // before the log: what it holds by then was written under this epoch, or before
 	log, leads := replica.LogView()
-	if !leads || log.Tip.NextOffset != log.Durable.NextOffset {
-		return 0, 0, &operator.Error{Code: operator.CodeRefused, Text: "the partition is not led here at this moment, or is being written", Next: "try again in a second"}
+	if refused := settled(view, &log, leads); refused != nil {
+		return 0, 0, 0, refused
 	}
 	ctx, cancel := context.WithTimeout(ctx, lineageTimeout)
 	defer cancel()
-	var theirs operator.LineageAnswer
-	if err := d.p.forward(ctx, operator.OpLineage, operator.LineageQuestion{TopicID: id.Topic, Partition: id.Partition}, &theirs); err != nil {
-		return 0, 0, err
+	ask := func(epoch int32) (a operator.LineageAnswer, err error) {
+		err = d.p.forward(ctx, operator.OpLineage, operator.LineageQuestion{TopicID: id.Topic, Partition: id.Partition, Epoch: &epoch}, &a)
+		return a, err
 	}
-	end = log.Durable.NextOffset
-	// Also under the site epoch that is followed: a link that has halted says that one of the logs is not what it was.
-	if keep, divergent := log.Lineage.Divergence(&theirs.Lineage, entry.SiteEpochOf(log.Durable.LastEpoch)+1); divergent {
-		return keep, end, nil
-	}
-	return end, end, nil
+	from, err = lacking(&log, part.Log(), ask)
+	return view.Epoch, from, log.Durable.NextOffset, err
 }
 
 // Lineage implements operator.DR: of this active site's durable log.
 func (d DR) Lineage(_ context.Context, q operator.LineageQuestion) (operator.LineageAnswer, error) {
 	replica, ok := d.p.driver.replica(site.PartitionID{Topic: q.TopicID, Partition: q.Partition})
-	if ok {
+	part, _ := d.p.options.Partitions.Find(q.TopicID, q.Partition)
+	if ok && part != nil && part.Log() != nil {
 		if log, leads := replica.LogView(); leads && d.p.driver.View().Role == site.Active {
-			return operator.LineageAnswer{Lineage: log.Lineage.Clone()}, nil
+			a := operator.LineageAnswer{Lineage: log.Lineage.Clone()}
+			if last := part.Log().LastEpoch(); q.Epoch != nil && last >= 0 {
+				found, end := part.Log().EndOffsetForEpoch(min(*q.Epoch, last), log.Durable.NextOffset)
+				a.Found = &operator.EpochEnd{Epoch: found, End: end}
+			}
+			return a, nil
 		}
 	}
 	return operator.LineageAnswer{}, &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("partition %d of topic id %s is not led at the active site", q.Partition, q.TopicID),

@@ -324,9 +324,17 @@ type Recopied struct {
 type LineageQuestion struct {
 	TopicID   uuid.UUID `json:"topic_id"`
 	Partition int32     `json:"partition"`
+	Epoch     *int32    `json:"epoch,omitempty"` // a leader epoch of the standby's log
 }
 
 // LineageAnswer is the history of its durable log.
 type LineageAnswer struct {
 	Lineage entry.Lineage `json:"lineage"`
+	Found   *EpochEnd     `json:"found,omitempty"` // for Epoch; nil = it was not asked for
+}
+
+// EpochEnd is the largest leader epoch of a log at or below another one, and the offset where it ends; -1, -1 = unknown.
+type EpochEnd struct {
+	Epoch int32 `json:"epoch"`
+	End   int64 `json:"end"`
 }
