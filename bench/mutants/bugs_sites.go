@@ -102,7 +102,7 @@ var siteBugs = []bug{
 	promise("producer id given out twice", "epoch.go", "return int64(siteEpoch)<<entry.ProducerIDBits | n", "return n"),
 	siteRule("generation given out twice", "epoch.go", "TestNumbersOfTwoSitesDiffer", "return int32(siteEpoch<<entry.LeaderEpochBits | n)", "return int32(n)"),
 	logRule("own base kept when the log follows", "sites.go", "TestPromotionBeginsAtItsBase", "f.SiteEpoch, Following, 0, NoFence", "f.SiteEpoch, Following, s.Base, NoFence"),
-	logPromise("cut one record late", "lineage.go", "return end, true", "return end + 1, true"),
+	logPromise("cut one record late", "lineage.go", "at = end\n", "at = end + 1\n"),
 	logRule("position of a foreign epoch believed", "lineage.go", "TestResume", "\t\t\treturn min(offset, s.Shared)", "\t\t\treturn offset"),
 	logPromise("fence not looked at when an entry is stored", "admit.go", "case s.FenceTarget != NoFence:", "case s.FenceTarget == 0:"),
 	siteRule("fence forgotten at a restart", "site.go", "TestFenceOutlivesARestart",
