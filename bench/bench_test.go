@@ -221,7 +221,7 @@ func TestBrokerThatDoesNotStartIsReported(t *testing.T) {
 	o := options{bin: "/bin/false", dir: t.TempDir()}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err := startBroker(ctx, o); err == nil || !strings.Contains(err.Error(), "ended at start") {
+	if _, err := startBroker(ctx, o); err == nil || !strings.Contains(err.Error(), "ended before it was ready") {
 		t.Fatal(err)
 	}
 }

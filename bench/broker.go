@@ -2,12 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,8 +15,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 const (
@@ -24,38 +25,22 @@ const (
 	stopMax  = 60 * time.Second // for a drain, before it is killed
 )
 
-// broker is a running tandem process, ours to stop.
+// broker is a running process, Tandem or the Apache Kafka beside it, ours to stop.
 type broker struct {
-	addr  string // Kafka listener, host:port
-	admin string // host:port of /metrics
-	dir   string
-	cpu   cpu
-	cmd   *exec.Cmd
-	done  chan error
-	log   *os.File
-}
-
-// freePort asks the kernel for a loopback port; somebody else could take it before the broker does, which then fails to start.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	addr    string // Kafka listener, host:port
+	admin   string // host:port of /metrics
+	dir     string
+	cpu     cpu
+	process *process.Process // nil before the first start
 }
 
 // launch starts the binary on dir and returns at once; the broker is not ready yet.
 func launch(o options, dir string) (*broker, error) {
-	addr, err := freePort()
+	addresses, err := process.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	return launchAt(o, dir, addr, admin)
+	return launchAt(o, dir, addresses[0], addresses[1])
 }
 
 // launchAt is launch on given addresses, so that clients find a broker again that was stopped.
@@ -65,28 +50,11 @@ func launchAt(o options, dir, addr, admin string) (*broker, error) {
 }
 
 // start runs the process, also of a broker that has been stopped, with settings of its own behind which those of o come.
-func (b *broker) start(o options, settings []string) error {
-	logPath := o.broker
-	if logPath == "" {
-		logPath = filepath.Join(o.dir, "broker.log")
-	}
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	args := []string{"serve", "--set", "log.dirs=" + b.dir, "--set", "admin.listener=" + b.admin}
-	for _, s := range slices.Concat(settings, o.sets) {
-		args = append(args, "--set", s)
-	}
-	cmd, done := exec.Command(o.bin, args...), make(chan error, 1)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := startOn(cmd, b.cpu); err != nil {
-		log.Close()
-		return err
-	}
-	b.cmd, b.done, b.log = cmd, done, log
-	go func() { done <- cmd.Wait() }() // ends with the process, which stop or kill awaits
-	return nil
+func (b *broker) start(o options, settings []string) (err error) {
+	all := slices.Concat([]string{"log.dirs=" + b.dir, "admin.listener=" + b.admin}, settings, o.sets)
+	b.process, err = process.Start(process.Command{Name: "broker", Args: process.Serve(o.bin, all...),
+		Log: cmp.Or(o.broker, filepath.Join(o.dir, "broker.log")), Start: func(c *exec.Cmd) error { return startOn(c, b.cpu) }})
+	return err
 }
 
 // startBroker launches the binary on an empty folder below o.dir and waits until it answers Metadata.
@@ -114,60 +82,26 @@ func startBroker(ctx context.Context, o options) (*broker, error) {
 
 // dial connects, trying again while the broker starts.
 func (b *broker) dial(ctx context.Context) (*conn, error) {
-	deadline := time.Now().Add(readyMax)
-	for {
-		c, err := dialConn(b.addr)
-		if err == nil {
-			return c, nil
-		}
-		select {
-		case e := <-b.done:
-			b.done <- e
-			return nil, fmt.Errorf("broker ended at start: %w; its output: %s", e, b.tail())
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Millisecond): // polling is all that a client can do
-		}
-		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("broker does not listen after %v: %w; its output: %s", readyMax, err, b.tail())
-		}
-	}
-}
-
-// tail is the end of the broker's output, for error messages.
-func (b *broker) tail() string {
-	text, err := os.ReadFile(b.log.Name())
-	if err != nil {
-		return err.Error()
-	}
-	return string(text[max(0, len(text)-2000):])
+	ctx, cancel := context.WithTimeout(ctx, readyMax)
+	defer cancel()
+	var c *conn
+	err := b.process.Await(ctx, time.Millisecond, func() (err error) { // polling is all that a client can do
+		c, err = dialConn(b.addr)
+		return err
+	})
+	return c, err
 }
 
 // stop drains the broker by SIGTERM; a broker that does not end in time is killed and reported.
-func (b *broker) stop() error {
-	defer b.log.Close()
-	_ = b.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case err := <-b.done:
-		return err
-	case <-time.After(stopMax):
-		_ = b.cmd.Process.Kill()
-		<-b.done
-		return errors.New("broker did not end after SIGTERM")
-	}
-}
+func (b *broker) stop() error { return b.process.Stop(stopMax) }
 
 // kill ends the broker as a crash would.
-func (b *broker) kill() {
-	_ = b.cmd.Process.Kill()
-	<-b.done
-	b.log.Close()
-}
+func (b *broker) kill() { b.process.Kill() }
 
 // discard stops the broker and deletes its data; for the end of a case, whose figures stand in any case.
 func (b *broker) discard() {
 	if err := errors.Join(b.stop(), os.RemoveAll(b.dir)); err != nil {
-		slog.Warn("broker did not stop cleanly", "error", err, "output", b.tail())
+		slog.Warn("broker did not stop cleanly", "error", err)
 	}
 }
 
@@ -243,7 +177,7 @@ func (w written) minus(before written) written {
 
 // residentBytes is the process's resident set size.
 func (b *broker) residentBytes() (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.process.Pid()))
 	if err != nil {
 		return 0, err
 	}

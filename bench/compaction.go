@@ -298,7 +298,7 @@ func compactNow(ctx context.Context, b *broker, c *conn, topic string, poll time
 		case after["tandem_compaction_rounds_total"] > before["tandem_compaction_rounds_total"]:
 			return took, nil
 		case time.Now().After(deadline):
-			return 0, fmt.Errorf("not compacted after %v; the broker's output: %s", readyMax, b.tail())
+			return 0, fmt.Errorf("not compacted after %v; the broker's output: %s", readyMax, b.process.LogTail())
 		}
 	}
 }

@@ -122,7 +122,7 @@ func idleRound(ctx context.Context, o options, r *report, c idleCase) error {
 
 // cpuSeconds is the processor time that the process has taken.
 func (b *broker) cpuSeconds() (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", b.cmd.Process.Pid))
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", b.process.Pid()))
 	if err != nil {
 		return 0, err
 	}

@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 // kafkaPOM names the release of Apache Kafka that interop's tools are of.
@@ -22,6 +23,8 @@ const (
 	storageTool = "kafka.tools.StorageTool"
 	kafkaMain   = "kafka.Kafka"
 	kafkaHeap   = "-Xmx1g" // the default of kafka-server-start.sh
+
+	javaTerminated = 128 + int(syscall.SIGTERM) // what Java ends with after it
 )
 
 // kafkaClassPath is where Maven has put Apache Kafka. The answer is kept where bench/interop keeps it.
@@ -57,14 +60,11 @@ func startKafka(ctx context.Context, o options, sets ...string) (*broker, error)
 	if err != nil {
 		return nil, err
 	}
-	addr, err := freePort()
+	addresses, err := process.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
-	controller, err := freePort()
-	if err != nil {
-		return nil, err
-	}
+	addr, controller := addresses[0], addresses[1]
 	settings := append([]string{
 		"process.roles=broker,controller", "node.id=1", "controller.quorum.voters=1@" + controller,
 		"listeners=PLAINTEXT://" + addr + ",CONTROLLER://" + controller, "advertised.listeners=PLAINTEXT://" + addr,
@@ -77,22 +77,19 @@ func startKafka(ctx context.Context, o options, sets ...string) (*broker, error)
 	if err := os.WriteFile(file, []byte(strings.Join(settings, "\n")+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	java := func(class string, args ...string) *exec.Cmd {
-		return exec.Command("java", append([]string{kafkaHeap, "-XX:+UseG1GC", "-cp", classPath, class}, args...)...)
+	java := func(class string, args ...string) []string {
+		return append([]string{"java", kafkaHeap, "-XX:+UseG1GC", "-cp", classPath, class}, args...)
 	}
-	if out, err := java(storageTool, "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", file).CombinedOutput(); err != nil {
+	format := java(storageTool, "format", "-t", "4L6g3nShT-eMCtK--X86sw", "-c", file)
+	if out, err := exec.Command(format[0], format[1:]...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format Kafka's folder: %w\n%s", err, out)
 	}
-	log, err := os.Create(filepath.Join(dir, "kafka.log"))
+	b := &broker{addr: addr, dir: dir}
+	b.process, err = process.Start(process.Command{Name: "Apache Kafka", Args: java(kafkaMain, file), Log: filepath.Join(dir, "kafka.log"),
+		ExitCode: javaTerminated})
 	if err != nil {
 		return nil, err
 	}
-	b := &broker{addr: addr, dir: dir, cmd: java(kafkaMain, file), done: make(chan error, 1), log: log}
-	b.cmd.Stdout, b.cmd.Stderr = log, log
-	if err := b.cmd.Start(); err != nil {
-		return nil, errors.Join(err, log.Close())
-	}
-	go func() { b.done <- b.exited() }() // ends with the process, which stop or kill awaits
 	c, err := b.dial(ctx)
 	if err == nil {
 		err = c.await(ctx, c.metadata)
@@ -103,14 +100,4 @@ func startKafka(ctx context.Context, o options, sets ...string) (*broker, error)
 		return nil, err
 	}
 	return b, nil
-}
-
-// exited waits for Java, which ends with 128 + 15 after SIGTERM.
-func (b *broker) exited() error {
-	err := b.cmd.Wait()
-	var code *exec.ExitError
-	if errors.As(err, &code) && code.ExitCode() == 128+int(syscall.SIGTERM) {
-		return nil
-	}
-	return err
 }

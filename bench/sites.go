@@ -54,7 +54,7 @@ func runSites(ctx context.Context, o options, r *report) error {
 		}
 		err = c.run(ctx, o, r, p, c.name)
 		if err != nil {
-			err = fmt.Errorf("%s: %w\n%s", c.name, err, p.sites[0].tail())
+			err = fmt.Errorf("%s: %w\n%s", c.name, err, p.sites[0].process.LogTail())
 		}
 		p.discard()
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/bench/chaos/proxy"
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 const (
@@ -60,11 +61,9 @@ func (p *sitePair) prepare() error {
 		if err != nil {
 			return err
 		}
-		var ports [3]string
-		for k := range ports {
-			if ports[k], err = freePort(); err != nil {
-				return err
-			}
+		ports, err := process.FreeAddresses(3)
+		if err != nil {
+			return err
 		}
 		p.sites[i], p.own[i] = &broker{addr: ports[0], admin: ports[1], dir: dir}, ports[2]
 		if p.links[i], err = proxy.Listen(p.own[i]); err != nil {
@@ -109,20 +108,14 @@ func (p *sitePair) moved() int64 { return p.links[0].Forwarded() + p.links[1].Fo
 // discard ends both brokers and the network, and deletes the data.
 func (p *sitePair) discard() {
 	for i, b := range p.sites {
-		if b != nil && b.running() {
-			b.discard()
-		}
 		if b != nil {
-			_ = os.RemoveAll(b.dir) // o.dir goes at the end in any case
+			b.discard()
 		}
 		if p.links[i] != nil {
 			p.links[i].Close()
 		}
 	}
 }
-
-// running says whether the process has been started and not been stopped by us.
-func (b *broker) running() bool { return b.cmd != nil && b.cmd.ProcessState == nil }
 
 // dr runs `tandem dr` at one of the sites and decodes what it prints. An order that is not taken is an error.
 func (p *sitePair) dr(ctx context.Context, i int, out any, args ...string) error {
@@ -152,7 +145,7 @@ func (p *sitePair) green(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the sites are not green: %w; %v; output: %s", errors.Join(ctx.Err(), err), status.Reasons, p.sites[1].tail())
+			return fmt.Errorf("the sites are not green: %w; %v; output: %s", errors.Join(ctx.Err(), err), status.Reasons, p.sites[1].process.LogTail())
 		case <-time.After(20 * time.Millisecond): // polling is all that an operator can do
 		}
 	}
@@ -213,7 +206,7 @@ func (p *sitePair) awaitRecords(ctx context.Context, count int64, seen func(reco
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s has %d of %d records: %w; its output: %s", siteNames[1], have, count, errors.Join(ctx.Err(), err), p.sites[1].tail())
+			return fmt.Errorf("%s has %d of %d records: %w; its output: %s", siteNames[1], have, count, errors.Join(ctx.Err(), err), p.sites[1].process.LogTail())
 		case <-time.After(pollLog): // polling is all that a client can do
 		}
 	}

@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 // apacheSettings are those of a broker and controller in one process (KRaft combined mode). The delays are Kafka's defaults.
@@ -32,7 +32,7 @@ func (s *suite) startApache(ctx context.Context) (stop func(), err error) {
 	if err := s.resolveJava(ctx); err != nil {
 		return nil, err
 	}
-	addresses, err := freeAddresses(2)
+	addresses, err := process.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
@@ -45,30 +45,20 @@ func (s *suite) startApache(ctx context.Context) (stop func(), err error) {
 	if _, err := s.kafkaTool(ctx, nil, "kafka.tools.StorageTool", "format", "--cluster-id", "dGFuZGVtLWludGVyb3AtMQ", "--config", settings); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(s.dir, "kafka.log"))
+	args := append(s.javaCommand("", "kafka.Kafka"), settings)
+	args[1] = "-Xmx1g"
+	kafka, err := process.Start(process.Command{Name: "Apache Kafka", Args: args, Log: filepath.Join(s.dir, "kafka.log")})
 	if err != nil {
 		return nil, err
 	}
-	args := append(s.javaCommand("", "kafka.Kafka"), settings)
-	args[1] = "-Xmx1g"
-	run := exec.Command(args[0], args[1:]...)
-	run.Stdout, run.Stderr = log, log
-	if err := run.Start(); err != nil {
-		return nil, errors.Join(err, log.Close())
-	}
-	stop = func() {
-		_ = run.Process.Kill()
-		_ = run.Wait()
-		log.Close()
-	}
-	if err := s.awaitApache(ctx); err != nil {
-		stop()
+	if err := s.awaitApache(ctx, kafka); err != nil {
+		kafka.Kill()
 		return nil, err
 	}
-	return stop, nil
+	return kafka.Kill, nil
 }
 
-func (s *suite) awaitApache(ctx context.Context) error {
+func (s *suite) awaitApache(ctx context.Context, kafka *process.Process) error {
 	client, err := s.client()
 	if err != nil {
 		return err
@@ -76,15 +66,11 @@ func (s *suite) awaitApache(ctx context.Context) error {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	for {
-		if brokers, err := kadm.NewClient(client).ListBrokers(ctx); err == nil && len(brokers) == 1 {
-			return nil
+	return kafka.Await(ctx, 100*time.Millisecond, func() error {
+		brokers, err := kadm.NewClient(client).ListBrokers(ctx)
+		if err == nil && len(brokers) != 1 {
+			err = fmt.Errorf("%d brokers", len(brokers))
 		}
-		select {
-		case <-ctx.Done():
-			text, _ := os.ReadFile(filepath.Join(s.dir, "kafka.log"))
-			return fmt.Errorf("start of Apache Kafka: %w\n%s", ctx.Err(), tail(string(text)))
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+		return err
+	})
 }

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 const connectWorker = "org.apache.kafka.connect.cli.ConnectDistributed"
@@ -86,7 +88,7 @@ type worker struct {
 }
 
 func (s *suite) newWorker(classes string) (*worker, error) {
-	addresses, err := freeAddresses(1)
+	addresses, err := process.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}

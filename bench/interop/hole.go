@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tandembroker/tandem/bench/chaos/proxy"
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 // place is where a site's broker runs, and how others reach it. All but via are host:port.
@@ -23,7 +24,7 @@ type place struct {
 
 // loopback are two sites with nothing between them.
 func loopback() (east, west place, err error) {
-	a, err := freeAddresses(6)
+	a, err := process.FreeAddresses(6)
 	if err != nil {
 		return east, west, err
 	}

@@ -217,7 +217,7 @@ func run(ctx context.Context, f options) error {
 	}
 	if failed > 0 {
 		if s.broker != nil {
-			fmt.Printf("last lines of the broker's log:\n%s\n", s.broker.logTail())
+			fmt.Printf("last lines of the broker's log:\n%s\n", s.broker.process.LogTail())
 		}
 		return fmt.Errorf("%d steps failed", failed)
 	}

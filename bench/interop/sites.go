@@ -286,7 +286,7 @@ func (p *pair) close() {
 		f.kill()
 	}
 	for _, t := range []*tandem{p.east, p.west} {
-		if t != nil && t.ended != nil {
+		if t != nil {
 			t.kill()
 		}
 	}

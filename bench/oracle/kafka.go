@@ -10,18 +10,20 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 // kafkaLag is how long Kafka's broker may lag behind its controller.
 const kafkaLag = 40 * time.Millisecond
 
 // startKafka runs one node of Apache Kafka, broker and controller in one, of the release that bench/interop/pom.xml names.
-func startKafka(ctx context.Context, pomFile, dir string) (*process, *side, error) {
+func startKafka(ctx context.Context, pomFile, dir string) (*process.Process, *side, error) {
 	classPath, err := classPath(ctx, pomFile)
 	if err != nil {
 		return nil, nil, err
 	}
-	addresses, err := freeAddresses(2)
+	addresses, err := process.FreeAddresses(2)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -41,12 +43,12 @@ func startKafka(ctx context.Context, pomFile, dir string) (*process, *side, erro
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, nil, fmt.Errorf("format Kafka's folder: %w\n%s", err, out)
 	}
-	p, err := startProcess(filepath.Join(dir, "kafka.log"), "java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", classPath, "kafka.Kafka",
-		properties)
+	s := &side{name: "Kafka", address: addresses[0], lag: kafkaLag}
+	args := []string{"java", "-Xmx512m", "-XX:+UseSerialGC", "-cp", classPath, "kafka.Kafka", properties}
+	p, err := process.Start(process.Command{Name: s.name, Args: args, Log: filepath.Join(dir, "kafka.log")})
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &side{name: "Kafka", address: addresses[0], lag: kafkaLag}
 	return p, s, s.await(ctx, p)
 }
 

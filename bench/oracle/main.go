@@ -66,9 +66,7 @@ func run(ctx context.Context, o options) error {
 	kafka := &side{name: "Kafka", address: o.kafka, lag: kafkaLag}
 	if o.kafka == "" {
 		p, s, err := startKafka(ctx, o.pom, o.dir)
-		if p != nil {
-			defer p.stop()
-		}
+		defer func() { _ = p.Stop(stopLimit) }() // how it ends is not what is compared
 		if err != nil {
 			return err
 		}
@@ -80,9 +78,7 @@ func run(ctx context.Context, o options) error {
 		return record(ctx, o, kafka)
 	}
 	p, tandem, err := startTandem(ctx, o.tandem, o.dir)
-	if p != nil {
-		defer p.stop()
-	}
+	defer func() { _ = p.Stop(stopLimit) }()
 	if err != nil {
 		return err
 	}

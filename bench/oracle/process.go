@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 const (
@@ -20,116 +19,32 @@ const (
 	stopLimit  = 30 * time.Second
 )
 
-// process is a broker that oracle has started.
-type process struct {
-	command *exec.Cmd
-	logFile string
-	ended   chan struct{} // closed when it has; err is set then
-	err     error
-}
-
-func startProcess(logFile, name string, args ...string) (*process, error) {
-	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close() // the child has its own
-	p := &process{command: exec.Command(name, args...), logFile: logFile, ended: make(chan struct{})}
-	p.command.Stdout, p.command.Stderr = log, log
-	if err := p.command.Start(); err != nil {
-		return nil, err
-	}
-	go func() { // ends with the process, awaited by stop
-		p.err = p.command.Wait()
-		close(p.ended)
-	}()
-	return p, nil
-}
-
-// stop ends the broker with SIGTERM, or with SIGKILL when it takes too long.
-func (p *process) stop() {
-	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended already
-	select {
-	case <-p.ended:
-	case <-time.After(stopLimit):
-		_ = p.command.Process.Kill()
-		<-p.ended
-	}
-}
-
-// tail is the end of a broker's log.
-func tail(logFile string) string {
-	const bytesMax = 4000
-	data, err := os.ReadFile(logFile)
-	if err != nil {
-		return err.Error()
-	}
-	return string(data[max(0, len(data)-bytesMax):])
-}
-
-// freeAddresses finds ports that nobody listens on.
-func freeAddresses(count int) ([]string, error) {
-	var all []string
-	for range count {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // all at the end, so that they differ
-		all = append(all, l.Addr().String())
-	}
-	return all, nil
-}
-
 // aligned are the settings that both brokers get.
 var aligned = []string{
 	"node.id=1", "group.initial.rebalance.delay.ms=0", "offsets.topic.replication.factor=1", "offsets.topic.num.partitions=4",
 	"log.retention.ms=-1", "log.cleaner.backoff.ms=3600000", "num.partitions=2",
 }
 
-// startTandem runs the binary on a folder.
-func startTandem(ctx context.Context, binary, dir string) (*process, *side, error) {
-	addresses, err := freeAddresses(1)
+// startTandem runs the binary on a folder. The process is not nil as soon as there is one to stop.
+func startTandem(ctx context.Context, binary, dir string) (*process.Process, *side, error) {
+	addresses, err := process.FreeAddresses(1)
 	if err != nil {
 		return nil, nil, err
 	}
-	args := []string{"serve"}
 	own := []string{"log.dirs=" + filepath.Join(dir, "tandem"), "listeners=PLAINTEXT://" + addresses[0], "admin.listener="}
-	for _, s := range append(own, aligned...) {
-		args = append(args, "--set", s)
-	}
-	p, err := startProcess(filepath.Join(dir, "tandem.log"), binary, args...)
+	s := &side{name: "Tandem", address: addresses[0]}
+	p, err := process.Start(process.Command{Name: s.name, Args: process.Serve(binary, slices.Concat(own, aligned)...), Log: filepath.Join(dir, "tandem.log")})
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &side{name: "Tandem", address: addresses[0]}
 	return p, s, s.await(ctx, p)
 }
 
-// await returns when the broker answers what sequences ask; p is its process, nil = somebody else's.
-func (s *side) await(ctx context.Context, p *process) error {
+// await returns when the broker, which p runs, answers what sequences ask.
+func (s *side) await(ctx context.Context, p *process.Process) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	var ended <-chan struct{}
-	log := ""
-	if p != nil {
-		ended, log = p.ended, p.logFile
-	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := s.warmUp()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ended:
-			return fmt.Errorf("%s ended at start: %w\n%s", s.name, p.err, tail(log))
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w\n%s", s.name, err, tail(log))
-		case <-tick.C:
-		}
-	}
+	return p.Await(ctx, 50*time.Millisecond, s.warmUp)
 }
 
 // errNotYet says that a broker still starts.

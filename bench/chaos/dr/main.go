@@ -228,7 +228,7 @@ func (s *suite) round(ctx context.Context, index int, k *kind) error {
 func (s *suite) explain(ctx context.Context, err error) error {
 	for _, site := range s.pair.sites {
 		out, _, _ := site.dr(ctx, "status", "--timeout", "3s")
-		err = fmt.Errorf("%w\n--- %s: %s\n%s", err, site.name, out, site.logTail())
+		err = fmt.Errorf("%w\n--- %s: %s\n%s", err, site.name, out, site.process.LogTail())
 	}
 	return err
 }
@@ -245,7 +245,7 @@ func (s *suite) green(ctx context.Context) error {
 	last := ""
 	return poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		for _, site := range s.pair.sites {
-			if err := site.died(); err != nil {
+			if err := site.process.Failed(); err != nil {
 				return false, err
 			}
 			st, err := site.status(ctx)

@@ -21,7 +21,7 @@ const (
 // restart ends both sites with SIGTERM and starts them with more settings, for as long as those of the next restart.
 func (r *round) restart(ctx context.Context, more ...string) error {
 	for _, s := range r.pair.sites {
-		if err := s.terminate(ctx); err != nil {
+		if err := s.terminate(); err != nil {
 			return err
 		}
 		s.more = more
@@ -58,7 +58,7 @@ func (r *round) lease(ctx context.Context) error {
 	} else if err := r.waitOut(ctx); err != nil {
 		return err
 	}
-	if !r.active.running() {
+	if !r.active.process.Running() {
 		if err := r.bring(r.active); err != nil {
 			return err
 		}

@@ -203,7 +203,7 @@ func (r *round) stop(ctx context.Context) error {
 	r.stays = r.active
 	for _, s := range which {
 		r.figures.note += " " + s.name
-		if err := s.terminate(ctx); err != nil {
+		if err := s.terminate(); err != nil {
 			return err
 		}
 		r.wait(ctx, 0, 500*time.Millisecond)

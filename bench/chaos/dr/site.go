@@ -4,17 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/tandembroker/tandem/bench/chaos/proxy"
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 // readyLimit is how long a broker may take from its start until it says that it is ready.
@@ -32,9 +27,7 @@ type site struct {
 	set     []string
 	more    []string // settings of this start
 
-	command *exec.Cmd
-	ended   chan struct{} // closed when the process has ended; nil before the first start
-	stopped bool          // by us
+	process *process.Process // nil before the first start
 }
 
 // pair is two sites and the network between them. Faults of the link hit both directions of dialling.
@@ -44,7 +37,7 @@ type pair struct {
 }
 
 func newPair(binary, dir string) (*pair, error) {
-	addresses, err := freeAddresses(6)
+	addresses, err := process.FreeAddresses(6)
 	if err != nil {
 		return nil, err
 	}
@@ -69,20 +62,6 @@ func newPair(binary, dir string) (*pair, error) {
 		}
 	}
 	return p, nil
-}
-
-// freeAddresses are loopback addresses that nobody listens on now.
-func freeAddresses(count int) ([]string, error) {
-	var addresses []string
-	for range count {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer listener.Close() // all at the end, so that they differ
-		addresses = append(addresses, listener.Addr().String())
-	}
-	return addresses, nil
 }
 
 func (p *pair) addresses() []string { return []string{p.sites[0].address, p.sites[1].address} }
@@ -125,108 +104,26 @@ func (p *pair) close() {
 }
 
 // start runs the process and does not wait until it is ready.
-func (s *site) start() error {
-	log, err := os.OpenFile(s.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer log.Close() // the child has its own
-	args := []string{"serve"}
-	for _, setting := range slices.Concat(s.set, s.more) {
-		args = append(args, "--set", setting)
-	}
-	s.command = exec.Command(s.binary, args...)
-	s.command.Stdout, s.command.Stderr = log, log
-	if err := s.command.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", s.name, err)
-	}
-	command, ended := s.command, make(chan struct{})
-	s.ended, s.stopped = ended, false
-	go func() { // ends with the process, awaited by kill
-		_ = command.Wait()
-		close(ended)
-	}()
-	return nil
-}
-
-func (s *site) running() bool {
-	if s.ended == nil {
-		return false
-	}
-	select {
-	case <-s.ended:
-		return false
-	default:
-		return true
-	}
+func (s *site) start() (err error) {
+	args := process.Serve(s.binary, slices.Concat(s.set, s.more)...)
+	s.process, err = process.Start(process.Command{Name: s.name, Args: args, Log: s.logFile})
+	return err
 }
 
 // stopLimit bounds how long a process may take to end after SIGTERM.
 const stopLimit = 30 * time.Second
 
 // terminate ends the process with SIGTERM, and wants it to end well.
-func (s *site) terminate(ctx context.Context) error {
-	s.stopped = true
-	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("SIGTERM to %s: %w", s.name, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, stopLimit)
-	defer cancel()
-	select {
-	case <-s.ended:
-	case <-ctx.Done():
-		return fmt.Errorf("%s has not ended within %s of SIGTERM\n%s", s.name, stopLimit, s.logTail())
-	}
-	if code := s.command.ProcessState.ExitCode(); code != 0 {
-		return fmt.Errorf("%s ended with %d after SIGTERM\n%s", s.name, code, s.logTail())
-	}
-	return nil
-}
+func (s *site) terminate() error { return s.process.Stop(stopLimit) }
 
 // kill ends the process with SIGKILL.
-func (s *site) kill() {
-	if s.ended == nil {
-		return
-	}
-	s.stopped = true
-	_ = s.command.Process.Kill() // it may have ended already
-	<-s.ended
-}
-
-// died is an error if the process has ended and nobody killed it.
-func (s *site) died() error {
-	if s.ended != nil && !s.stopped && !s.running() {
-		return fmt.Errorf("%s ended by itself: %s\n%s", s.name, s.command.ProcessState, s.logTail())
-	}
-	return nil
-}
+func (s *site) kill() { s.process.Kill() }
 
 // waitReady waits until the process says that it is ready.
 func (s *site) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	client := http.Client{Timeout: time.Second}
-	return poll(ctx, 10*time.Millisecond, func() (bool, error) {
-		if err := s.died(); err != nil {
-			return false, err
-		}
-		response, err := client.Get("http://" + s.admin + "/readyz")
-		ready := err == nil && response.StatusCode == http.StatusOK
-		if err == nil {
-			response.Body.Close()
-		}
-		return ready, nil
-	}, func() string { return s.name + " is not ready" })
-}
-
-func (s *site) logTail() string {
-	const linesMax = 20
-	data, err := os.ReadFile(s.logFile)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return strings.Join(lines[max(0, len(lines)-linesMax):], "\n")
+	return s.process.AwaitReady(ctx, s.admin)
 }
 
 // poll calls fn until it says yes, fails, or ctx ends, which is an error with the text of late.

@@ -72,7 +72,7 @@ func (s *search) traceStart(ctx context.Context, w *worker, st *state) ([]event,
 	}
 	select {
 	case <-time.After(againPause):
-	case <-b.ended:
+	case <-b.process.Ended():
 	case <-ctx.Done():
 	}
 	b.kill()

@@ -8,16 +8,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/tandembroker/tandem/bench/internal/process"
 )
 
 const (
@@ -204,99 +203,45 @@ func (r *recording) doom() {
 	}
 }
 
-// broker is a tandem process, under strace or not.
+// broker is a tandem process, under strace or not. Its ports stay the same over restarts, so that clients find it again.
 type broker struct {
 	binary, dataDir, address, admin, logFile string
 
-	command *exec.Cmd
-	traced  bool
-	ended   chan struct{} // closed when the process has ended; endErr is set then
-	endErr  error
+	process *process.Process
 }
 
 func startBroker(ctx context.Context, binary, dataDir string, strace []string) (*broker, error) {
-	b := &broker{binary: binary, dataDir: dataDir, logFile: filepath.Dir(dataDir) + ".log"}
-	if err := b.choosePorts(); err != nil {
+	addresses, err := process.FreeAddresses(2)
+	if err != nil {
 		return nil, err
 	}
+	b := &broker{binary: binary, dataDir: dataDir, address: addresses[0], admin: addresses[1], logFile: filepath.Dir(dataDir) + ".log"}
 	return b, b.start(ctx, strace)
 }
 
-// choosePorts finds ports that stay the same over restarts, so that clients find the broker again.
-func (b *broker) choosePorts() error {
-	for _, address := range []*string{&b.address, &b.admin} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer listener.Close() // both at the end, so that they differ
-		*address = listener.Addr().String()
-	}
-	return nil
-}
-
 // start runs the broker, under strace when there are arguments for it, and waits until it is ready.
-func (b *broker) start(ctx context.Context, strace []string) error {
-	log, err := os.OpenFile(b.logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
+func (b *broker) start(ctx context.Context, strace []string) (err error) {
+	own := []string{"log.dirs=" + b.dataDir, "listeners=PLAINTEXT://" + b.address, "admin.listener=" + b.admin}
+	command := process.Command{Name: "tandem", Args: process.Serve(b.binary, slices.Concat(own, settings)...), Log: b.logFile}
+	if strace != nil {
+		command.Args = slices.Concat([]string{"strace"}, strace, command.Args)
+		command.Target = onlyChild
+	}
+	if b.process, err = process.Start(command); err != nil {
 		return err
 	}
-	defer log.Close() // the child has its own
-	args := []string{b.binary, "serve", "--set", "log.dirs=" + b.dataDir, "--set", "listeners=PLAINTEXT://" + b.address, "--set", "admin.listener=" + b.admin}
-	for _, s := range settings {
-		args = append(args, "--set", s)
-	}
-	b.traced = strace != nil
-	if b.traced {
-		args = append(append([]string{"strace"}, strace...), args...)
-	}
-	b.command = exec.Command(args[0], args[1:]...)
-	b.command.Stdout, b.command.Stderr = log, log
-	if err := b.command.Start(); err != nil {
-		return err
-	}
-	ended := make(chan struct{})
-	b.ended = ended
-	go func() { // ends with the process, awaited by stop and kill
-		b.endErr = b.command.Wait()
-		close(ended)
-	}()
-	if err := b.waitReady(ctx); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if err := b.process.AwaitReady(ctx, b.admin); err != nil {
 		b.kill()
 		return err
 	}
 	return nil
 }
 
-func (b *broker) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	client := http.Client{Timeout: time.Second}
-	for {
-		if response, err := client.Get("http://" + b.admin + "/readyz"); err == nil {
-			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-b.ended:
-			return fmt.Errorf("tandem ended at start: %w\n%s", b.endErr, b.logTail())
-		case <-ctx.Done():
-			return fmt.Errorf("tandem is not ready: %w\n%s", ctx.Err(), b.logTail())
-		case <-tick.C:
-		}
-	}
-}
-
-// pid is the broker's, not strace's.
-func (b *broker) pid() (int, error) {
-	if !b.traced {
-		return b.command.Process.Pid, nil
-	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", b.command.Process.Pid, b.command.Process.Pid))
+// onlyChild is the broker that strace runs.
+func onlyChild(strace int) (int, error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", strace, strace))
 	if err != nil {
 		return 0, err
 	}
@@ -304,48 +249,7 @@ func (b *broker) pid() (int, error) {
 }
 
 // stop drains the broker, which must end with exit code 0.
-func (b *broker) stop() error {
-	pid, err := b.pid()
-	if err == nil {
-		err = syscall.Kill(pid, syscall.SIGTERM)
-	}
-	if err != nil {
-		return fmt.Errorf("tandem ended by itself: %w\n%s", err, b.logTail())
-	}
-	select {
-	case <-b.ended:
-	case <-time.After(startLimit):
-		b.kill()
-		return fmt.Errorf("tandem did not stop within %s of SIGTERM", startLimit)
-	}
-	if b.endErr != nil {
-		return fmt.Errorf("tandem stopped with %w\n%s", b.endErr, b.logTail())
-	}
-	return nil
-}
+func (b *broker) stop() error { return b.process.Stop(startLimit) }
 
 // kill ends the broker with SIGKILL and waits for its end, and strace's.
-func (b *broker) kill() {
-	select {
-	case <-b.ended:
-		return
-	default:
-	}
-	if pid, err := b.pid(); err == nil {
-		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended already
-	} else {
-		_ = b.command.Process.Kill()
-	}
-	<-b.ended
-}
-
-// logTail is the end of the broker's log.
-func (b *broker) logTail() string {
-	const linesMax = 20
-	data, err := os.ReadFile(b.logFile)
-	if err != nil {
-		return err.Error()
-	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return strings.Join(lines[max(0, len(lines)-linesMax):], "\n")
-}
+func (b *broker) kill() { b.process.Kill() }

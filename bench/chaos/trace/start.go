@@ -33,7 +33,7 @@ func (s *search) startBroker(ctx context.Context, dir string, st *state) error {
 	}
 	defer b.kill()
 	if err := st.askBroker(ctx, b); err != nil {
-		return fmt.Errorf("%w\n%s", err, b.logTail())
+		return fmt.Errorf("%w\n%s", err, b.process.LogTail())
 	}
 	return b.stop()
 }
