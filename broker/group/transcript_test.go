@@ -1,25 +1,21 @@
 package group
 
 import (
-	"bufio"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tandembroker/tandem/broker/brokertest/transcript"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write what the transcripts answer into them")
-
-// TestTranscripts runs testdata/*.txt. A line is a command; the lines behind it, with "> ", are what came of it: answers to
-// clients, at once or to earlier requests, and records that were written. Commands (WHO is a client id; a client remembers
+// TestTranscripts runs testdata/*.txt (see package transcript). The answers of a command are those to clients, at once or to earlier
+// requests, and records that were written. Commands (WHO is a client id; a client remembers
 // member id and generation that it was last told; KEY=VALUE may be left out):
 //
 //	broker delay=D max=N epoch=N bytes=N   begins with an empty broker: initial delay, group.max.size, site epoch, memory
@@ -38,34 +34,25 @@ var rewrite = flag.Bool("rewrite", false, "write what the transcripts answer int
 //	describe, list states= types=, delete
 //	subscribed TOPIC
 func TestTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no transcripts", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := runTranscript(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Fatalf("got\n%s", got)
-			}
-		})
-	}
+	transcript.Run(t, "testdata/*.txt", func(t *testing.T) transcript.Play {
+		s := &dialogue{t: t}
+		s.begin(membershipOptions{})
+		return func(line string) ([]string, error) {
+			s.out = nil
+			err := s.run(parseCommand(line))
+			s.pump()
+			s.check(t)
+			return s.out, err
+		}
+	})
 }
 
-// transcript is what the commands work on. All are about the group "g".
-type transcript struct {
+// dialogue is what the commands work on. All are about the group "g".
+type dialogue struct {
 	*world
 	t       *testing.T
 	clients map[string]*knowledge
-	out     strings.Builder
+	out     []string // of one command
 }
 
 // knowledge is what a client was told.
@@ -74,29 +61,7 @@ type knowledge struct {
 	generation int32
 }
 
-func runTranscript(t *testing.T, text string) string {
-	t.Helper()
-	s := &transcript{t: t}
-	s.begin(membershipOptions{})
-	for scan := bufio.NewScanner(strings.NewReader(text)); scan.Scan(); {
-		line := scan.Text()
-		if strings.HasPrefix(line, ">") {
-			continue
-		}
-		fmt.Fprintln(&s.out, line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		if err := s.run(parseCommand(line)); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		s.pump()
-		s.check(t)
-	}
-	return s.out.String()
-}
-
-func (s *transcript) begin(opts membershipOptions) {
+func (s *dialogue) begin(opts membershipOptions) {
 	s.world = newWorld(opts)
 	s.clients = make(map[string]*knowledge)
 	s.log.written = func(_ string, v *kmsg.GroupMetadataValue) {
@@ -108,7 +73,9 @@ func (s *transcript) begin(opts membershipOptions) {
 	}
 }
 
-func (s *transcript) say(format string, args ...any) { fmt.Fprintf(&s.out, "> "+format+"\n", args...) }
+func (s *dialogue) say(format string, args ...any) {
+	s.out = append(s.out, fmt.Sprintf(format, args...))
+}
 
 // command is a line.
 type command struct {
@@ -168,7 +135,7 @@ func (c command) optional(key string) *string {
 	return nil
 }
 
-func (s *transcript) run(c command) error {
+func (s *dialogue) run(c command) error {
 	switch c.verb {
 	case "broker":
 		opts := membershipOptions{InitialDelay: c.duration("delay", 0), SizeMax: c.number("max", 0), SiteEpoch: int32(c.number("epoch", 0))}
@@ -215,14 +182,14 @@ func (s *transcript) run(c command) error {
 	return nil
 }
 
-func (s *transcript) client(who string) *knowledge {
+func (s *dialogue) client(who string) *knowledge {
 	if s.clients[who] == nil {
 		s.clients[who] = &knowledge{generation: -1}
 	}
 	return s.clients[who]
 }
 
-func (s *transcript) join(c command) {
+func (s *dialogue) join(c command) {
 	who, k := c.who(), s.client(c.who())
 	r := JoinRequest{
 		GroupID: c.text("group", "g"), MemberID: c.text("id", k.id), InstanceID: c.optional("instance"), ClientID: who, ClientHost: "/127.0.0.1",
@@ -270,7 +237,7 @@ func subscription(text string) []byte {
 	return m.AppendTo(nil)
 }
 
-func (s *transcript) sync(c command) {
+func (s *dialogue) sync(c command) {
 	who, k := c.who(), s.client(c.who())
 	r := SyncRequest{
 		GroupID: c.text("group", "g"), MemberID: c.text("id", k.id), InstanceID: c.optional("instance"), Generation: int32(c.number("gen", int(k.generation))),
@@ -299,7 +266,7 @@ func (s *transcript) sync(c command) {
 }
 
 // simple has the commands that are answered at once.
-func (s *transcript) simple(c command) {
+func (s *dialogue) simple(c command) {
 	who, k := c.who(), s.client(c.who())
 	generation := int32(c.number("gen", int(k.generation)))
 	switch c.verb {
@@ -333,7 +300,7 @@ func (s *transcript) simple(c command) {
 	}
 }
 
-func (s *transcript) outcome(who string, err error) {
+func (s *dialogue) outcome(who string, err error) {
 	if err == nil {
 		s.say("%s: ok", who)
 		return
@@ -341,7 +308,7 @@ func (s *transcript) outcome(who string, err error) {
 	s.say("%s: %v", who, err)
 }
 
-func (s *transcript) inspect(c command) {
+func (s *dialogue) inspect(c command) {
 	switch c.verb {
 	case "describe":
 		d, err := s.s.describe("g")

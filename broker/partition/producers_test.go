@@ -1,25 +1,19 @@
 package partition
 
 import (
-	"bufio"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tandembroker/tandem/broker/brokertest/transcript"
 	"github.com/tandembroker/tandem/protocol/record"
 	"github.com/tandembroker/tandem/storage/entry"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write the transcripts again")
-
-// TestProducerTranscripts runs testdata/producers/*.txt. A line is a command; the lines behind it, with "> ", are what it
-// answered:
+// TestProducerTranscripts runs testdata/producers/*.txt (see package transcript). Commands:
 //
 //	append ID EPOCH SEQUENCE COUNT   checks a batch and notes it as in flight
 //	commit                           commits the oldest batch in flight, at the next offset
@@ -30,61 +24,20 @@ var rewrite = flag.Bool("rewrite", false, "write the transcripts again")
 //	restart                          saves and restores the state, as a checkpoint and a restart do
 //	show                             prints the state
 func TestProducerTranscripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/producers/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no transcripts", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := runTranscript(t, string(want))
-			if *rewrite {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Fatalf("got\n%s", got)
-			}
-		})
-	}
+	transcript.Run(t, "testdata/producers/*.txt", func(*testing.T) transcript.Play {
+		return (&dialogue{ps: newProducers(), now: time.UnixMilli(1_000_000)}).run
+	})
 }
 
-// transcript is what the commands work on.
-type transcript struct {
+// dialogue is what the commands work on.
+type dialogue struct {
 	ps       *producers
 	inFlight []*Append
 	offset   int64
 	now      time.Time
 }
 
-func runTranscript(t *testing.T, text string) string {
-	t.Helper()
-	s := &transcript{ps: newProducers(), now: time.UnixMilli(1_000_000)}
-	var out strings.Builder
-	for scan := bufio.NewScanner(strings.NewReader(text)); scan.Scan(); {
-		line := scan.Text()
-		if strings.HasPrefix(line, ">") {
-			continue
-		}
-		fmt.Fprintln(&out, line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		answer, err := s.run(line)
-		if err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		for _, l := range answer {
-			fmt.Fprintln(&out, "> "+l)
-		}
-	}
-	return out.String()
-}
-
-func (s *transcript) run(line string) ([]string, error) {
+func (s *dialogue) run(line string) ([]string, error) {
 	var (
 		id    int64
 		epoch int16
@@ -145,7 +98,7 @@ func (s *transcript) run(line string) ([]string, error) {
 	return nil, errors.New("unknown command")
 }
 
-func (s *transcript) append(id int64, epoch int16, seq, n int32) string {
+func (s *dialogue) append(id int64, epoch int16, seq, n int32) string {
 	a := &Append{producerID: id, producerEpoch: epoch, firstSequence: seq, lastSequence: record.IncrementSequence(seq, n-1)}
 	a.row[0] = entry.Row{ProducerID: id, ProducerEpoch: epoch, BaseSequence: seq, LastOffsetDelta: n - 1, ControlType: none,
 		MaxTimestamp: s.now.UnixMilli()}
@@ -164,7 +117,7 @@ func (s *transcript) append(id int64, epoch int16, seq, n int32) string {
 	return fmt.Sprintf("duplicate, written at offset %d", d.committed.lastOffset-int64(d.committed.offsetDelta))
 }
 
-func (s *transcript) restart() error {
+func (s *dialogue) restart() error {
 	s.inFlight = nil
 	saved := state{hw: s.offset, producerOffset: s.offset, recent: s.ps.recent(s.now)}
 	var st state
@@ -176,7 +129,7 @@ func (s *transcript) restart() error {
 	return nil
 }
 
-func (s *transcript) show() []string {
+func (s *dialogue) show() []string {
 	var out []string
 	for _, p := range s.ps.byID {
 		line := fmt.Sprintf("producer %d epoch %d, %d in flight:", p.id, p.epoch, len(p.pending))

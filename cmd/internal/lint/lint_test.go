@@ -43,7 +43,7 @@ var seams = []struct {
 	{"time", []string{"Now", "Since", "Until"}, []string{"cmd/", "bench/", "broker/brokertest/"}},
 	{"os", []string{"Open", "OpenFile", "Create", "CreateTemp", "ReadFile", "WriteFile", "Rename", "Remove", "RemoveAll", "Mkdir", "MkdirAll", "ReadDir", "Stat", "Truncate", "Link"},
 		// tidwall/wal and bbolt call the operating system themselves, so the packages around them do too.
-		[]string{"cmd/", "bench/", "storage/vfs/", "storage/journal/", "storage/meta/", "storage/preallocate", "protocol/wire/internal"}},
+		[]string{"cmd/", "bench/", "storage/vfs/", "storage/journal/", "storage/meta/", "storage/preallocate", "protocol/wire/internal", "broker/brokertest/"}},
 	{"net", []string{"Dial", "DialTimeout", "DialTCP", "Listen", "ListenTCP", "LookupHost"}, []string{"cmd/", "bench/", "broker/server/", "broker/brokertest/"}},
 	{"math/rand", nil, []string{"bench/"}},
 	{"math/rand/v2", []string{"Int", "IntN", "Int64", "Int64N", "Uint64", "Uint64N", "Uint32", "Float64", "Perm", "Shuffle", "N"}, []string{"bench/"}},
