@@ -113,6 +113,21 @@ func TestWhatOnlyTheLostSiteHadIsArchivedAndThenDeleted(t *testing.T) {
 	}
 }
 
+// Green means that what was lost can be looked at: also what only the lost site had, and with the delay of a day.
+func TestStatusIsNotGreenBeforeWhatWasLostIsArchived(t *testing.T) {
+	east, west, between := startPairApart(t)
+	lose(t, east, west, between)
+	for _, b := range []*brokertest.Broker{west, east} {
+		until(t, "green", func() bool {
+			s, err := b.Pair().DR().Status(b.Context())
+			return err == nil && s.Green
+		})
+		if got := len(lostRecords(t, b)); got != 6 {
+			t.Errorf("green with archives of %d partitions, want 6", got)
+		}
+	}
+}
+
 // Until its data goes, a topic that only one site had comes back by undelete, once that site is active again: then it is not lost any more.
 func TestTopicThatOnlyTheLostSiteHadComesBack(t *testing.T) {
 	east, west, between := startPairApart(t, "dr.delete.delay.ms=600000")

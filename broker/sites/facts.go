@@ -89,13 +89,13 @@ func (p *Pair) metadataFacts(view *site.View) (m operator.Metadata) {
 	if view.Role == site.Active {
 		m.Active = p.options.Controller.LogicalVersion().String()
 		there, _ := p.remote.followed()
-		stands, m.LeftOut = there.Version, there.LeftOut
+		stands, m.LeftOut, m.Archiving = there.Version, there.LeftOut, there.Archiving+p.archiving()
 	} else {
 		if h := p.remote.active(view.Epoch); h != nil {
 			m.Active = h.Version.String()
 		}
 		here := p.have()
-		stands, m.LeftOut = here.Version, here.LeftOut
+		stands, m.LeftOut, m.Archiving = here.Version, here.LeftOut, here.Archiving
 	}
 	if stands != nil {
 		m.Standby = stands.String()

@@ -183,6 +183,7 @@ func (f *follower) apply() {
 		f.refuse(nil)
 		f.whole = false
 		f.warned = ""
+		f.pair.setAside()
 		for _, c := range done.Conflicts {
 			f.pair.logger.Warn("topic is not shipped: there is another one of its name", "topic", c.Topic, "ours", c.Ours, "theirs", c.Theirs)
 		}

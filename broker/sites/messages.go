@@ -39,6 +39,8 @@ type have struct {
 	Version *controller.Version `json:"version,omitempty"` // nil = none of the site epoch that it follows
 	// LeftOut are the topics that are not shipped, because the standby has others of their names: the first ones.
 	LeftOut []string `json:"leftOut,omitempty"`
+	// Archiving is of how many topics what only the standby had is not in archives of lost records yet.
+	Archiving int `json:"archiving,omitempty"`
 }
 
 // ask is for the metadata; without Since for all of it.

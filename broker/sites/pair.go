@@ -68,6 +68,7 @@ type Pair struct {
 	lost      sync.Mutex    // held while topics that only this site had are archived, or brought back
 	ticks     int           // of run
 	versions  chan struct{} // the metadata has another version; capacity 1
+	aside     chan struct{} // topics may have been set aside; capacity 1
 
 	ctx   context.Context
 	stop  context.CancelFunc
@@ -86,7 +87,7 @@ func Open(o PairOptions) (*Pair, error) {
 	if err != nil {
 		return nil, errors.Join(err, closeListener(o.Listener))
 	}
-	p := &Pair{options: o, logger: o.Logger, boot: newBoot(), codec: codec, versions: make(chan struct{}, 1)}
+	p := &Pair{options: o, logger: o.Logger, boot: newBoot(), codec: codec, versions: make(chan struct{}, 1), aside: make(chan struct{}, 1)}
 	p.peers.Store(&[]transport.PeerID{})
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.met.Store(o.Record.Peer != nil)

@@ -14,32 +14,63 @@ import (
 // purge deletes the data of topics that were deleted longer than dr.delete.delay.ms ago, until the Pair is closed. What only this site had,
 // and an active that it followed had not, goes to archives of lost records first.
 func (p *Pair) purge() {
-	ticker := time.NewTicker(min(max(p.options.Config.DeleteDelay/10, purgeIntervalMin), purgeIntervalMax))
-	defer ticker.Stop()
+	interval := min(max(p.options.Config.DeleteDelay/10, purgeIntervalMin), purgeIntervalMax)
+	wait := purgeIntervalMin
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	for {
 		select {
 		case <-p.ctx.Done():
 			return
-		case <-ticker.C:
+		case <-p.aside:
+			wait = purgeIntervalMin
+		case <-timer.C:
 		}
-		if err := p.confirmDropped(); err != nil {
-			p.logger.Warn("archives of logs that were dropped do not count yet", "error", err)
-			continue
+		p.purgeOnce()
+		if p.archiving() == 0 {
+			wait = interval
 		}
-		p.archiveLost()
-		ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
-		n, err := p.options.Controller.PurgeHidden(ctx)
-		cancel()
-		switch {
-		case err != nil && p.ctx.Err() == nil && !errors.Is(err, controller.ErrNotController):
-			p.logger.Warn("data of deleted topics is not removed yet", "error", err)
-		case n > 0:
-			p.logger.Info("data of deleted topics removed", "topics", n)
-		}
+		timer.Reset(wait)
+		wait = min(2*wait, interval)
 	}
 }
 
-// How often purge looks.
+func (p *Pair) purgeOnce() {
+	if err := p.confirmDropped(); err != nil {
+		p.logger.Warn("archives of logs that were dropped do not count yet", "error", err)
+		return
+	}
+	p.archiveLost()
+	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
+	n, err := p.options.Controller.PurgeHidden(ctx)
+	cancel()
+	switch {
+	case err != nil && p.ctx.Err() == nil && !errors.Is(err, controller.ErrNotController):
+		p.logger.Warn("data of deleted topics is not removed yet", "error", err)
+	case n > 0:
+		p.logger.Info("data of deleted topics removed", "topics", n)
+	}
+}
+
+// setAside has purge look at once for topics that only this site had: their records are in no log that clients see, and not in archives yet.
+func (p *Pair) setAside() {
+	select {
+	case p.aside <- struct{}{}:
+	default:
+	}
+}
+
+// archiving is of how many topics what only this site had is not in archives yet.
+func (p *Pair) archiving() (n int) {
+	for _, h := range p.options.Controller.HiddenTopics() {
+		if h.Lost && !h.Archived {
+			n++
+		}
+	}
+	return n
+}
+
+// How often purge looks; while something is to be archived it begins with the shorter one again.
 const (
 	purgeIntervalMin = 100 * time.Millisecond
 	purgeIntervalMax = 5 * time.Second

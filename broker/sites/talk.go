@@ -51,6 +51,7 @@ func (p *Pair) have() (h have) {
 		}
 		h.LeftOut = append(h.LeftOut, c.Topic)
 	}
+	h.Archiving = p.archiving() // behind Version: what that has set aside is counted
 	return h
 }
 

@@ -50,6 +50,8 @@ type Metadata struct {
 	Standby string // of it, the one that stands at the standby; "" = none, or unknown
 	// LeftOut are topics that are not shipped, since the standby has others of their names: some of them.
 	LeftOut []string
+	// Archiving is of how many topics what only one site had is not in archives of lost records yet.
+	Archiving int
 }
 
 // current says that the standby is known to have what the active is known to have.

@@ -149,6 +149,9 @@ func (f *Facts) metadataReasons(add func(code, next, format string, args ...any)
 		add("left out", fmt.Sprintf("delete the topic %s at the site where it is not wanted", left[0]),
 			"the topic %s%s is not shipped: the standby has another one of its name", left[0], more)
 	}
+	if n := f.Metadata.Archiving; n > 0 {
+		add("archiving", nextWatch, "the records of %d topics that only one of the sites had are not in archives of lost records yet", n)
+	}
 	switch active := f.active(); {
 	case !f.Connected || active == nil || !active.Serving: // told already
 	case f.Metadata.Active == "" || f.Metadata.Standby == "":
