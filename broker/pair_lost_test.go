@@ -58,12 +58,12 @@ func folders(t *testing.T, b *brokertest.Broker, prefix string) (names []string)
 }
 
 // lose has east write alone, to topics and partitions that west never hears of, and west take over: then east returns.
-func lose(t *testing.T, east, west *brokertest.Broker, between *relay) {
+func lose(t *testing.T, east, west *brokertest.Broker, between *brokertest.Relay) {
 	t.Helper()
 	east.CreateTopic("grown", 1)
 	produceTo(t, east, "grown", "both", 1, 10)
 	until(t, "equal logs", sameLog(t, east, west, "grown", 1))
-	between.set(true)
+	between.Cut(true)
 	east.CreateTopic("only", 2)
 	produceTo(t, east, "only", "lost", 2, 20)
 	east.CreateTopic("same", 1)
@@ -78,7 +78,7 @@ func lose(t *testing.T, east, west *brokertest.Broker, between *relay) {
 	until(t, "west is writable", writable(west, "grown", 1))
 	west.CreateTopic("same", 1)
 	produceTo(t, west, "same", "kept", 1, 10)
-	between.set(false)
+	between.Cut(false)
 	until(t, "equal logs", sameLog(t, west, east, "same", 1))
 	until(t, "equal logs", sameLog(t, west, east, "grown", 1))
 }
@@ -195,14 +195,14 @@ func TestArchivesOutliveTheLogsThatTheyAreOf(t *testing.T) {
 	}
 	orderOf(t, west, site.Switchover{})
 	until(t, "east is writable", writable(east, "grown", 3))
-	between.set(true)
+	between.Cut(true)
 	produceTo(t, east, "grown", "again", 3, 30)
 	orderOf(t, west, site.Failover{ActiveIsDown: true})
 	until(t, "west is writable", writable(west, "grown", 3))
 	if _, err := kadm.NewClient(west.Client()).DeleteTopics(west.Context(), "grown"); err != nil {
 		t.Fatal(err)
 	}
-	between.set(false)
+	between.Cut(false)
 	until(t, "the data is gone", func() bool { return len(folders(t, east, "grown-")) == 0 })
 	for _, of := range []string{"grown-1", "grown-2"} {
 		if lines := lostRecords(t, east)[of]; len(lines) != 30 {
@@ -218,11 +218,11 @@ func TestRefusedUndeleteLeavesArchives(t *testing.T) {
 	until(t, "archives", func() bool { return len(lostRecords(t, west)) == 6 })
 	orderOf(t, west, site.Switchover{})
 	until(t, "east is writable", writable(east, "grown", 1))
-	between.set(true)
+	between.Cut(true)
 	orderOf(t, east, site.Switchover{})
 	if err := east.Pair().DR().Undelete(east.Context(), "only"); err == nil {
 		t.Fatal("undeleted while a switchover goes on")
 	}
-	between.set(false)
+	between.Cut(false)
 	until(t, "archives", func() bool { return len(lostRecords(t, west)) == 6 })
 }

@@ -65,7 +65,7 @@ func TestPartitionIsCopiedAnewByOrder(t *testing.T) {
 	if r := recopyOf(t, west, "t", 0); !r.Begun {
 		t.Fatalf("%+v", r)
 	}
-	between.set(true)
+	between.Cut(true)
 	awaitAnew(t, west, "t", 0, zero)
 	for _, when := range []string{"cut off", "restarted"} {
 		s := statusOf(t, west)
@@ -82,8 +82,8 @@ func TestPartitionIsCopiedAnewByOrder(t *testing.T) {
 			west.Restart()
 		}
 	}
-	between.lead(west.Pair().Addr().String())
-	between.set(false)
+	between.Lead(west.Pair().Addr().String())
+	between.Cut(false)
 	until(t, "equal logs", sameLog(t, east, west, "t", 2))
 	until(t, "green", func() bool { return statusOf(t, east).Green && statusOf(t, west).Green })
 	produceTo(t, east, "t", "two", 2, 20)
@@ -160,7 +160,7 @@ func TestReturnBehindRetentionIsCopiedAnew(t *testing.T) {
 	east.CreateTopic("t", 1)
 	produceTo(t, east, "t", "one", 1, 50)
 	until(t, "equal logs", sameLog(t, east, west, "t", 1))
-	between.set(true)
+	between.Cut(true)
 	produceTo(t, east, "t", "gone", 1, 30)
 	produceTo(t, east, "t", "lost", 1, 20)
 	p, _ := east.Partition("t", 0)
@@ -171,7 +171,7 @@ func TestReturnBehindRetentionIsCopiedAnew(t *testing.T) {
 	orderOf(t, west, site.Failover{ActiveIsDown: true})
 	until(t, "west is writable", writable(west, "t", 1))
 	produceTo(t, west, "t", "two", 1, 30)
-	between.set(false)
+	between.Cut(false)
 	awaitAnew(t, east, "t", 0, before)
 	until(t, "equal logs", sameLog(t, west, east, "t", 1))
 	until(t, "green", func() bool { return statusOf(t, east).Green && statusOf(t, west).Green })

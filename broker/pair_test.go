@@ -32,6 +32,18 @@ func startPairWith(t *testing.T, settings ...string) (east, west *brokertest.Bro
 	return east, west
 }
 
+// startPairApart is startPairWith over a network that can be cut.
+func startPairApart(t *testing.T, settings ...string) (east, west *brokertest.Broker, between *brokertest.Relay) {
+	t.Helper()
+	common := append([]string{"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT"}, settings...)
+	west = brokertest.Start(t, append([]string{"node.id=101", "site.name=west", "site.role=standby", "site.listener.name=SITE",
+		"listeners=PLAINTEXT://127.0.0.1:0,SITE://127.0.0.1:0"}, common...)...)
+	between = brokertest.NewRelay(t, west.Pair().Addr().String())
+	east = brokertest.Start(t, append([]string{"node.id=1", "site.name=east", "site.role=active",
+		"site.peers=west@" + between.Addr()}, common...)...)
+	return east, west, between
+}
+
 // until waits for cond.
 func until(t *testing.T, what string, cond func() bool) {
 	t.Helper()

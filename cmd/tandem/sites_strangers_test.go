@@ -3,14 +3,15 @@
 package main
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"io"
-	"net"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/tandembroker/tandem/broker/brokertest"
 	"github.com/tandembroker/tandem/broker/sites/operator"
 )
 
@@ -144,68 +145,69 @@ func (s *siteProcess) refusesToHandOver() {
 	}
 }
 
-// TestReleasesThatDoNotSpeakToEachOther: each side is told that the other one speaks another version of the link.
+// TestReleasesThatDoNotSpeakToEachOther: each side is told what the other one speaks that it does not.
 func TestReleasesThatDoNotSpeakToEachOther(t *testing.T) {
-	t.Parallel()
-	east, west := newSites(t)
-	later := laterVersion(t, west.own)
-	east.change("site.peers=west@" + later.address)
-	west.change("site.peers=")
-	east.start()
-	west.start()
-	for _, s := range []*siteProcess{east, west} {
-		s.tells("no version of the link that both sides speak", "the same release at both")
-	}
-	later.off.Store(true)
-	east.green()
-	west.green()
-}
-
-// later is a network that makes the opening of each connection one of a later version.
-type later struct {
-	address string
-	off     atomic.Bool
-}
-
-func laterVersion(t *testing.T, to string) *later {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	l := &later{address: listener.Addr().String()}
-	go func() { // ends with the listener
-		for {
-			in, err := listener.Accept()
-			if err != nil {
-				return
+	for _, c := range []struct {
+		name    string
+		opening brokertest.Opening // what the other release says in place of this one
+		reason  string
+	}{
+		{"version of the link", otherVersion, "no version of the link that both sides speak"},
+		{"format levels", otherLevels, "can do format levels 2 to 2, site"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			east, west := newSites(t)
+			between := brokertest.NewRelay(t, west.own)
+			between.Change(c.opening)
+			east.change("site.peers=west@" + between.Addr())
+			west.change("site.peers=")
+			east.start()
+			west.start()
+			for _, s := range []*siteProcess{east, west} {
+				s.tells(c.reason, "the same release at both")
+				s.refusesToHandOver()
 			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = in.Close()
-				continue
+			east.write("t", 10, 10) // the rest goes on
+			between.Change(nil)
+			east.has("t")
+			west.has("t")
+			if n := east.linesOf("level=WARN", "site link"); n < 1 || n > 6 {
+				t.Errorf("%d lines about the link", n)
 			}
-			go l.pass(out, in)
-			go l.pass(in, out)
-		}
-	}()
-	return l
+		})
+	}
 }
 
-// pass ends with its connections, which end with the processes.
-func (l *later) pass(to, from net.Conn) {
-	defer func() { _ = to.Close() }()
-	opening := make([]byte, 8)
-	if _, err := io.ReadFull(from, opening); err != nil {
-		return
+// Sizes and places of docs/formats.md, "Opening", "Frame" and "Handshake".
+const (
+	openingLen  = 8
+	versionsAt  = 4
+	frameLen    = 16
+	levelsAt    = 18 // of the handshake
+	anotherKind = 9  // neither a version nor a level of this release
+)
+
+func otherVersion(from io.Reader) ([]byte, error) {
+	b := make([]byte, openingLen)
+	_, err := io.ReadFull(from, b)
+	b[versionsAt], b[versionsAt+1] = anotherKind, anotherKind
+	return b, err
+}
+
+func otherLevels(from io.Reader) ([]byte, error) {
+	b := make([]byte, openingLen+frameLen)
+	if _, err := io.ReadFull(from, b); err != nil {
+		return nil, err
 	}
-	if !l.off.Load() {
-		opening[4], opening[5] = 9, 9
-	}
-	if _, err := to.Write(opening); err == nil {
-		_, _ = io.Copy(to, from)
-	}
+	frame := b[openingLen:]
+	body := make([]byte, min(binary.BigEndian.Uint32(frame), 1<<16))
+	_, err := io.ReadFull(from, body)
+	body[levelsAt], body[levelsAt+1] = anotherKind, anotherKind
+	castagnoli := crc32.MakeTable(crc32.Castagnoli)
+	binary.BigEndian.PutUint32(frame[8:], crc32.Checksum(body, castagnoli))
+	binary.BigEndian.PutUint32(frame[12:], crc32.Checksum(frame[:12], castagnoli))
+	return append(b, body...), err
 }
 
 // TestSitesOverTLS: certificates in files and in settings, dialled by one side alone or by both.

@@ -2,13 +2,10 @@ package dr
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -236,67 +233,10 @@ func TestSeveralOperatorsOrderTheSame(t *testing.T) {
 	}
 }
 
-// hole is a network that passes everything on until it swallows all, and ends no connection.
-type hole struct {
-	listener net.Listener
-	to       string
-	closed   atomic.Bool
-	delay    atomic.Int64 // ns, of each read
-	tasks    sync.WaitGroup
-}
-
-func newHole(t *testing.T, to string) *hole {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &hole{listener: l, to: to}
-	h.tasks.Go(func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = in.Close()
-				continue
-			}
-			context.AfterFunc(t.Context(), func() { _, _ = in.Close(), out.Close() })
-			h.tasks.Go(func() { h.pass(in, out) })
-			h.tasks.Go(func() { h.pass(out, in) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		h.tasks.Wait()
-	})
-	return h
-}
-
-func (h *hole) pass(from, to net.Conn) {
-	b := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(b)
-		time.Sleep(time.Duration(h.delay.Load()))
-		if h.closed.Load() && err == nil {
-			continue
-		}
-		if err != nil {
-			_ = to.Close()
-			return
-		}
-		if _, err := to.Write(b[:n]); err != nil {
-			return
-		}
-	}
-}
-
 // TestFailoverFromASiteThatAnswersNoMore: its connections stand, and nothing comes.
 func TestFailoverFromASiteThatAnswersNoMore(t *testing.T) {
-	var h *hole
-	p := startPairThrough(t, func(site string) string { h = newHole(t, site); return h.listener.Addr().String() })
+	var h *brokertest.Relay
+	p := startPairThrough(t, func(site string) string { h = brokertest.NewRelay(t, site); return h.Addr() })
 	p.east.CreateTopic("t", 1)
 	p.produce(p.east, "a", 20)
 	for deadline := time.Now().Add(brokertest.Limit); ; time.Sleep(5 * time.Millisecond) { // green comes before the topic does
@@ -312,7 +252,7 @@ func TestFailoverFromASiteThatAnswersNoMore(t *testing.T) {
 	if code, text := p.dr(p.west, order...); code != 3 || !strings.Contains(text, "can be reached") {
 		t.Fatalf("exit %d: %s", code, text)
 	}
-	h.closed.Store(true)
+	h.Swallow(true)
 	code, text := 3, ""
 	for began := time.Now(); code == 3 && time.Since(began) < 8*time.Second; time.Sleep(50 * time.Millisecond) {
 		code, text = p.dr(p.west, order...)
@@ -325,12 +265,12 @@ func TestFailoverFromASiteThatAnswersNoMore(t *testing.T) {
 // TestSwitchoverThatStandsStill: the network goes amid it. Whoever has ordered it is told soon, at either site what can be done there; and the
 // site that hands over can take the role back for good.
 func TestSwitchoverThatStandsStill(t *testing.T) {
-	var h *hole
-	p := startPairThrough(t, func(site string) string { h = newHole(t, site); return h.listener.Addr().String() })
+	var h *brokertest.Relay
+	p := startPairThrough(t, func(site string) string { h = brokertest.NewRelay(t, site); return h.Addr() })
 	p.east.CreateTopic("t", 1)
 	p.produce(p.east, "a", 20)
 	p.green(p.west)
-	h.delay.Store(int64(150 * time.Millisecond))
+	h.Delay(150 * time.Millisecond)
 	type ended struct {
 		code int
 		text string
@@ -345,7 +285,7 @@ func TestSwitchoverThatStandsStill(t *testing.T) {
 			t.Fatal("the switchover does not begin")
 		}
 	}
-	h.closed.Store(true)
+	h.Swallow(true)
 	began := time.Now()
 	if o := <-order; o.code != 1 || !strings.Contains(o.text, "stands still") || !strings.Contains(o.text, "tandem dr failover --to west --active-is-down") ||
 		time.Since(began) > 2*stallMost {
