@@ -128,7 +128,11 @@ func (p *Pair) partitionFacts(role site.Role, asOf time.Time) []operator.Partiti
 			if known {
 				there = told
 			}
-			all = append(all, p.partitionFact(t.Name, id, role, here, there, known, asOf))
+			f := p.partitionFact(t.Name, id, role, here, there, known, asOf)
+			if t.Config.DRBounded {
+				f.LagMax = time.Duration(t.Config.DRLagMaxMs) * time.Millisecond
+			}
+			all = append(all, f)
 		}
 	}
 	if role == site.Standby {

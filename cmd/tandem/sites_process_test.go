@@ -90,9 +90,7 @@ func (s *siteProcess) settings() []string {
 // stop ends the broker as an operator does.
 func (s *siteProcess) stop() {
 	s.t.Helper()
-	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
-		s.t.Fatal(err)
-	}
+	s.signal(syscall.SIGTERM)
 	if code := s.wait(); code != exitDone {
 		s.t.Fatalf("%s: exit code %d", s.name, code)
 	}
@@ -122,10 +120,17 @@ func (s *siteProcess) change(set ...string) {
 // dr runs `tandem dr args` as a process, against this site's broker.
 func (s *siteProcess) dr(args ...string) (code int, stdout, stderr string) {
 	s.t.Helper()
-	return drAt(s.t, s.address, args...)
+	return s.drFor("15s", args...)
 }
 
-func drAt(t *testing.T, address string, args ...string) (code int, stdout, stderr string) {
+// drFor is dr with a --timeout.
+func (s *siteProcess) drFor(timeout string, args ...string) (code int, stdout, stderr string) {
+	s.t.Helper()
+	return drAt(s.t, append(args, "--bootstrap-server", s.address, "--timeout", timeout)...)
+}
+
+// drAt runs `tandem dr args` as a process.
+func drAt(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -133,7 +138,7 @@ func drAt(t *testing.T, address string, args ...string) (code int, stdout, stder
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	command := exec.CommandContext(ctx, self, append(append([]string{"dr"}, args...), "--bootstrap-server", address, "--timeout", "15s")...)
+	command := exec.CommandContext(ctx, self, append([]string{"dr"}, args...)...)
 	command.Env = append(os.Environ(), beTandem+"=1")
 	var out, errs bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errs

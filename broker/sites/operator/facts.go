@@ -24,7 +24,6 @@ type Facts struct {
 	Lease      time.Duration // dr.fence.after.ms and drift; 0 = none
 	// ActiveLeased: this site, a standby, has learned in this run and site epoch that the active acknowledges only under a lease.
 	ActiveLeased bool
-	LagMax       time.Duration // a longer lag is not green; 0 = 10 s
 
 	Partitions []Partition // of all topics that ship
 	Metadata   Metadata
@@ -70,6 +69,8 @@ type Partition struct {
 	// Records and Bytes that the standby does not have, and for how long the oldest of them has been durable at the active. At the
 	// standby it is as last heard.
 	Lag Lag
+	// LagMax is the dr.max.lag.ms that its topic keeps to, by dr.mode=bounded; 0 = none.
+	LagMax time.Duration
 }
 
 // End is the end of a log.

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	lagMaxDefault = 10 * time.Second
-	topicsMax     = 1000 // of a Status; those with the most trouble first
+	lagMax    = 10 * time.Second // a longer lag is not green, nor one beyond what dr.mode=bounded keeps to
+	topicsMax = 1000             // of a Status; those with the most trouble first
 )
 
 // Status is how the sites stand by these facts.
@@ -182,13 +182,28 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 		add("copying", nextWatch, "%d of %d partitions are not copied to the standby yet", c.Copying, c.All)
 	}
 	lag := totalLag(f.Partitions)
-	lagMax := cmp.Or(f.LagMax, lagMaxDefault)
 	switch {
 	case !f.Connected || c.Halted+c.Copying+c.Unled > 0: // told already
 	case len(f.Partitions) > 0 && (lag == nil || lag.Ms == nil):
 		add("lag unknown", nextWatch, "how far the standby is behind is not known yet")
-	case lag != nil && *lag.Ms > lagMax.Milliseconds():
-		add("lag", "look at the network and the standby's disk; "+nextWatch, "the standby is %s behind, more than %s", rough(time.Duration(*lag.Ms)*time.Millisecond), rough(lagMax))
+	case lag != nil:
+		f.lagReason(time.Duration(*lag.Ms)*time.Millisecond, add)
+	}
+}
+
+// lagReason is told of the longest lag, or of one at which produces are held.
+func (f *Facts) lagReason(longest time.Duration, add func(code, next, format string, args ...any)) {
+	const next = "look at the network and the standby's disk; " + nextWatch
+	for i := range f.Partitions {
+		p := &f.Partitions[i]
+		if behind := time.Duration(*p.Lag.Ms) * time.Millisecond; p.LagMax > 0 && behind > p.LagMax {
+			add("lag", next, "the standby is %s behind in %s-%d, more than its dr.max.lag.ms (%s): produces to it are held, and refused in the end (dr.mode=bounded)",
+				rough(behind), p.Topic, p.Index, rough(p.LagMax))
+			return
+		}
+	}
+	if longest > lagMax {
+		add("lag", next, "the standby is %s behind, more than %s", rough(longest), rough(lagMax))
 	}
 }
 
