@@ -101,7 +101,7 @@ var offsetBugs = []bug{
 	},
 	{
 		name: "offsets of a deleted topic stay", file: "broker/controller/machine.go",
-		old: "\t\tm.onDeleted(t)\n", new: "",
+		old: "if c.Hidden == 0 {\n\t\t\tm.onDeleted(t)\n", new: "if c.Hidden == 0 {\n",
 		pkg: "broker/group", test: "TestTopicDeletion",
 	},
 	{

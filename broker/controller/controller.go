@@ -31,8 +31,8 @@ type Options struct {
 	OnFatal func(error)
 	// OnConfig is told of the broker's configuration whenever AlterConfigs has changed it; nil = nobody asks.
 	OnConfig func(*config.Config)
-	// OnTopicDeleted is told of each topic that is deleted, when the metadata no longer has it. It must not block; nil = nobody
-	// asks.
+	// OnTopicDeleted is told of each topic that is deleted, when the metadata no longer has it and it does not come back: one that is kept
+	// for a time when that is over, or when a topic of its name is created. It must not block; nil = nobody asks.
 	OnTopicDeleted func(*Topic)
 	OffsetsTopic   OffsetsTopic
 	Now            func() time.Time // when a topic was deleted; nil = time.Now
@@ -84,7 +84,7 @@ func New(o Options) (*Controller, error) {
 	c.machine.config.Store(o.Config)
 	c.machine.mu.state = newState()
 	c.life.standby = c.machine.standby
-	c.life.image, c.life.gone, c.life.taken = c.machine.Image, c.machine.forget, c.machine.setAside
+	c.life.image, c.life.gone, c.life.taken = c.machine.Image, c.machine.forget, c.machine.kept
 	c.ids.controller, c.auto.controller = c, c
 	c.auto.running = map[string]chan struct{}{}
 	if err := c.machine.load(); err != nil {

@@ -103,12 +103,19 @@ func (m *machine) putHiddenLocked(h *hidden) {
 	m.writeJSONLocked(bucketHidden, t.ID[:], hiddenRecord{Topic: recordOf(t), Configs: t.Configs, At: h.at, Lost: h.lost, Archived: h.archived})
 }
 
-// setAside says whether a topic of this name is kept.
-func (m *machine) setAside(name string) bool {
+// Kept says whether a topic of this name was deleted and may come back.
+func (c *Controller) Kept(name string) bool { return c.machine.kept(name) }
+
+func (m *machine) kept(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.keptLocked(name, 0)
+}
+
+// keptLocked says whether a topic of this name is kept that was deleted since, in ms since 1970.
+func (m *machine) keptLocked(name string, since int64) bool {
 	for _, h := range m.mu.hidden {
-		if h.topic.Name == name {
+		if h.topic.Name == name && h.at >= since {
 			return true
 		}
 	}
@@ -295,6 +302,9 @@ func (m *machine) purgeLocked(c purgeTopics) (any, func()) {
 		m.writeJSONLocked(bucketDeleting, id[:], recordOf(h.topic))
 		aside := h.aside()
 		acts = append(acts, func() { m.life.remove(aside) })
+		if m.mu.topics[h.topic.Name] == nil && !m.keptLocked(h.topic.Name, h.at) {
+			acts = append(acts, func() { m.onDeleted(h.topic) })
+		}
 	}
 	return len(acts), func() {
 		for _, act := range acts {

@@ -25,7 +25,7 @@ type machine struct {
 	config   atomic.Pointer[config.Config] // that under what commands have set for brokers
 	node     string                        // this broker's node id
 	onConfig func(*config.Config)          // told of changes, in the order of the log
-	// onDeleted is told of deleted topics, in the order of the log.
+	// onDeleted is told of topics that are deleted for good, or replaced, in the order of the log.
 	onDeleted func(*Topic)
 	onVersion atomic.Pointer[func()] // told that the version of the logical metadata has changed
 	life      *lifecycle
@@ -206,7 +206,13 @@ func (m *machine) createTopicLocked(c createTopic) (any, func()) {
 		Partitions: m.partitions(c.Name, c.Partitions), changed: m.changedLocked(),
 	}
 	m.addTopicLocked(t)
-	return t, func() { m.life.create(t, 0) }
+	another := m.keptLocked(t.Name, 0)
+	return t, func() {
+		if another { // what belongs to the name is not this one's
+			m.onDeleted(t)
+		}
+		m.life.create(t, 0)
+	}
 }
 
 // addTopicLocked stores a topic that was not there.
@@ -236,7 +242,9 @@ func (m *machine) deleteTopicLocked(c deleteTopic) (any, func()) {
 	}
 	return t, func() {
 		act()
-		m.onDeleted(t)
+		if c.Hidden == 0 {
+			m.onDeleted(t)
+		}
 	}
 }
 

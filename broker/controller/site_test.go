@@ -332,6 +332,46 @@ func TestForeignDataIsNotTouched(t *testing.T) {
 	}
 }
 
+// TestNobodyIsToldOfADeletionThatCanBeUndone before it cannot be any more: its time is over, or another topic takes the name.
+func TestNobodyIsToldOfADeletionThatCanBeUndone(t *testing.T) {
+	active, _, p := twoSites(t)
+	told := 0
+	active.machine.onDeleted, active.machine.mu.active = func(*Topic) { told++ }, true
+	active.node, active.life.taken, active.life.gone = 99, active.machine.kept, func(uuid.UUID) {} // partitions of another broker
+	t.Cleanup(active.life.close)
+	expect := func(what string, want int) {
+		t.Helper()
+		if told != want {
+			t.Errorf("%s: told %d times, want %d", what, told, want)
+		}
+	}
+	active.must(active.create("a", 1, nil))
+	first := active.topic("a").ID
+	active.remove("a")
+	expect("deleted", 0)
+	active.must(active.do(commandUndeleteTopic, undeleteTopic{ID: first}))
+	expect("undeleted", 0)
+	active.remove("a")
+	active.must(active.create("a", 1, nil))
+	expect("replaced", 1)
+	p.now = p.now.Add(time.Minute)
+	active.remove("a")
+	p.now = p.now.Add(modelDelay - time.Second)
+	p.purge(0)
+	expect("the older one is gone", 1)
+	if !active.Kept("a") {
+		t.Error("the newer one is not kept")
+	}
+	p.now = p.now.Add(time.Second)
+	p.purge(0)
+	expect("both are gone", 2)
+	if active.Kept("a") {
+		t.Error("it is still kept")
+	}
+	active.must(active.create("a", 1, nil))
+	expect("nothing was there", 2)
+}
+
 // TestDeletionCanBeUndone, at both sites, until its time has come.
 func TestDeletionCanBeUndone(t *testing.T) {
 	active, standby, p := twoSites(t)

@@ -21,6 +21,7 @@ const OffsetsTopic = "__consumer_offsets"
 // Topics is the part of controller.Controller that a Coordinator needs.
 type Topics interface {
 	Image() *controller.Image
+	Kept(name string) bool
 	AutoCreate(name string) <-chan struct{}
 }
 
@@ -58,6 +59,7 @@ type Coordinator struct {
 	logger     *slog.Logger
 	open       func(id int32) (partitionLog, bool) // a partition of __consumer_offsets
 	named      func(topic string) bool             // whether a topic exists
+	kept       func(topic string) bool             // whether one that was deleted may come back
 
 	table  atomic.Pointer[table] // nil = the topic is not there
 	armed  atomic.Int64          // when run wakes up by itself, in ns since base
@@ -127,6 +129,7 @@ func New(o Options) *Coordinator {
 		_, ok := o.Topics.Image().Topic(topic)
 		return ok
 	}
+	c.kept = func(topic string) bool { return o.Topics.Kept(topic) }
 	c.armed.Store(math.MaxInt64)
 	return c
 }
@@ -307,7 +310,7 @@ func (c *Coordinator) eachShard(fn func(s *shard) error) error {
 	return nil
 }
 
-// TopicDeleted removes the offsets of a topic that was deleted, in the background. It does not block.
+// TopicDeleted removes the offsets of a topic that does not come back, in the background. It does not block.
 func (c *Coordinator) TopicDeleted(name string) {
 	c.mu.Lock()
 	if !c.mu.closed {

@@ -179,7 +179,7 @@ func newHand(t testing.TB, p *fakePartition) *hand {
 func newHandAt(t testing.TB, p *fakePartition, now time.Time) *hand {
 	h := &hand{t: t, log: p, out: &safeBuffer{}, now: now}
 	h.Coordinator = New(Options{Logger: slog.New(slog.NewTextHandler(h.out, nil)), Now: h.time})
-	h.named = func(string) bool { return true }
+	h.named, h.kept = func(string) bool { return true }, func(string) bool { return false }
 	h.table.Store(&table{slots: make([]slot, 1)})
 	h.begin(h.slot(), newShard(h.Coordinator, 0, p, 1))
 	t.Cleanup(func() {

@@ -2,6 +2,7 @@ package group
 
 import (
 	"errors"
+	"slices"
 	"time"
 	"unicode/utf16"
 
@@ -154,18 +155,18 @@ func (s *shard) dropUnusedLocked(g *group) {
 }
 
 // Fetch returns what is committed for want, in its order; nil = all of the group, in no order. A group that does not exist has no
-// offsets. Errors: those of a coordinator.
+// offsets, and nobody has any of a topic that was deleted, though they are kept while it may come back. Errors: those of a coordinator.
 func (c *Coordinator) Fetch(groupID string, want []TopicPartition) ([]Committed, error) {
 	var out []Committed
 	err := c.shard(groupID, func(s *shard, _ time.Time) {
 		list := want
 		if list == nil {
-			list = s.mu.offsets.list(groupID, "")
+			list = slices.DeleteFunc(s.mu.offsets.list(groupID, ""), func(tp TopicPartition) bool { return !s.c.named(tp.Topic) })
 		}
 		out = make([]Committed, len(list))
 		for i, tp := range list {
 			out[i] = Committed{TopicPartition: tp, Offset: -1, LeaderEpoch: -1}
-			if c, ok := s.mu.offsets.get(groupID, tp); ok {
+			if c, ok := s.mu.offsets.get(groupID, tp); ok && s.c.named(tp.Topic) {
 				out[i].Offset, out[i].LeaderEpoch, out[i].Metadata = c.offset, c.leaderEpoch, c.metadata
 			}
 		}

@@ -297,6 +297,39 @@ func TestTopicDeletedWhileLoading(t *testing.T) {
 	}
 }
 
+// TestOffsetsOfATopicThatMayComeBack are nobody's while it is away, and there again when it is; not where another one takes its name.
+func TestOffsetsOfATopicThatMayComeBack(t *testing.T) {
+	p := newFakePartition()
+	h := newHand(t, p).ready()
+	h.commit(offsetsOf("g", 4, 0, 1))
+	there, kept := false, true
+	h.named, h.kept = func(string) bool { return there }, func(string) bool { return kept }
+	for range 2 {
+		all, err := h.Fetch("g", nil)
+		if at := h.at("g", 0); at != -1 || len(all) != 0 || err != nil {
+			t.Errorf("while it is away: %d, %+v, %v", at, all, err)
+		}
+		h.reload()
+		h.idle()
+	}
+	there, kept = true, false
+	if a, b := h.at("g", 0), h.at("g", 1); a != 4 || b != 4 {
+		t.Errorf("offsets %d, %d", a, b)
+	}
+	p.set(func() { p.held = true })
+	h.TopicDeleted("t")
+	(&runner{c: h.Coordinator}).forget()
+	if at := h.at("g", 0); at != -1 {
+		t.Errorf("offset %d before its removal is stored", at)
+	}
+	p.set(func() { p.held = false })
+	h.idle()
+	h.reload()
+	if at := h.at("g", 0); at != -1 {
+		t.Errorf("offset %d behind its removal", at)
+	}
+}
+
 func TestDamagedRecords(t *testing.T) {
 	p := newFakePartition()
 	good := func(partition int32, offset int64) keyValue {

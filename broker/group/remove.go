@@ -90,7 +90,7 @@ func (s *shard) restoreLocked(g *group) {
 	s.mu.groups.adopt(g)
 }
 
-// forgetTopicLocked removes the offsets of a topic that was deleted.
+// forgetTopicLocked removes the offsets of a topic that was deleted: at once for whoever asks, since another one may have its name by now.
 func (s *shard) forgetTopicLocked(topic string) {
 	groups := map[string]struct{}{}
 	for id, topics := range s.mu.offsets.groups {
@@ -105,17 +105,18 @@ func (s *shard) forgetTopicLocked(topic string) {
 		var gone []TopicPartition
 		for tp := range s.keysLocked(id, topic) {
 			gone = append(gone, tp)
+			s.mu.offsets.remove(id, tp)
 		}
 		s.removeLocked(id, gone, nil)
 	}
 }
 
-// forgetUnknownLocked removes offsets of topics that do not exist: they were deleted, and the broker stopped before their offsets
-// were.
+// forgetUnknownLocked removes offsets of topics that do not exist and do not come back: they were deleted, and the broker stopped
+// before their offsets were.
 func (s *shard) forgetUnknownLocked() {
 	for id, topics := range s.mu.offsets.groups {
 		for topic := range topics {
-			if !s.c.named(topic) {
+			if !s.c.named(topic) && !s.c.kept(topic) {
 				s.removeLocked(id, s.mu.offsets.list(id, topic), nil)
 			}
 		}

@@ -147,6 +147,9 @@ func (p *Pair) undelete(ctx context.Context, topic string) error {
 			newest = &h
 		}
 	}
+	if _, ok := p.options.Controller.Image().Topic(topic); ok && newest == nil {
+		return &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("there is a topic %s: nobody has deleted it", topic), Next: "tandem dr status lists the topics that ship"}
+	}
 	if newest == nil {
 		return &operator.Error{Code: operator.CodeRefused, Text: fmt.Sprintf("no deleted topic %s is kept (dr.delete.delay.ms)", topic),
 			Next: "tandem dr history; if the other site had lost it: tandem dr lost list"}

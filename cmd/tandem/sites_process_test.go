@@ -220,7 +220,7 @@ func (s *siteProcess) linesOf(texts ...string) (n int) {
 
 func (s *siteProcess) kgo(options ...kgo.Opt) *kgo.Client {
 	s.t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(s.address), kgo.AllowAutoTopicCreation(), kgo.RetryBackoffFn(func(int) time.Duration { return retryPause }),
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(s.address), kgo.RetryBackoffFn(func(int) time.Duration { return retryPause }),
 		kgo.MetadataMinAge(retryPause)}, options...)...)
 	if err != nil {
 		s.t.Fatal(err)
@@ -234,7 +234,7 @@ func (s *siteProcess) write(topic string, count, size int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	c := s.kgo(kgo.ProducerBatchCompression(kgo.NoCompression()))
+	c := s.kgo(kgo.AllowAutoTopicCreation(), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	var records []*kgo.Record
 	for i := range count {
 		records = append(records, &kgo.Record{Topic: topic, Key: fmt.Append(nil, i), Value: bytes.Repeat([]byte{'v'}, size)})

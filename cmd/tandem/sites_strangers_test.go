@@ -60,10 +60,14 @@ func TestSitesThatDoNotFitSayWhy(t *testing.T) {
 			func(east, west *siteProcess) { east.stop(); east.change("site.peers=west@" + west.own); east.start() },
 		},
 		{
-			"another name", func(east, west *siteProcess) { west.change("site.peers=south@" + east.own) },
-			// By who dialled last it is refused as another one than expected, or as one that is not known.
-			[2]string{"south", "south"}, "correct site.peers of ",
+			"another name than expected", func(east, west *siteProcess) { east.change("site.peers="); west.change("site.peers=south@" + east.own) },
+			[2]string{`site "east" answered where "south" was expected`, `site "east" answered where "south" was expected`}, "correct site.peers of west",
 			func(east, west *siteProcess) { west.stop(); west.change("site.peers=east@" + east.own); west.start() },
+		},
+		{
+			"a name that is not known", func(east, west *siteProcess) { east.change("site.peers=west@" + freeAddress(east.t)); west.change("site.name=south") },
+			[2]string{`site "south" is not known to "east"`, `site "south" is not known to "east"`}, "correct site.peers of the one, or site.name of the other",
+			func(east, west *siteProcess) { east.stop(); east.change("site.peers=south@" + west.own); east.start() },
 		},
 		{
 			"topics of its own", func(east, west *siteProcess) {
