@@ -59,7 +59,7 @@ func (p *Pair) facts() operator.Facts {
 	f := operator.Facts{
 		Now:       p.options.Now(),
 		Here:      operator.Site{Name: c.Name, Index: int(r.Index), Known: true, Role: view.Role, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew},
-		There:     operator.Site{Name: c.Peer, Index: -1, Known: !heard.IsZero(), Role: roleOf(told.Active), Epoch: told.Epoch, Serving: told.Serving, Fencing: told.Fencing, Waiting: told.Waiting},
+		There:     operator.Site{Name: cmp.Or(c.Peer, operator.Unnamed), Index: -1, Known: !heard.IsZero(), Role: roleOf(told.Active), Epoch: told.Epoch, Serving: told.Serving, Fencing: told.Fencing, Waiting: told.Waiting},
 		Connected: p.reachable() && !heard.IsZero(), LastContact: heard, AsOf: p.remote.made(),
 		SilenceMax: c.FailoverSilenceMax, ActiveLeased: p.driver.Leased(),
 	}

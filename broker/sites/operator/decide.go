@@ -115,10 +115,14 @@ func (f *Facts) DecideRecopy(o RecopyOrder) (Recopied, *Error) {
 
 // knownSite refuses a name that is neither site's.
 func (f *Facts) knownSite(name string) *Error {
-	if name != "" && (name == f.Here.Name || name == f.There.Name) {
+	if name != "" && name != Unnamed && (name == f.Here.Name || name == f.There.Name) {
 		return nil
 	}
-	return &Error{CodeUsage, fmt.Sprintf("no site is called %q", name), fmt.Sprintf("--to %s, or --to %s", f.Here.Name, f.There.Name)}
+	names := fmt.Sprintf("--to %s, or --to %s", f.Here.Name, f.There.Name)
+	if f.There.Name == Unnamed {
+		names = fmt.Sprintf("--to %s; the name of the other site is not known at %s before the two have met", f.Here.Name, f.Here.Name)
+	}
+	return &Error{CodeUsage, fmt.Sprintf("no site is called %q", name), names}
 }
 
 // going says that the active role is on its way from one site to the other.

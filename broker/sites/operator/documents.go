@@ -127,7 +127,7 @@ type Reason struct {
 
 // SiteStatus is one site's role.
 type SiteStatus struct {
-	Name      string `json:"name"`
+	Name      string `json:"name"` // "" = unknown
 	Role      string `json:"role"` // active, standby, unknown
 	SiteEpoch uint32 `json:"site_epoch"`
 	Serving   bool   `json:"serving"`

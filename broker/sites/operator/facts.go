@@ -31,10 +31,13 @@ type Facts struct {
 	Archives   ArchiveCounts
 }
 
+// Unnamed is the name of the other site in what is said of it, where this one has never heard it: it dials nobody, and nobody has come.
+const Unnamed = "the other site"
+
 // Site is one site's role.
 type Site struct {
-	Name    string
-	Index   int // -1 = unknown
+	Name    string // Unnamed = unknown
+	Index   int    // -1 = unknown
 	Known   bool
 	Role    site.Role
 	Epoch   uint32

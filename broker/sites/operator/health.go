@@ -56,6 +56,9 @@ func (f *Facts) metadata() MetadataStatus {
 
 // describe tells one site's role.
 func (f *Facts) describe(s *Site) SiteStatus {
+	if s.Name == Unnamed {
+		return SiteStatus{Role: "unknown", State: "never heard of, and not known by name"}
+	}
 	if !s.Known {
 		return SiteStatus{Name: s.Name, Role: "unknown", State: "never heard of in this run"}
 	}

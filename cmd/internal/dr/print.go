@@ -1,6 +1,7 @@
 package dr
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,7 +48,7 @@ func (c *command) printStatus(s *operator.Status) {
 	c.say("")
 	c.table("SITE\tROLE\tSITE EPOCH\tSTATE", len(s.Sites), func(i int) string {
 		x := s.Sites[i]
-		return columns(x.Name, x.Role, x.SiteEpoch, x.State)
+		return columns(cmp.Or(x.Name, "?"), x.Role, x.SiteEpoch, x.State)
 	})
 	c.say("")
 	c.say("answered by     %s", s.AnsweredBy)
