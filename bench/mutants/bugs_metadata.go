@@ -64,6 +64,8 @@ var metadataBugs = []bug{
 		"\t_, _, anew := t.Partitions[id.Partition].RecopiedFrom()\n\treturn anew", "\treturn false"),
 	lostRule("log dropped without an archive", "broker/sites/drop.go", "TestHaltedLinkRunsAgainAfterARecopy",
 		"err := g.log.StageAnew(ctx, g.from, g.epoch); err != nil", "err := error(nil); err != nil"),
+	driverRule("link begins anew for news of the metadata", "driver.go", "TestLinkGoesOnWithWhatTheMetadataSays",
+		"old.replica().Log() == replica.Log():", "false:"),
 	driverRule("commit that drops a log given up half way", "drop.go", "TestNoArchiveIsBegunWhileALogMayBeDropped", "d.metadata.Recopy(run,", "d.metadata.Recopy(ctx,"),
 	driverRule("archive begun while a log may be dropped", "drop.go", "TestNoArchiveIsBegunWhileALogMayBeDropped",
 		"d.unsure = !errors.Is(err, controller.ErrRecopy)", "d.unsure = errors.Is(err, controller.ErrRecopy) && d.unsure"),

@@ -35,6 +35,9 @@ func (s Shipped) ID() site.PartitionID {
 // Topic implements sites.Replica.
 func (s Shipped) Topic() string { return s.p.Topic() }
 
+// Log implements sites.Replica.
+func (s Shipped) Log() any { return s.p }
+
 // LogView implements sites.Replica.
 func (s Shipped) LogView() (site.LogView, bool) {
 	if s.p.usable() != nil {

@@ -29,8 +29,8 @@ func (d *Driver) renew(runners []*runner) {
 	}
 	for _, r := range runners {
 		if s := r.state.Load(); s != nil && s.spent(view.Epoch) {
-			d.logger.Warn("a partition has used up the offsets or leader epochs of its site epoch: the site goes over to its next one", "topic", r.replica.Topic(),
-				"partition", r.replica.ID().Partition, "offset", s.end, "epoch", s.epoch)
+			d.logger.Warn("a partition has used up the offsets or leader epochs of its site epoch: the site goes over to its next one", "topic", r.replica().Topic(),
+				"partition", r.replica().ID().Partition, "offset", s.end, "epoch", s.epoch)
 			if err := d.role.step(site.SelfPromote{}); err != nil {
 				d.logger.Warn("no new site epoch yet", "error", err)
 			}

@@ -196,7 +196,7 @@ func (d *Driver) replica(id site.PartitionID) (r Replica, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	return run.replica, true
+	return run.replica(), true
 }
 
 func (d *Driver) runners() []*runner {
@@ -217,20 +217,25 @@ func (d *Driver) viewChanged() {
 	d.options.Changed()
 }
 
-// Add begins to ship a partition; one that is there already is left alone, unless it is another replica: it was begun anew.
+// Add begins to ship a partition. Where its log has a link that goes on with what the Replica says now: a link that was begun anew would not know
+// what the one before has proposed. Another log, since the partition was begun anew, has another link.
 func (d *Driver) Add(replica Replica) {
 	id := replica.ID()
-	r := &runner{d: d, replica: replica, worker: d.workers[maphash.Comparable(d.seed, id)%uint64(len(d.workers))]}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old := d.links[id]
-	if d.ended || old != nil && old.replica == replica {
+	switch {
+	case d.ended || old != nil && old.replica() == replica:
 		return
-	}
-	if old != nil {
+	case old != nil && old.replica().Log() == replica.Log():
+		old.now.Store(&replica)
+		old.wake()
+		return
+	case old != nil:
 		d.endJobLocked(id)
 		old.close()
 	}
+	r := newRunner(d, replica, d.workers[maphash.Comparable(d.seed, id)%uint64(len(d.workers))])
 	r.cancel = replica.Watch(r.wake)
 	d.links[id] = r
 	r.wake()
@@ -251,7 +256,7 @@ func (d *Driver) Remove(id site.PartitionID) {
 // Keep ends the links of all partitions that are not here.
 func (d *Driver) Keep(here map[site.PartitionID]bool) {
 	for _, r := range d.runners() {
-		if id := r.replica.ID(); !here[id] {
+		if id := r.replica().ID(); !here[id] {
 			d.Remove(id)
 		}
 	}
@@ -393,7 +398,7 @@ func (d *Driver) Links() []LinkStatus {
 	now := d.now()
 	var list []LinkStatus
 	for _, r := range d.runners() {
-		s := LinkStatus{ID: r.replica.ID(), Topic: r.replica.Topic(), Lag: r.lag.at(now)}
+		s := LinkStatus{ID: r.replica().ID(), Topic: r.replica().Topic(), Lag: r.lag.at(now)}
 		if state := r.state.Load(); state != nil {
 			s.Leads, s.Halted, s.End, s.LeaderEpoch, s.Next, s.Copied = state.leads, state.halted, state.end, state.epoch, state.next, state.copied
 			s.Log = state.log

@@ -39,6 +39,7 @@ type fakeReplica struct {
 
 	archiveErr error // of ArchiveTail
 	archived   int   // calls of ArchiveTail that made one
+	slow       bool  // a cut is not stored while this is so
 	cached     bool  // what is stored is durable only once MakeDurable is called
 }
 
@@ -55,6 +56,7 @@ func newReplica(t *testing.T, id site.PartitionID) *fakeReplica {
 
 func (r *fakeReplica) ID() site.PartitionID { return r.id }
 func (r *fakeReplica) Topic() string        { return "t" }
+func (r *fakeReplica) Log() any             { return r }
 
 func (r *fakeReplica) LogView() (site.LogView, bool) {
 	r.mu.Lock()
@@ -110,6 +112,10 @@ func (r *fakeReplica) store() {
 			return
 		}
 		p := r.queue[0]
+		if r.slow && p.h.Kind == entry.TruncateTo {
+			r.mu.Unlock()
+			continue
+		}
 		r.queue = r.queue[1:]
 		reason := r.storeLocked(&p.h)
 		watchers := make([]func(), 0, len(r.watchers))

@@ -70,7 +70,7 @@ func (r *runner) archive(ctx context.Context, e site.ArchiveTail, term uint64) {
 		if v := r.d.View(); v.Role != site.Standby || v.Epoch != e.Cut.SiteEpoch {
 			return
 		}
-		epoch, err := r.replica.ArchiveTail(ctx, e.Cut, e.LogCut)
+		epoch, err := r.replica().ArchiveTail(ctx, e.Cut, e.LogCut)
 		if err == nil {
 			r.put(input{in: site.Archived{Cut: e.Cut, Epoch: epoch}, term: term})
 			return
@@ -83,7 +83,7 @@ func (r *runner) archive(ctx context.Context, e site.ArchiveTail, term uint64) {
 
 func (r *runner) seal(ctx context.Context, e site.SealArchive, term uint64) {
 	for {
-		err := r.replica.SealArchive(ctx, e.LogCut)
+		err := r.replica().SealArchive(ctx, e.LogCut)
 		if err == nil {
 			r.put(input{in: site.Sealed{}, term: term})
 			return
@@ -99,7 +99,7 @@ func (r *runner) again(ctx context.Context, what string, err error) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	r.d.logger.Error(what, "topic", r.replica.Topic(), "partition", r.replica.ID().Partition, "error", err)
+	r.d.logger.Error(what, "topic", r.replica().Topic(), "partition", r.replica().ID().Partition, "error", err)
 	select {
 	case <-ctx.Done():
 		return false

@@ -42,6 +42,48 @@ func TestArchiveOfAnOldLinkIsGivenUp(t *testing.T) {
 	})
 }
 
+// bornLater is another Replica of a log: the metadata says of it by now that it was created in another site epoch.
+type bornLater struct{ *fakeReplica }
+
+// A link goes on where only what the metadata says of its log has changed: one that began anew would archive the tail once more, and throw the first
+// archive away, while the cut that is on its way takes the tail.
+func TestLinkGoesOnWithWhatTheMetadataSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		east, west := newPair(t, 1)
+		defer func() { closeBoth(east, west) }()
+		until(t, "east serves", func() bool { return writes(east) })
+		produce(t, east, 40)
+		until(t, "equal sites", func() bool { return equal(east, west) })
+		east.setNetwork(true, 0)
+		produce(t, east, 7)
+		give(t, west, site.Failover{ActiveIsDown: true})
+		until(t, "west serves", func() bool { return writes(west) })
+		r := east.replicas[0]
+		r.set(func() { r.slow = true })
+		east.setNetwork(false, 0)
+		copies := func() (n int) {
+			r.set(func() { n = r.archived })
+			return n
+		}
+		until(t, "the tail is archived", func() bool { return copies() == 1 })
+		time.Sleep(time.Second) // its cut is on the way
+		east.driver.Add(bornLater{r})
+		time.Sleep(time.Minute)
+		if n := copies(); n != 1 || east.driver.Len() != 1 {
+			t.Errorf("the tail was archived %d times, %d links", n, east.driver.Len())
+		}
+		r.set(func() { r.slow = false })
+		until(t, "equal sites", func() bool { return equal(east, west) })
+		time.Sleep(time.Minute)
+		if _, archive := r.records(); len(archive) != 7 {
+			t.Errorf("%d records archived, 7 were lost", len(archive))
+		}
+		if _, is := east.driver.runners()[0].replica().(bornLater); !is {
+			t.Error("the link does not know what the metadata says by now")
+		}
+	})
+}
+
 // Data of write.caching is on disk soon, also where everything else is done: nobody else asks for it.
 func TestCachedDataShipsSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -66,7 +108,7 @@ func TestCachedDataShipsSoon(t *testing.T) {
 // A link that its worker does not get to is owed no more than one tick.
 func TestTicksDoNotPileUp(t *testing.T) {
 	d := New(Options{Network: &fakeSite{}})
-	r := &runner{d: d, replica: newReplica(t, site.PartitionID{}), worker: newWorker(d.now)}
+	r := newRunner(d, newReplica(t, site.PartitionID{}), newWorker(d.now))
 	for range 10 {
 		r.put(input{in: site.Tick{}})
 		r.put(input{in: site.LogMoved{}})

@@ -14,10 +14,10 @@ import (
 
 // runner steps the link of one partition.
 type runner struct {
-	d       *Driver
-	replica Replica
-	worker  *worker
-	cancel  func() // of Replica.Watch
+	d      *Driver
+	now    atomic.Pointer[Replica] // of one log, always
+	worker *worker
+	cancel func() // of Replica.Watch
 
 	mu struct { // leaf lock
 		sync.Mutex
@@ -40,6 +40,14 @@ type runner struct {
 	hardening atomic.Bool // MakeDurable is under way
 	lag       lag
 }
+
+func newRunner(d *Driver, replica Replica, w *worker) *runner {
+	r := &runner{d: d, worker: w}
+	r.now.Store(&replica)
+	return r
+}
+
+func (r *runner) replica() Replica { return *r.now.Load() }
 
 // linkState is what a runner shows of its link; immutable.
 type linkState struct {
@@ -126,12 +134,12 @@ func (r *runner) turn() {
 	r.mu.inputs, r.mu.queued, r.mu.ticked = nil, false, false
 	r.mu.Unlock()
 	// The log is looked at after the inputs were taken, so that what they say of it is in the view.
-	log, leads := r.replica.LogView()
+	log, leads := r.replica().LogView()
 	if !leads {
 		dropAll(inputs)
 		dropAll(r.held)
 		if r.link != nil {
-			r.d.endJob(r.replica.ID())
+			r.d.endJob(r.replica().ID())
 		}
 		r.link, r.held = nil, nil
 		r.lag.forget()
@@ -139,7 +147,7 @@ func (r *runner) turn() {
 		return
 	}
 	if r.link == nil || r.term != log.Term {
-		r.link, r.term, r.held = site.NewLink(r.replica.ID(), r.d.options.Link), log.Term, nil
+		r.link, r.term, r.held = site.NewLink(r.replica().ID(), r.d.options.Link), log.Term, nil
 	}
 	view := r.d.linkView()
 	if len(inputs) == 0 {
@@ -232,9 +240,9 @@ func (r *runner) harden(log *site.LogView) {
 	}
 	r.d.background(func() {
 		defer r.hardening.Store(false)
-		if err := r.replica.MakeDurable(); err != nil && r.d.ctx.Err() == nil {
-			r.d.logger.Warn("data of write.caching is not on disk yet, and not shipped", "topic", r.replica.Topic(),
-				"partition", r.replica.ID().Partition, "error", err)
+		if err := r.replica().MakeDurable(); err != nil && r.d.ctx.Err() == nil {
+			r.d.logger.Warn("data of write.caching is not on disk yet, and not shipped", "topic", r.replica().Topic(),
+				"partition", r.replica().ID().Partition, "error", err)
 		}
 	})
 }
@@ -253,22 +261,22 @@ func (r *runner) carry(log *site.LogView, effects []site.Effect, i *input) {
 			}
 			kind, size := e.Header.Kind, int64(len(e.Payload))
 			r.d.proposed.Add(size)
-			r.replica.Propose(e.Header, e.Payload, release, func(reason entry.VoidReason, err error) {
+			r.replica().Propose(e.Header, e.Payload, release, func(reason entry.VoidReason, err error) {
 				r.d.proposed.Add(-size)
 				r.settled(term, kind, reason, err)
 			})
 		case site.Ship:
 			r.ship(e, log)
 		case site.ArchiveTail:
-			r.d.job(r.replica.ID(), func(ctx context.Context) { r.archive(ctx, e, term) })
+			r.d.job(r.replica().ID(), func(ctx context.Context) { r.archive(ctx, e, term) })
 		case site.SealArchive:
-			r.d.job(r.replica.ID(), func(ctx context.Context) { r.seal(ctx, e, term) })
+			r.d.job(r.replica().ID(), func(ctx context.Context) { r.seal(ctx, e, term) })
 		case site.Recopy:
-			r.d.job(r.replica.ID(), func(ctx context.Context) { r.dropped(ctx, e) })
+			r.d.job(r.replica().ID(), func(ctx context.Context) { r.dropped(ctx, e) })
 		case site.MarkDrained:
 			_ = r.d.role.step(e.Mark)
 		case site.Halt:
-			r.d.logger.Error("link halted", "topic", r.replica.Topic(), "partition", r.replica.ID().Partition, "reason", e.Reason)
+			r.d.logger.Error("link halted", "topic", r.replica().Topic(), "partition", r.replica().ID().Partition, "reason", e.Reason)
 		}
 	}
 }
@@ -277,7 +285,7 @@ func (r *runner) carry(log *site.LogView, effects []site.Effect, i *input) {
 // after all, the link tries again at the next tick.
 func (r *runner) settled(term uint64, kind entry.Kind, reason entry.VoidReason, err error) {
 	if err != nil && !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, raft.ErrClosed) {
-		r.d.logger.Warn("proposal of a link failed", "topic", r.replica.Topic(), "partition", r.replica.ID().Partition, "kind", kind, "error", err)
+		r.d.logger.Warn("proposal of a link failed", "topic", r.replica().Topic(), "partition", r.replica().ID().Partition, "kind", kind, "error", err)
 	}
 	if err != nil && reason == entry.Admitted {
 		reason = entry.VoidTerm
@@ -294,21 +302,21 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 	// Where all is deleted the last batch ships all the same: the other log has to end where this one does.
 	start := min(log.Lineage.LogStart, log.Durable.NextOffset-1)
 	// Asked behind the look at the log: what was written under a version is not read with an older one.
-	needs := r.d.options.Needs(r.replica.ID().Topic)
+	needs := r.d.options.Needs(r.replica().ID().Topic)
 	var buffer *wire.Buffer
 	release := func() {
 		if buffer != nil {
 			buffer.Release()
 		}
 	}
-	rows, payload, err := r.replica.ReadShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax, func(n int) []byte {
+	rows, payload, err := r.replica().ReadShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax, func(n int) []byte {
 		buffer = r.d.pool.Get(n)
 		return buffer.Bytes()
 	})
 	if err != nil || len(rows) == 0 {
 		release()
 		if err != nil {
-			r.d.logger.Error("link can not read what it has to ship", "topic", r.replica.Topic(), "partition", r.replica.ID().Partition,
+			r.d.logger.Error("link can not read what it has to ship", "topic", r.replica().Topic(), "partition", r.replica().ID().Partition,
 				"offset", e.From.Next, "error", err)
 		}
 		r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: r.term, late: true})
@@ -316,7 +324,7 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 	}
 	last := &rows[len(rows)-1]
 	end := site.Position{Next: last.LastOffset + 1, Epoch: last.LeaderEpoch}
-	m := site.Append{Partition: r.replica.ID(), Epoch: e.Epoch, Prev: e.From, Metadata: needs, Rows: rows, Payload: payload}
+	m := site.Append{Partition: r.replica().ID(), Epoch: e.Epoch, Prev: e.From, Metadata: needs, Rows: rows, Payload: payload}
 	term := r.term
 	r.d.network.Send(m, func(sent bool) {
 		release()

@@ -108,7 +108,7 @@ func (r *runner) dropped(ctx context.Context, e site.Recopy) {
 		if v := r.d.View(); v.Role != site.Standby || v.Epoch != e.Epoch {
 			return
 		}
-		err := r.d.options.Recopy(ctx, r.replica.ID(), e.Epoch, e.From)
+		err := r.d.options.Recopy(ctx, r.replica().ID(), e.Epoch, e.From)
 		if err == nil || !r.again(ctx, "partition is not copied anew yet", err) {
 			return
 		}

@@ -11,6 +11,8 @@ import (
 type Replica interface {
 	ID() site.PartitionID
 	Topic() string
+	// Log names the log: all Replicas of it say the same, comparable, and those of no other one.
+	Log() any
 	// LogView is what the link may know of the log; ok is false where this broker does not lead the partition. Its Lineage must not be
 	// changed.
 	LogView() (view site.LogView, ok bool)

@@ -15,7 +15,7 @@ func TestTurnsAreSharedUnderLoad(t *testing.T) {
 		d := New(Options{Network: &fakeSite{}})
 		defer d.Close()
 		replica := &countedReplica{fakeReplica: newReplica(t, site.PartitionID{})}
-		r := &runner{d: d, replica: replica, worker: d.workers[0]}
+		r := newRunner(d, replica, d.workers[0])
 		go d.workers[0].run() // ended by Close
 		time.Sleep(time.Second + turnInterval/3)
 		r.wake()
