@@ -335,7 +335,8 @@ func (p *modelPair) purge(i int) {
 	due := map[uuid.UUID]bool{}
 	for _, h := range s.HiddenTopics() {
 		c.Topics = append(c.Topics, h.ID) // also those that are not due: the machine must know
-		due[h.ID] = p.now.Sub(h.At) >= modelDelay && (!h.Lost || h.Archived)
+		before, both := due[h.ID]         // a topic, and its extra partitions
+		due[h.ID] = (before || !both) && p.now.Sub(h.At) >= modelDelay && (!h.Lost || h.Archived)
 	}
 	n, err := s.result(commandPurgeTopics, c)
 	if err != nil {

@@ -44,7 +44,8 @@ type HiddenTopic struct {
 	At         time.Time // when it was deleted
 	// Lost says that nobody deleted it: this site has followed an active that did not have it. Its records are at no other place.
 	Lost bool
-	// Extra says that it is only about partitions of a topic that goes on with fewer: only this site had them. Partitions counts these.
+	// Extra says that it is only about partitions of a topic that goes on with fewer, or was deleted with fewer: only this site had them. Partitions
+	// counts these.
 	Extra bool
 	// First is the index of the first of Partitions.
 	First int32
@@ -60,15 +61,34 @@ func (c *Controller) HiddenTopics() (all []HiddenTopic) {
 	for id, h := range m.mu.hidden {
 		all = append(all, HiddenTopic{Name: h.topic.Name, ID: id, Partitions: len(h.topic.all()), At: time.UnixMilli(h.at), Lost: h.lost,
 			Archived: h.archived})
+		if len(h.topic.Extra) > 0 && !h.lost { // else they are lost with it
+			all = append(all, extraOf(h.topic))
+		}
 	}
-	for id, t := range m.mu.byID {
+	for _, t := range m.mu.byID {
 		if len(t.Extra) > 0 {
-			all = append(all, HiddenTopic{Name: t.Name, ID: id, Partitions: len(t.Extra), At: time.UnixMilli(t.ExtraAt), Lost: true, Extra: true,
-				First: int32(len(t.Partitions)), Archived: t.ExtraArchived})
+			all = append(all, extraOf(t))
 		}
 	}
 	return all
 }
+
+// extraOf is about the partitions of t that only this site had.
+func extraOf(t *Topic) HiddenTopic {
+	return HiddenTopic{Name: t.Name, ID: t.ID, Partitions: len(t.Extra), At: time.UnixMilli(t.ExtraAt), Lost: true, Extra: true,
+		First: int32(len(t.Partitions)), Archived: t.ExtraArchived}
+}
+
+// unsaved says that h holds records that nobody has deleted and that are nowhere else.
+func (h *hidden) unsaved() bool {
+	if h.lost {
+		return !h.archived
+	}
+	return h.topic.unsaved()
+}
+
+// unsaved is that of a topic's extra partitions: who deletes the topic, here or at the other site, deletes those that it had.
+func (t *Topic) unsaved() bool { return len(t.Extra) > 0 && !t.ExtraArchived }
 
 // hideAt is when a topic is deleted now, in ms since 1970; 0 = its data goes at once.
 func (c *Controller) hideAt() int64 {
@@ -208,6 +228,7 @@ func (m *machine) restoreLocked(h *hidden, v Version) *Topic {
 // archivedTopics is the document of command 11: topics, or extra partitions of them, that were lost and whose records are in archives.
 type archivedTopics struct {
 	Topics    []uuid.UUID `json:"topics"`
+	Extra     bool        `json:"extra,omitempty"`     // extra partitions, also where the topic was deleted since
 	At        int64       `json:"at,omitempty"`        // when they were hidden, ms since 1970: what was hidden anew since is not archived; 0 = whenever
 	Withdrawn bool        `json:"withdrawn,omitempty"` // the archives are about to be removed
 }
@@ -215,13 +236,13 @@ type archivedTopics struct {
 // LostIsArchived notes that what only this site had, h, is in archives of lost records that count. From then on PurgeHidden takes it.
 // Errors: ErrUnknownTopicID where it is not hidden any more, or was hidden anew since; ErrNotController, ErrTimeout.
 func (c *Controller) LostIsArchived(ctx context.Context, h HiddenTopic) error {
-	return c.archived(ctx, archivedTopics{Topics: []uuid.UUID{h.ID}, At: h.At.UnixMilli()})
+	return c.archived(ctx, archivedTopics{Topics: []uuid.UUID{h.ID}, Extra: h.Extra, At: h.At.UnixMilli()})
 }
 
 // LostIsWithdrawn takes LostIsArchived back, in front of the removal of archives: PurgeHidden takes no records that are nowhere else, also after
 // a crash. Errors: as LostIsArchived; then the archives may be all that there is.
 func (c *Controller) LostIsWithdrawn(ctx context.Context, h HiddenTopic) error {
-	return c.archived(ctx, archivedTopics{Topics: []uuid.UUID{h.ID}, At: h.At.UnixMilli(), Withdrawn: true})
+	return c.archived(ctx, archivedTopics{Topics: []uuid.UUID{h.ID}, Extra: h.Extra, At: h.At.UnixMilli(), Withdrawn: true})
 }
 
 func (c *Controller) archived(ctx context.Context, command archivedTopics) error {
@@ -237,7 +258,12 @@ func (m *machine) archivedLocked(c archivedTopics) (any, func()) {
 	for _, id := range c.Topics {
 		h, t := m.mu.hidden[id], m.mu.byID[id]
 		switch {
-		case h != nil && (c.At == 0 || c.At == h.at):
+		case h != nil && c.Extra && len(h.topic.Extra) > 0 && (c.At == 0 || c.At == h.topic.ExtraAt):
+			next, of := *h, *h.topic
+			of.ExtraArchived = !c.Withdrawn
+			next.topic = &of
+			m.putHiddenLocked(&next)
+		case h != nil && !c.Extra && (c.At == 0 || c.At == h.at):
 			next := *h
 			next.archived = !c.Withdrawn
 			m.putHiddenLocked(&next)
@@ -264,8 +290,13 @@ type purgeTopics struct {
 // LostIsArchived has said so. It returns how many go.
 func (c *Controller) PurgeHidden(ctx context.Context) (int, error) {
 	command := purgeTopics{Now: c.opts.Now().UnixMilli(), Delay: c.deleteDelay().Milliseconds()}
-	for _, h := range c.HiddenTopics() {
-		if command.due(h.At.UnixMilli()) && (!h.Lost || h.Archived) {
+	all := c.HiddenTopics()
+	kept := map[uuid.UUID]bool{}
+	for _, h := range all {
+		kept[h.ID] = kept[h.ID] || h.Lost && !h.Archived
+	}
+	for _, h := range all {
+		if command.due(h.At.UnixMilli()) && !kept[h.ID] {
 			command.Topics = append(command.Topics, h.ID)
 		}
 	}
@@ -293,7 +324,7 @@ func (m *machine) purgeLocked(c purgeTopics) (any, func()) {
 			}
 			continue
 		}
-		if !c.due(h.at) || h.lost && !h.archived { // its records are nowhere else
+		if !c.due(h.at) || h.unsaved() {
 			continue
 		}
 		delete(m.mu.hidden, id)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -233,8 +234,8 @@ func (m *machine) deleteTopicLocked(c deleteTopic) (any, func()) {
 	m.dropTopicLocked(t, c.EpochFloor)
 	m.removedLocked(t, m.changedLocked())
 	var act func()
-	if c.Hidden != 0 {
-		act = m.hideLocked(t, c.Hidden, false)
+	if at := c.Hidden; at != 0 || t.unsaved() {
+		act = m.hideLocked(t, cmp.Or(at, t.ExtraAt), false)
 	} else {
 		m.mu.deleting[t.ID] = t
 		m.writeJSONLocked(bucketDeleting, t.ID[:], recordOf(t))

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tandembroker/tandem/broker/config"
+	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
 )
@@ -498,6 +499,61 @@ func TestLoserKeepsWhatOnlyItHad(t *testing.T) {
 		}
 	}
 	more(loser, "both")
+}
+
+// Partitions that only the lost site had are not deleted with their topic before they are archived: whoever deletes it, wherever, deletes those that it
+// had by then.
+func TestPartitionsThatOnlyTheLoserHadOutliveTheirTopic(t *testing.T) {
+	for _, by := range []string{"the active", "this site", "this site, at once"} {
+		t.Run(by, func(t *testing.T) {
+			loser, winner, p := twoSites(t)
+			loser.must(loser.create("t", 1, nil))
+			winner.must(winner.follow(loser.frame(nil), -1))
+			top := loser.topic("t")
+			loser.must(loser.do(commandCreatePartitions, createPartitions{ID: top.ID, First: 1, Added: []placement{{Servers: []string{raft.ServerID(loser.node, "disk")}}}}))
+			p.promote(1)
+			p.hear(0)
+			loser.must(loser.follow(winner.frame(nil), -1))
+			extra := loser.HiddenTopics()
+			if len(extra) != 1 || !extra[0].Extra || extra[0].First != 1 {
+				t.Fatalf("kept: %+v", extra)
+			}
+			switch by {
+			case "the active":
+				winner.remove("t")
+				loser.must(loser.follow(winner.frame(nil), -1))
+			case "this site":
+				p.promote(0)
+				loser.remove("t")
+			default:
+				p.promote(0)
+				loser.must(loser.do(commandDeleteTopic, deleteTopic{ID: top.ID, EpochFloor: 5}))
+			}
+			p.now = p.now.Add(2 * modelDelay)
+			p.purge(0)
+			loser.restart()
+			p.purge(0)
+			kept := loser.HiddenTopics()
+			i := slices.IndexFunc(kept, func(h HiddenTopic) bool { return h.Extra })
+			if i < 0 || kept[i] != extra[0] || len(kept) != 2 {
+				t.Fatalf("kept: %+v, want %+v among it", kept, extra[0])
+			}
+			archived := archivedTopics{Topics: []uuid.UUID{top.ID}, Extra: true, At: extra[0].At.UnixMilli()}
+			for _, wrong := range []archivedTopics{{Topics: archived.Topics, Extra: true, At: archived.At - 1}, {Topics: archived.Topics, At: archived.At - 1}} {
+				if err := loser.do(commandArchivedTopics, wrong); !errors.Is(err, ErrUnknownTopicID) {
+					t.Errorf("%+v: %v", wrong, err)
+				}
+			}
+			loser.must(loser.do(commandArchivedTopics, archived))
+			loser.restart()
+			if _, ok := loser.Image().Topic("t"); ok {
+				t.Error("the topic is back")
+			}
+			if p.purge(0); len(loser.HiddenTopics()) != 0 {
+				t.Errorf("kept though archived: %+v", loser.HiddenTopics())
+			}
+		})
+	}
 }
 
 // TestChangesAreSmall: with 10,000 topics, a change is as large as what has changed.

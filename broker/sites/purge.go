@@ -41,6 +41,9 @@ func (p *Pair) purgeOnce() {
 		return
 	}
 	p.archiveLost()
+	if err := p.withdrawUsed(); err != nil && p.ctx.Err() == nil {
+		p.logger.Warn("an archive of lost records is of a log that is in use", "error", err)
+	}
 	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
 	n, err := p.options.Controller.PurgeHidden(ctx)
 	cancel()
@@ -101,12 +104,32 @@ func (p *Pair) archiveTopic(h controller.HiddenTopic) error {
 	if err != nil {
 		return err
 	}
-	if !p.stillLost(h) { // the active has brought it back meanwhile: its records are in a log that is in use
-		return p.eachLost(h, func(part *partition.Partition) error { return part.Withdraw(h.Name) })
-	}
 	ctx, cancel := context.WithTimeout(p.ctx, recordTimeout)
 	defer cancel()
-	return p.options.Controller.LostIsArchived(ctx, h)
+	err = p.options.Controller.LostIsArchived(ctx, h)
+	if errors.Is(err, controller.ErrUnknownTopicID) { // the active has brought it back meanwhile: withdrawUsed
+		return nil
+	}
+	return err
+}
+
+// withdrawUsed removes the archives of logs as a whole that are in use: their partitions came back while they were archived. Of a partition that is
+// copied anew the log that is archived is about to be deleted.
+func (p *Pair) withdrawUsed() error {
+	p.lost.Lock()
+	defer p.lost.Unlock()
+	logs, err := p.archives.WholeLogs()
+	image := p.options.Controller.Image()
+	for _, w := range logs {
+		t, ok := image.TopicByID(w.TopicID)
+		if !ok || int(w.Index) >= len(t.Partitions) || t.Partitions[w.Index].Incarnation != w.Incarnation {
+			continue
+		}
+		if part, _ := p.options.Partitions.Find(w.TopicID, w.Index); part != nil && part.Incarnation() == w.Incarnation {
+			err = errors.Join(err, part.Withdraw(t.Name))
+		}
+	}
+	return err
 }
 
 // eachLost calls fn for each partition of h that is on this broker's disk.
@@ -124,15 +147,6 @@ func (p *Pair) eachLost(h controller.HiddenTopic, fn func(*partition.Partition) 
 		}
 	}
 	return nil
-}
-
-func (p *Pair) stillLost(h controller.HiddenTopic) bool {
-	for _, now := range p.options.Controller.HiddenTopics() {
-		if now.ID == h.ID && now.Lost && now.First == h.First && now.Partitions == h.Partitions {
-			return true
-		}
-	}
-	return false
 }
 
 // undelete brings back the topic that was deleted last by its name. One that only this site had comes back too, where this site is active by

@@ -2,7 +2,10 @@ package archive
 
 import (
 	"context"
+	"math"
 	"slices"
+
+	"github.com/google/uuid"
 
 	"github.com/tandembroker/tandem/storage/entry"
 )
@@ -42,6 +45,28 @@ func (a *Archives) wholes(p Partition, incarnation uint32) (ids []string, err er
 		}
 	}
 	return ids, nil
+}
+
+// WholeLog names a log of which there is a sealed archive as a whole.
+type WholeLog struct {
+	TopicID     uuid.UUID
+	Index       int32
+	Incarnation uint32
+}
+
+// WholeLogs lists the logs of which there are sealed archives as a whole, in no order. It asks the disk only after a failure.
+func (a *Archives) WholeLogs() (list []WholeLog, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.loadLocked(); err != nil {
+		return nil, err
+	}
+	for id := range a.mu.sealed {
+		if n, ok := parseIdentity(id); ok && isWhole(n.cut) && n.cut.Offset-wholeBase <= math.MaxUint32 {
+			list = append(list, WholeLog{n.key.topic, n.key.index, uint32(n.cut.Offset - wholeBase)})
+		}
+	}
+	return list, nil
 }
 
 // Confirm seals what is staged of a log that went as a whole: cut is Whole. What else is staged of the partition stays. Durable on return.

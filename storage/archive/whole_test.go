@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -70,6 +71,11 @@ func TestLogThatGoesAsAWhole(t *testing.T) {
 		}
 	}
 	has(true, true, false, false, false, false, false, false, true)
+	logs, err := a.WholeLogs()
+	slices.SortFunc(logs, func(x, y WholeLog) int { return int(x.Incarnation) - int(y.Incarnation) })
+	if want := []WholeLog{{orders.TopicID, orders.Index, 0}, {orders.TopicID, orders.Index, 1}, {orders.TopicID, orders.Index, 8}}; !slices.Equal(logs, want) || err != nil {
+		t.Errorf("archives of %+v, %v, want %+v", logs, err, want)
+	}
 	if got, err := a.Wholes(payments, 1); len(got) != 0 || err != nil {
 		t.Errorf("of another partition: %+v, %v", got, err)
 	}
