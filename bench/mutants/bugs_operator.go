@@ -79,6 +79,16 @@ var operatorBugs = []bug{
 		pkg: "cmd/internal/dr", test: "TestReplay",
 	},
 	{
+		name: "replay of records that are too old", file: "cmd/internal/dr/producer.go",
+		old: "kgo.ManualFlushing(), ", new: "kgo.ManualFlushing(), kgo.RecordDeliveryTimeout(produceTimeout), ",
+		pkg: "cmd/internal/dr", test: "TestProducerOfLostRecords",
+	},
+	{
+		name: "replay in batches of one size", file: "cmd/internal/dr/producer.go",
+		old: "n > 1 && tooLarge(err)", new: "n < 1 && tooLarge(err)",
+		pkg: "cmd/internal/dr", test: "TestProducerOfLostRecords",
+	},
+	{
 		name: "no answer taken for a yes", file: "cmd/internal/dr/command.go",
 		old: `a != "yes" && a != "y"`, new: `a == "n"`,
 		pkg: "cmd/internal/dr", test: "TestTranscripts",

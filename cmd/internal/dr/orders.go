@@ -16,9 +16,12 @@ const (
 )
 
 func (c *command) status(ctx context.Context) error {
-	for seenEnough := false; !seenEnough; {
+	for shown, seenEnough := false, false; !seenEnough; shown = true {
 		var s operator.Status
 		if err := c.client.ask(ctx, operator.OpStatus, nil, &s); err != nil {
+			if shown && ctx.Err() != nil {
+				return nil // whoever watches has seen enough
+			}
 			return err
 		}
 		if err := c.show(s, func() { c.printStatus(&s) }); err != nil || !c.watch {
@@ -98,8 +101,14 @@ func (c *command) ended(ctx context.Context, o operator.Order) (operator.Order, 
 			c.say("%s", line)
 			shown = line
 		}
-		if c.Now().After(end) || c.Sleep(ctx, pause) != nil {
-			return o, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s has not ended within %s, and goes on: %s", o.Kind, o.To, c.timeout, progressLine(o)),
+		why := ""
+		if c.Now().After(end) {
+			why = "has not ended within " + c.timeout.String()
+		} else if c.Sleep(ctx, pause) != nil {
+			why = "is not waited for any longer"
+		}
+		if why != "" {
+			return o, &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("the %s to %s %s, and goes on: %s", o.Kind, o.To, why, progressLine(o)),
 				Next: "tandem dr status --watch, or tandem dr abort"}
 		}
 		before := o

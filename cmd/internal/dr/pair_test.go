@@ -2,6 +2,7 @@ package dr
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -196,6 +198,46 @@ func TestLostRecordsOfTwoSites(t *testing.T) {
 	}
 	if len(seen) != 50 || seen["lost9"] != 1 {
 		t.Errorf("%d keys", len(seen))
+	}
+}
+
+// TestProducerOfLostRecords: in order, however old they are, and in batches of the size that the topic takes.
+func TestProducerOfLostRecords(t *testing.T) {
+	b := brokertest.Start(t)
+	limit := "20000"
+	if r, err := kadm.NewClient(b.Client()).CreateTopic(b.Context(), 1, 1, map[string]*string{"max.message.bytes": &limit}, "t"); err != nil || r.Err != nil {
+		t.Fatal(err, r.Err)
+	}
+	p, err := NewProducer([]string{b.Address()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	records := make([]Record, 100)
+	for i := range records {
+		records[i] = Record{Topic: "t", LostRecord: operator.LostRecord{Key: fmt.Append(nil, i), Value: make([]byte, 1000), Timestamp: int64(i)}}
+		_, _ = rand.Read(records[i].Value) // never fails
+	}
+	if n, err := p.Produce(b.Context(), records); n != len(records) || err != nil {
+		t.Fatalf("%d records: %v", n, err)
+	}
+	records[1].Value = make([]byte, 30_000)
+	_, _ = rand.Read(records[1].Value)
+	if n, err := p.Produce(b.Context(), records[:3]); n != 1 || !tooLarge(err) {
+		t.Errorf("%d records in front of one that is too large: %v", n, err)
+	}
+	c := b.Client(kgo.ConsumeTopics("t"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	for i := 0; i <= len(records); {
+		fetches := c.PollFetches(b.Context())
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			if want := i % len(records); string(r.Key) != fmt.Sprint(want) || r.Timestamp.UnixMilli() != int64(want) || r.Offset != int64(i) {
+				t.Errorf("offset %d: key %s of %s", r.Offset, r.Key, r.Timestamp)
+			}
+			i++
+		})
 	}
 }
 

@@ -1,8 +1,11 @@
 package dr
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -11,14 +14,15 @@ import (
 )
 
 const (
-	produceTimeout  = time.Minute // of one record
+	produceTimeout  = time.Minute // of what Produce is given at once
 	produceBytesMax = 1 << 30     // of a batch: no record of an archive is larger, and it is the broker who says what is too large
 )
 
-// NewProducer is a Producer of a Kafka client, idempotent.
+// NewProducer is a Producer of a Kafka client, idempotent. It has no RecordDeliveryTimeout: that counts from a record's timestamp, and lost
+// records have old ones. What is flushed together is one batch.
 func NewProducer(addresses []string) (Producer, error) {
 	c, err := kgo.NewClient(kgo.SeedBrokers(addresses...), kgo.ClientID("tandem-dr"), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(produceBytesMax), kgo.BrokerMaxWriteBytes(produceBytesMax), kgo.RecordDeliveryTimeout(produceTimeout))
+		kgo.ManualFlushing(), kgo.ProducerBatchMaxBytes(produceBytesMax), kgo.BrokerMaxWriteBytes(produceBytesMax))
 	if err != nil {
 		return nil, err
 	}
@@ -52,24 +56,45 @@ func (p producer) Partitions(ctx context.Context, topic string) (int32, error) {
 	return int32(n), nil
 }
 
-// Produce implements Producer. All records are of one partition, so those in front of the first that failed are written.
+// Produce implements Producer. What is too large as a batch goes in halves: how much a topic takes is only known to its broker.
 func (p producer) Produce(ctx context.Context, records []Record) (int, error) {
-	batch := make([]*kgo.Record, len(records))
+	err := p.batch(ctx, records)
+	if n := len(records); n > 1 && tooLarge(err) {
+		first, err := p.Produce(ctx, records[:n/2])
+		if err != nil {
+			return first, err
+		}
+		second, err := p.Produce(ctx, records[n/2:])
+		return first + second, err
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(records), nil
+}
+
+// tooLarge says that a broker takes no batch of that size.
+func tooLarge(err error) bool {
+	return errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge)
+}
+
+// batch writes records of one partition, all or none of them.
+func (p producer) batch(ctx context.Context, records []Record) error {
+	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var failed error
 	for i := range records {
-		batch[i] = clientRecord(&records[i])
+		p.client.Produce(ctx, clientRecord(&records[i]), func(_ *kgo.Record, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			failed = cmp.Or(failed, err)
+		})
 	}
-	failed := map[*kgo.Record]error{}
-	for _, r := range p.client.ProduceSync(ctx, batch...) {
-		if r.Err != nil {
-			failed[r.Record] = r.Err
-		}
-	}
-	for i, r := range batch {
-		if err := failed[r]; err != nil {
-			return i, err
-		}
-	}
-	return len(batch), nil
+	err := p.client.Flush(ctx)
+	mu.Lock()
+	defer mu.Unlock()
+	return cmp.Or(failed, err)
 }
 
 func clientRecord(r *Record) *kgo.Record {

@@ -11,17 +11,17 @@ import (
 	"github.com/tandembroker/tandem/broker/sites/operator"
 )
 
-// How many records, and bytes of them, are handed to the producer before it is waited for; a larger record goes alone.
+// How many records, and bytes of them as they are shown, are written at once: what most topics take as a batch. A larger record goes alone.
 const (
 	replayBatchMax      = 1000
-	replayBatchBytesMax = 16 << 20
+	replayBatchBytesMax = 1 << 20
 )
 
 // Producer writes records to a Kafka cluster.
 type Producer interface {
 	// Partitions is how many partitions a topic has.
 	Partitions(ctx context.Context, topic string) (int32, error)
-	// Produce writes records in their order, and returns how many of the first of them are written.
+	// Produce writes records of one partition in their order, and returns how many of the first of them are written.
 	Produce(ctx context.Context, records []Record) (int, error)
 	Close()
 }
@@ -127,11 +127,13 @@ type batch struct {
 }
 
 func (b *batch) add(ctx context.Context, r Record, size int) error {
-	b.records, b.bytes = append(b.records, r), b.bytes+size
-	if len(b.records) < replayBatchMax && b.bytes < replayBatchBytesMax {
-		return nil
+	if len(b.records) == replayBatchMax || b.bytes+size > replayBatchBytesMax {
+		if err := b.flush(ctx); err != nil {
+			return err
+		}
 	}
-	return b.flush(ctx)
+	b.records, b.bytes = append(b.records, r), b.bytes+size
+	return nil
 }
 
 // flush writes what is collected. After an error nothing more is written: the order would be lost.
@@ -143,11 +145,12 @@ func (b *batch) flush(ctx context.Context) error {
 	b.done.Written += int64(n)
 	if err != nil {
 		stopped := b.records[min(n, len(b.records)-1)].Offset
-		b.failed = &operator.Error{
-			Code: operator.CodeFailed,
-			Text: fmt.Sprintf("archive %s: %d records are written to %s, the one of offset %d is not: %v", b.archive, b.done.Written, b.done.Topic, stopped, err),
-			Next: fmt.Sprintf("tandem dr lost replay %s --from %d", b.archive, stopped),
+		next := fmt.Sprintf("tandem dr lost replay %s --from %d", b.archive, stopped)
+		if tooLarge(err) {
+			next = fmt.Sprintf("raise max.message.bytes of %s, and then %s", b.done.Topic, next)
 		}
+		b.failed = &operator.Error{Code: operator.CodeFailed, Next: next,
+			Text: fmt.Sprintf("archive %s: %d records are written to %s, the one of offset %d is not: %v", b.archive, b.done.Written, b.done.Topic, stopped, err)}
 		return b.failed
 	}
 	b.records, b.bytes = b.records[:0], 0
