@@ -62,7 +62,7 @@ func lose(t *testing.T, east, west *brokertest.Broker, between *brokertest.Relay
 	t.Helper()
 	east.CreateTopic("grown", 1)
 	produceTo(t, east, "grown", "both", 1, 10)
-	until(t, "equal logs", sameLog(t, east, west, "grown", 1))
+	awaitSameLog(t, east, west, "grown", 1)
 	between.Cut(true)
 	east.CreateTopic("only", 2)
 	produceTo(t, east, "only", "lost", 2, 20)
@@ -72,15 +72,15 @@ func lose(t *testing.T, east, west *brokertest.Broker, between *brokertest.Relay
 	if _, err := kadm.NewClient(east.Client()).UpdatePartitions(east.Context(), 3, "grown"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "grown", writable(east, "grown", 3))
+	awaitWritable(t, east, "grown", 3)
 	produceTo(t, east, "grown", "lost", 3, 30)
 	orderOf(t, west, site.Failover{ActiveIsDown: true})
-	until(t, "west is writable", writable(west, "grown", 1))
+	awaitWritable(t, west, "grown", 1)
 	west.CreateTopic("same", 1)
 	produceTo(t, west, "same", "kept", 1, 10)
 	between.Cut(false)
-	until(t, "equal logs", sameLog(t, west, east, "same", 1))
-	until(t, "equal logs", sameLog(t, west, east, "grown", 1))
+	awaitSameLog(t, west, east, "same", 1)
+	awaitSameLog(t, west, east, "grown", 1)
 }
 
 // What only the lost site had is in archives as soon as it follows, whole, and its data goes once the delay is over, not before.
@@ -107,7 +107,7 @@ func TestWhatOnlyTheLostSiteHadIsArchivedAndThenDeleted(t *testing.T) {
 		t.Errorf("archives of %d partitions once the data is gone, want %d", got, len(want))
 	}
 	east.Restart()
-	until(t, "equal logs", sameLog(t, west, east, "same", 1))
+	awaitSameLog(t, west, east, "same", 1)
 	if got := len(lostRecords(t, east)); got != len(want) {
 		t.Errorf("archives of %d partitions after a restart, want %d", got, len(want))
 	}
@@ -137,18 +137,18 @@ func TestTopicThatOnlyTheLostSiteHadComesBack(t *testing.T) {
 		t.Fatal("a topic that the active never had was undeleted there")
 	}
 	orderOf(t, west, site.Switchover{})
-	until(t, "east is writable", writable(east, "grown", 1))
+	awaitWritable(t, east, "grown", 1)
 	if err := east.Pair().DR().Undelete(east.Context(), "same"); err == nil {
 		t.Fatal("a topic was undeleted beside another of its name")
 	}
 	until(t, "undelete by way of the other site", func() bool { return west.Pair().DR().Undelete(west.Context(), "only") == nil })
-	until(t, "equal logs", sameLog(t, east, west, "only", 2))
+	awaitSameLog(t, east, west, "only", 2)
 	left := lostRecords(t, west)
 	if len(left["only-0"])+len(left["only-1"]) != 0 || len(left) != 4 {
 		t.Errorf("archived still: %v", left)
 	}
 	produceTo(t, east, "only", "new", 2, 10)
-	until(t, "equal logs", sameLog(t, east, west, "only", 2))
+	awaitSameLog(t, east, west, "only", 2)
 }
 
 // A partition that only the lost site had is archived, and once more cut where the active adds one of its number: its records are lost once.
@@ -159,9 +159,9 @@ func TestPartitionThatBothSitesAddedIsArchivedOnce(t *testing.T) {
 	if _, err := kadm.NewClient(west.Client()).UpdatePartitions(west.Context(), 3, "grown"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "grown", writable(west, "grown", 3))
+	awaitWritable(t, west, "grown", 3)
 	produceTo(t, west, "grown", "kept", 3, 30)
-	until(t, "equal logs", sameLog(t, west, east, "grown", 3))
+	awaitSameLog(t, west, east, "grown", 3)
 	list, err := east.Pair().DR().LostList(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -187,18 +187,18 @@ func TestArchivesOutliveTheLogsThatTheyAreOf(t *testing.T) {
 	if _, err := kadm.NewClient(west.Client()).UpdatePartitions(west.Context(), 3, "grown"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "grown", writable(west, "grown", 3))
+	awaitWritable(t, west, "grown", 3)
 	produceTo(t, west, "grown", "kept", 3, 30)
-	until(t, "equal logs", sameLog(t, west, east, "grown", 3))
+	awaitSameLog(t, west, east, "grown", 3)
 	if lines := lostRecords(t, east); len(lines["grown-1"]) != 10 || len(lines["grown-2"]) != 10 {
 		t.Errorf("%d and %d records archived of what went before", len(lines["grown-1"]), len(lines["grown-2"]))
 	}
 	orderOf(t, west, site.Switchover{})
-	until(t, "east is writable", writable(east, "grown", 3))
+	awaitWritable(t, east, "grown", 3)
 	between.Cut(true)
 	produceTo(t, east, "grown", "again", 3, 30)
 	orderOf(t, west, site.Failover{ActiveIsDown: true})
-	until(t, "west is writable", writable(west, "grown", 3))
+	awaitWritable(t, west, "grown", 3)
 	if _, err := kadm.NewClient(west.Client()).DeleteTopics(west.Context(), "grown"); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestRefusedUndeleteLeavesArchives(t *testing.T) {
 	lose(t, east, west, between)
 	until(t, "archives", func() bool { return len(lostRecords(t, west)) == 6 })
 	orderOf(t, west, site.Switchover{})
-	until(t, "east is writable", writable(east, "grown", 1))
+	awaitWritable(t, east, "grown", 1)
 	between.Cut(true)
 	orderOf(t, east, site.Switchover{})
 	if err := east.Pair().DR().Undelete(east.Context(), "only"); err == nil {

@@ -14,10 +14,10 @@ import (
 // What a client has deleted is kept for dr.delete.delay.ms at both sites, and then goes at both.
 func TestDataOfADeletedTopicGoesAfterTheDelay(t *testing.T) {
 	const delay = 1500 * time.Millisecond
-	east, west := startPairWith(t, "dr.delete.delay.ms=1500")
+	east, west := startPair(t, "dr.delete.delay.ms=1500")
 	east.CreateTopic("t", 1)
 	produceTo(t, east, "t", "one", 1, 10)
-	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	awaitSameLog(t, east, west, "t", 1)
 	deleted := time.Now()
 	if _, err := kadm.NewClient(east.Client()).DeleteTopics(east.Context(), "t"); err != nil {
 		t.Fatal(err)

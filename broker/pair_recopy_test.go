@@ -48,14 +48,14 @@ func TestPartitionIsCopiedAnewByOrder(t *testing.T) {
 	east, west, between := startPairApart(t)
 	east.CreateTopic("t", 2)
 	produceTo(t, east, "t", "one", 2, 200)
-	until(t, "equal logs", sameLog(t, east, west, "t", 2))
+	awaitSameLog(t, east, west, "t", 2)
 	until(t, "green", func() bool { return statusOf(t, east).Green && statusOf(t, west).Green })
 	zero, one, there := incarnation(west, "t", 0), incarnation(west, "t", 1), incarnation(east, "t", 1)
 	if r := recopyOf(t, east, "t", 1); !r.Begun || r.Site != "west" || r.From != r.End {
 		t.Fatalf("%+v", r)
 	}
 	awaitAnew(t, west, "t", 1, one)
-	until(t, "equal logs", sameLog(t, east, west, "t", 2))
+	awaitSameLog(t, east, west, "t", 2)
 	if a, b := incarnation(west, "t", 0), incarnation(west, "t", 1); a != zero || b <= one || incarnation(east, "t", 1) != there {
 		t.Fatalf("incarnations %d, %d", a, b)
 	}
@@ -84,10 +84,10 @@ func TestPartitionIsCopiedAnewByOrder(t *testing.T) {
 	}
 	between.Lead(west.Pair().Addr().String())
 	between.Cut(false)
-	until(t, "equal logs", sameLog(t, east, west, "t", 2))
+	awaitSameLog(t, east, west, "t", 2)
 	until(t, "green", func() bool { return statusOf(t, east).Green && statusOf(t, west).Green })
 	produceTo(t, east, "t", "two", 2, 20)
-	until(t, "equal logs", sameLog(t, east, west, "t", 2))
+	awaitSameLog(t, east, west, "t", 2)
 }
 
 // A link that has halted for divergent logs runs again once the partition was copied anew, and what only the standby had is archived, also where
@@ -102,7 +102,7 @@ func haltAndRecopy(t *testing.T, more int) {
 	east, west := startPair(t)
 	east.CreateTopic("t", 1)
 	produceTo(t, east, "t", "one", 1, 50)
-	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	awaitSameLog(t, east, west, "t", 1)
 	// West gets records that east never had: as if east had lost its disk's end.
 	p, _ := west.Partition("t", 0)
 	q, _ := east.Partition("t", 0)
@@ -144,14 +144,14 @@ func haltAndRecopy(t *testing.T, more int) {
 		t.Fatalf("%+v", r)
 	}
 	awaitAnew(t, west, "t", 0, before)
-	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	awaitSameLog(t, east, west, "t", 1)
 	until(t, "green", func() bool { return statusOf(t, east).Green && statusOf(t, west).Green })
 	lost := lostRecords(t, east)["t-0"]
 	if int64(len(lost)) != records {
 		t.Errorf("%d records archived, want %d", len(lost), records)
 	}
 	produceTo(t, east, "t", "two", 1, 20)
-	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	awaitSameLog(t, east, west, "t", 1)
 }
 
 // A returning site whose retention has passed where the logs part copies the partition anew, by itself, and archives what it has left.
@@ -159,7 +159,7 @@ func TestReturnBehindRetentionIsCopiedAnew(t *testing.T) {
 	east, west, between := startPairApart(t)
 	east.CreateTopic("t", 1)
 	produceTo(t, east, "t", "one", 1, 50)
-	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	awaitSameLog(t, east, west, "t", 1)
 	between.Cut(true)
 	produceTo(t, east, "t", "gone", 1, 30)
 	produceTo(t, east, "t", "lost", 1, 20)
@@ -169,11 +169,11 @@ func TestReturnBehindRetentionIsCopiedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	orderOf(t, west, site.Failover{ActiveIsDown: true})
-	until(t, "west is writable", writable(west, "t", 1))
+	awaitWritable(t, west, "t", 1)
 	produceTo(t, west, "t", "two", 1, 30)
 	between.Cut(false)
 	awaitAnew(t, east, "t", 0, before)
-	until(t, "equal logs", sameLog(t, west, east, "t", 1))
+	awaitSameLog(t, west, east, "t", 1)
 	until(t, "green", func() bool { return statusOf(t, east).Green && statusOf(t, west).Green })
 	if lost := lostRecords(t, west)["t-0"]; len(lost) != 20 {
 		t.Errorf("%d records archived, want the 20 that were left", len(lost))

@@ -15,14 +15,8 @@ import (
 	"github.com/tandembroker/tandem/storage/log"
 )
 
-// startPair runs a broker of each of two sites. East is the active one, and dials west.
-func startPair(t *testing.T) (east, west *brokertest.Broker) {
-	t.Helper()
-	return startPairWith(t)
-}
-
-// startPairWith has both with settings of the test.
-func startPairWith(t *testing.T, settings ...string) (east, west *brokertest.Broker) {
+// startPair runs a broker of each of two sites, both with settings. East is the active one, and dials west.
+func startPair(t *testing.T, settings ...string) (east, west *brokertest.Broker) {
 	t.Helper()
 	common := append([]string{"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT", "site.listener.name=SITE"}, settings...)
 	west = brokertest.Start(t, append([]string{"node.id=101", "site.name=west", "site.role=standby",
@@ -32,7 +26,7 @@ func startPairWith(t *testing.T, settings ...string) (east, west *brokertest.Bro
 	return east, west
 }
 
-// startPairApart is startPairWith over a network that can be cut.
+// startPairApart is startPair over a network that can be cut.
 func startPairApart(t *testing.T, settings ...string) (east, west *brokertest.Broker, between *brokertest.Relay) {
 	t.Helper()
 	common := append([]string{"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT"}, settings...)
@@ -97,6 +91,11 @@ func sameLog(t *testing.T, a, b *brokertest.Broker, topic string, partitions int
 	}
 }
 
+func awaitSameLog(t *testing.T, a, b *brokertest.Broker, topic string, partitions int32) {
+	t.Helper()
+	until(t, fmt.Sprintf("the logs of %s are the same", topic), sameLog(t, a, b, topic, partitions))
+}
+
 func produceTo(t *testing.T, b *brokertest.Broker, topic, prefix string, partitions int32, n int) {
 	t.Helper()
 	c := b.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.AllowAutoTopicCreation())
@@ -135,11 +134,16 @@ func writable(b *brokertest.Broker, topic string, partitions int32) func() bool 
 	}
 }
 
+func awaitWritable(t *testing.T, b *brokertest.Broker, topic string, partitions int32) {
+	t.Helper()
+	until(t, topic+" is writable", writable(b, topic, partitions))
+}
+
 func TestStandbySiteHasTheSameLog(t *testing.T) {
 	east, west := startPair(t)
 	east.CreateTopic("t", 3, "retention.ms=86400000")
 	produceTo(t, east, "t", "one", 3, 500)
-	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	awaitSameLog(t, east, west, "t", 3)
 	until(t, "known lag of 0 at both", func() bool {
 		for _, b := range []*brokertest.Broker{east, west} {
 			s := b.Pair().Stand()
@@ -159,7 +163,7 @@ func TestStandbySiteHasTheSameLog(t *testing.T) {
 }
 
 func TestStandbyCompactsItsOwnLog(t *testing.T) {
-	east, west := startPairWith(t, "log.cleaner.backoff.ms=20", "checkpoint.interval.ms=100")
+	east, west := startPair(t, "log.cleaner.backoff.ms=20", "checkpoint.interval.ms=100")
 	east.CreateTopic("t", 1, "cleanup.policy=compact", "segment.bytes=1048576", "min.cleanable.dirty.ratio=0.01")
 	c := east.Client(kgo.DefaultProduceTopic("t"), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(8<<10))
 	const n = 4000
@@ -193,18 +197,18 @@ func TestSwitchoverAndBack(t *testing.T) {
 	east, west := startPair(t)
 	east.CreateTopic("t", 3)
 	produceTo(t, east, "t", "one", 3, 99)
-	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	awaitSameLog(t, east, west, "t", 3)
 	orderOf(t, east, site.Switchover{})
-	until(t, "west is writable", writable(west, "t", 3))
+	awaitWritable(t, west, "t", 3)
 	produceTo(t, west, "t", "two", 3, 99)
-	until(t, "equal logs", sameLog(t, west, east, "t", 3))
+	awaitSameLog(t, west, east, "t", 3)
 	west.CreateTopic("later", 2)
 	produceTo(t, west, "later", "two", 2, 10)
-	until(t, "equal logs", sameLog(t, west, east, "later", 2))
+	awaitSameLog(t, west, east, "later", 2)
 	orderOf(t, west, site.Switchover{})
-	until(t, "east is writable", writable(east, "t", 3))
+	awaitWritable(t, east, "t", 3)
 	produceTo(t, east, "t", "three", 3, 99)
-	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	awaitSameLog(t, east, west, "t", 3)
 	if p, _ := east.Partition("t", 0); p.Log().LogEnd() != 99 {
 		t.Fatalf("log end offset %d: a switchover leaves no gap", p.Log().LogEnd())
 	}
@@ -217,7 +221,7 @@ func TestLogStartShips(t *testing.T) {
 	east, west := startPair(t)
 	east.CreateTopic("t", 1)
 	produceTo(t, east, "t", "one", 1, 50)
-	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	awaitSameLog(t, east, west, "t", 1)
 	begins := func(b *brokertest.Broker, want int64) func() bool {
 		return func() bool {
 			p, ok := b.Partition("t", 0)
@@ -236,7 +240,7 @@ func TestLogStartShips(t *testing.T) {
 
 	// What is deleted while the standby is away is no gap: it goes on behind it, and the logs end alike, also where all is deleted.
 	orderOf(t, east, site.Switchover{})
-	until(t, "west is writable", writable(west, "t", 1))
+	awaitWritable(t, west, "t", 1)
 	if err := east.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -248,9 +252,9 @@ func TestLogStartShips(t *testing.T) {
 	east.Restart()
 	until(t, "log start 80 at the standby", begins(east, 80))
 	orderOf(t, west, site.Switchover{})
-	until(t, "east is writable", writable(east, "t", 1))
+	awaitWritable(t, east, "t", 1)
 	produceTo(t, east, "t", "three", 1, 10)
-	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	awaitSameLog(t, east, west, "t", 1)
 	if q, _ := east.Partition("t", 0); q.Log().LogEnd() != 90 {
 		t.Fatalf("log end offset %d", q.Log().LogEnd())
 	}
@@ -268,7 +272,7 @@ func TestRestartedActiveAsksBeforeItServes(t *testing.T) {
 	east, west := startPair(t)
 	east.CreateTopic("t", 1)
 	produceTo(t, east, "t", "one", 1, 10)
-	until(t, "equal logs", sameLog(t, east, west, "t", 1))
+	awaitSameLog(t, east, west, "t", 1)
 	if err := west.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -285,15 +289,15 @@ func TestLostSiteComesBack(t *testing.T) {
 	east, west := startPair(t)
 	east.CreateTopic("t", 3)
 	produceTo(t, east, "t", "one", 3, 99)
-	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	awaitSameLog(t, east, west, "t", 3)
 	if err := east.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	orderOf(t, west, site.Failover{ActiveIsDown: true})
-	until(t, "west is writable", writable(west, "t", 3))
+	awaitWritable(t, west, "t", 3)
 	produceTo(t, west, "t", "two", 3, 99)
 	east.Restart()
-	until(t, "equal logs", sameLog(t, west, east, "t", 3))
+	awaitSameLog(t, west, east, "t", 3)
 	if east.Pair().View().Role != site.Standby {
 		t.Fatal("the site that was lost has not stepped down")
 	}
@@ -304,15 +308,15 @@ func TestActiveTakesItsNextSiteEpoch(t *testing.T) {
 	east, west := startPair(t)
 	east.CreateTopic("t", 3)
 	produceTo(t, east, "t", "one", 3, 99)
-	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	awaitSameLog(t, east, west, "t", 3)
 	orderOf(t, east, site.SelfPromote{})
 	until(t, "east is in epoch 4", func() bool { return east.Pair().View().Epoch == 4 && writable(east, "t", 3)() })
 	produceTo(t, east, "t", "two", 3, 99)
-	until(t, "equal logs", sameLog(t, east, west, "t", 3))
+	awaitSameLog(t, east, west, "t", 3)
 	if p, _ := west.Partition("t", 0); p.Log().LogEnd() != 4<<42+33 {
 		t.Fatalf("log end offset %d: the new band begins at %d", p.Log().LogEnd(), int64(4)<<42)
 	}
 	east.CreateTopic("later", 1)
 	produceTo(t, east, "later", "two", 1, 10)
-	until(t, "equal logs", sameLog(t, east, west, "later", 1))
+	awaitSameLog(t, east, west, "later", 1)
 }

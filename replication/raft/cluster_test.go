@@ -70,22 +70,6 @@ func (c *cluster) isolate(i int) {
 	}
 }
 
-// raw is the whole log of a replica.
-func (c *cluster) raw(t *testing.T, i int) []byte {
-	t.Helper()
-	l := c.groups[i].sg.Log()
-	x, err := l.Read(0, 1<<20, l.LogEnd(), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Release()
-	b, err := x.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // A deposed leader's uncommitted suffix is replaced; every replica ends with the same bytes, and no stored but uncommitted
 // batch was acknowledged.
 func TestFailoverReplacesTheSuffix(t *testing.T) {
@@ -124,9 +108,9 @@ func TestFailoverReplacesTheSuffix(t *testing.T) {
 		}
 		return true
 	})
-	want := c.raw(t, now)
+	want := readAt(t, c.groups[now], 0)
 	for i := range c.groups {
-		if !bytes.Equal(c.raw(t, i), want) {
+		if !bytes.Equal(readAt(t, c.groups[i], 0), want) {
 			t.Errorf("replica %d differs", i)
 		}
 	}

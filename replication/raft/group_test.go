@@ -41,20 +41,13 @@ func TestProposalsAreStampedOnce(t *testing.T) {
 			t.Fatalf("proposal %d went to offset %d, want %d", i, got, want)
 		}
 	}
-	x, err := g.sg.Log().Read(0, 1<<20, 6, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Release()
-	raw, err := x.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := readAt(t, g, 0)
 	for want := int64(0); want < 6; want += 2 {
-		var batch record.Batch
-		if batch, raw, err = record.Next(raw); err != nil {
+		batch, rest, err := record.Next(raw)
+		if err != nil {
 			t.Fatal(err)
 		}
+		raw = rest
 		if batch.BaseOffset() != want || batch.LeaderEpoch() != 3 {
 			t.Fatalf("batch has base offset %d, leader epoch %d", batch.BaseOffset(), batch.LeaderEpoch())
 		}

@@ -228,3 +228,18 @@ func mustCommit(t testing.TB, g *Group, count int) int64 {
 	}
 	return result.(int64)
 }
+
+// readAt is what the log has from offset on.
+func readAt(t testing.TB, g *Group, offset int64) []byte {
+	t.Helper()
+	x, err := g.sg.Log().Read(offset, 1<<20, g.sg.Log().LogEnd(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Release()
+	b, err := x.ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

@@ -80,20 +80,6 @@ func link(t testing.TB, g *Group, siteEpoch uint32, h *entry.Header, payload []b
 	return err
 }
 
-func readAt(t testing.TB, g *Group, offset int64) []byte {
-	t.Helper()
-	x, err := g.sg.Log().Read(offset, 1<<20, g.sg.Log().LogEnd(), true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Release()
-	b, err := x.ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func wantVoid(t testing.TB, err error, reason entry.VoidReason) {
 	t.Helper()
 	var void *VoidError
@@ -102,7 +88,7 @@ func wantVoid(t testing.TB, err error, reason entry.VoidReason) {
 	}
 }
 
-// seen is the newest entry that a machine applied.
+// bodies is a machine that keeps the newest entry.
 type bodies struct {
 	recorder
 	last atomic.Pointer[entry.Header]

@@ -45,14 +45,8 @@ func TestTruncateToEndToEnd(t *testing.T) {
 			d := newSitesDisk(t)
 			b := d.start(t, Options{})
 			m := &cutter{}
-			g, err := b.Open(groupID(1), m, Boot{Folder: "t-1"})
-			if err != nil {
-				t.Fatal(err)
-			}
+			g := b.openGroup(t, 1, m, 0)
 			m.g = g
-			if err := g.WaitReady(context20(t)); err != nil {
-				t.Fatal(err)
-			}
 			for range 6 {
 				mustCommit(t, g, 1)
 			}
@@ -81,7 +75,8 @@ func TestTruncateToEndToEnd(t *testing.T) {
 			for range 2 {
 				b.stop(t)
 				b = d.start(t, Options{})
-				if g, err = b.Open(groupID(1), &recorder{}, Boot{}); err != nil {
+				g, err := b.Open(groupID(1), &recorder{}, Boot{})
+				if err != nil {
 					t.Fatal(err)
 				}
 				if err := g.WaitReady(context20(t)); !errors.Is(err, ErrNotLeader) {
@@ -106,14 +101,8 @@ func TestTruncateToEndToEnd(t *testing.T) {
 func TestTruncateToIsABarrier(t *testing.T) {
 	b := newSitesDisk(t).start(t, Options{})
 	m := &cutter{entered: make(chan struct{}), held: make(chan struct{})}
-	g, err := b.Open(groupID(1), m, Boot{Folder: "t-1"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := b.openGroup(t, 1, m, 0)
 	m.g = g
-	if err := g.WaitReady(context20(t)); err != nil {
-		t.Fatal(err)
-	}
 	mustCommit(t, g, 3)
 	follow(t, g, 1, -1)
 	last := g.sg.LastIndex()
@@ -178,14 +167,8 @@ func TestFollowerCarriesOutATruncateToInFrontOfRecords(t *testing.T) {
 func TestMachineThatCannotBeCutEndsTheGroup(t *testing.T) {
 	b := newSitesDisk(t).start(t, Options{})
 	m := &cutter{err: errors.New("cannot read")}
-	g, err := b.Open(groupID(1), m, Boot{Folder: "t-1"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	g := b.openGroup(t, 1, m, 0)
 	m.g = g
-	if err := g.WaitReady(context20(t)); err != nil {
-		t.Fatal(err)
-	}
 	mustCommit(t, g, 3)
 	follow(t, g, 1, -1)
 	if _, err := g.Propose(truncateTo(0), nil, nil).Wait(context20(t)); !errors.Is(err, ErrOffline) {
