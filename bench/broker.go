@@ -171,6 +171,20 @@ func (b *broker) written(ctx context.Context) (written, error) {
 	return written{m["tandem_fsync_total"], m["tandem_journal_bytes_total"] + m["tandem_segment_bytes_total"]}, nil
 }
 
+// driveFor drives lanes for d, and tells what the broker has put on disk meanwhile.
+func (b *broker) driveFor(ctx context.Context, lanes []*lane, d time.Duration) (outcome, written, error) {
+	before, err := b.written(ctx)
+	if err != nil {
+		return outcome{}, written{}, err
+	}
+	got, err := drive(lanes, during(d))
+	if err != nil {
+		return outcome{}, written{}, err
+	}
+	after, err := b.written(ctx)
+	return got, after.minus(before), err
+}
+
 func (w written) minus(before written) written {
 	return written{w.syncs - before.syncs, w.bytes - before.bytes}
 }

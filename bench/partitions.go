@@ -67,15 +67,7 @@ func partitionsCase(ctx context.Context, o options, r *report, b *broker, l part
 		lane.window = l.window
 	}
 	for round := 0; round <= o.rounds && ctx.Err() == nil; round++ {
-		before, err := b.written(ctx)
-		if err != nil {
-			return err
-		}
-		got, err := drive(lanes, during(o.round))
-		if err != nil {
-			return err
-		}
-		after, err := b.written(ctx)
+		got, did, err := b.driveFor(ctx, lanes, o.round)
 		if err != nil {
 			return err
 		}
@@ -88,7 +80,7 @@ func partitionsCase(ctx context.Context, o options, r *report, b *broker, l part
 		}
 		appends := float64(got.requests) * float64(l.each)
 		extra := got.extra()
-		extra["syncs"] = after.minus(before).syncs / appends
+		extra["syncs"] = did.syncs / appends
 		r.add(sample{Figure: "partitions", Case: l.String(), Round: round,
 			Broker: appends / got.elapsed.Seconds(), Baseline: base, Unit: "appends/s", Extra: extra}, target{atLeast: 3})
 	}

@@ -56,19 +56,10 @@ func produceCase(ctx context.Context, o options, r *report, l load) error {
 	defer closeLanes(lanes)
 	batch := makeBatch(l.batch, 1)
 	for round := 0; round <= o.rounds && ctx.Err() == nil; round++ {
-		before, err := b.written(ctx)
+		got, did, err := b.driveFor(ctx, lanes, o.round)
 		if err != nil {
 			return err
 		}
-		got, err := drive(lanes, during(o.round))
-		if err != nil {
-			return err
-		}
-		after, err := b.written(ctx)
-		if err != nil {
-			return err
-		}
-		did := after.minus(before)
 		base, err := writeAndSync(o.dir, batch, got.requests, did)
 		if err != nil {
 			return err

@@ -2,8 +2,6 @@ package storage
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -43,13 +41,11 @@ func TestLostEndBehindATruncationThatACheckpointCovers(t *testing.T) {
 		l.saveMark()
 		return nil
 	})
-	last, ends := newestRecords(t, before)
-	owners := recordOwners(t, before)[last]
-	mark := slices.Max(slices.Collect(maps.Keys(ends)))
-	if owners[len(owners)-1].id != id {
+	j := tailOf(t, before)
+	if j.owner(j.mark) != id {
 		t.Fatal("the newest record is not of the Raft group")
 	}
-	lose(t, before, dir, last, ends[mark]-1, nil).live()
+	lose(t, before, dir, j.file, j.ends[j.mark]-1, nil).live()
 }
 
 // saveSnapshot saves one of all entries of g.
@@ -123,8 +119,8 @@ func TestTailsKeepWhatOnlyNewerRecordsMakeSuperfluous(t *testing.T) {
 				a.mu.model = was
 				return nil
 			})
-			last, ends := newestRecords(t, before)
-			l := lose(t, before, dir, last, ends[lost]-1, map[GroupID]bool{id: true, other: true})
+			j := tailOf(t, before)
+			l := lose(t, before, dir, j.file, j.ends[lost]-1, map[GroupID]bool{id: true, other: true})
 			l.how = fmt.Sprintf("%s, all %v: %s", what, all, l.how)
 			l.live()
 		}
@@ -140,14 +136,4 @@ func newVote(a *actor, g *Group) error {
 		a.change(g.ID(), func(m *groupModel) { m.vote = v })
 	}
 	return err
-}
-
-// newestRecords is the newest journal file that has any, with their ends.
-func newestRecords(t *testing.T, w *world) (file string, ends map[uint64]int64) {
-	t.Helper()
-	files := filesOf(t, w.mem, "/journal", "")
-	for i := len(files) - 1; i >= 0 && len(ends) == 0; i-- {
-		file, ends = files[i], recordEnds(t, w, files[i])
-	}
-	return file, ends
 }

@@ -24,37 +24,29 @@ import (
 // offline, at this start and at every later one; the others serve, and lose nothing.
 func TestLostEndHurtsOnlyItsRaftGroups(t *testing.T) {
 	dir := scratchDir(t)
-	before := damaged(t, dir, func(a *actor) error {
-		l := &lostWorld{actor: a, t: t}
-		l.write(1)
-		l.saveMark()
-		return nil
-	})
-	files := filesOf(t, before.mem, "/journal", "")
-	last := files[len(files)-1]
-	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
-	mark := slices.Max(slices.Collect(maps.Keys(ends)))
-	first := slices.Min(slices.Collect(maps.Keys(ends)))
-	if len(ends) < 6 {
-		t.Fatalf("%d records in the last file", len(ends))
+	before := marked(t, dir, 1)
+	j := tailOf(t, before)
+	first := slices.Min(slices.Collect(maps.Keys(j.ends)))
+	if len(j.ends) < 6 {
+		t.Fatalf("%d records in the last file", len(j.ends))
 	}
 	seen := map[int]int{}
 	step := func(size int64) int64 {
 		switch {
 		case testing.Short():
 			return 37
-		case size < ends[mark-3]:
+		case size < j.ends[j.mark-3]:
 			return 11
 		}
 		return 1
 	}
-	for size := ends[first]; size < ends[mark]; size += step(size) {
+	for size := j.ends[first]; size < j.ends[j.mark]; size += step(size) {
 		hurt := map[GroupID]bool{}
-		for sequence := mark; ends[sequence] > size; sequence-- {
-			hurt[owners[len(owners)-1-int(mark-sequence)].id] = true
+		for sequence := j.mark; j.ends[sequence] > size; sequence-- {
+			hurt[j.owner(sequence)] = true
 		}
 		seen[len(hurt)]++
-		l := lose(t, before, dir, last, size, hurt)
+		l := lose(t, before, dir, j.file, size, hurt)
 		if size%7 == 0 || testing.Short() {
 			l.live()
 			continue
@@ -89,21 +81,18 @@ func TestLostEndThatCheckpointsCover(t *testing.T) {
 		}
 		return err
 	})
-	files := filesOf(t, before.mem, "/journal", "")
-	last := files[len(files)-1]
-	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
-	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	j := tailOf(t, before)
 	seen := map[int]int{}
-	for sequence := mark; ends[sequence-1] != 0 && sequence > mark-6; sequence-- {
+	for sequence := j.mark; j.ends[sequence-1] != 0 && sequence > j.mark-6; sequence-- {
 		hurt := map[GroupID]bool{}
-		for lost := sequence; lost <= mark; lost++ {
-			if id := owners[len(owners)-1-int(mark-lost)].id; id == busy {
+		for lost := sequence; lost <= j.mark; lost++ {
+			if id := j.owner(lost); id == busy {
 				hurt[id] = true
 			}
 		}
 		seen[len(hurt)]++
-		for _, size := range []int64{ends[sequence] - 1, ends[sequence-1] + 200, ends[sequence-1]} { // the second one leaves the header
-			lose(t, before, dir, last, size, hurt).live()
+		for _, size := range []int64{j.ends[sequence] - 1, j.ends[sequence-1] + 200, j.ends[sequence-1]} { // the second one leaves the header
+			lose(t, before, dir, j.file, size, hurt).live()
 		}
 	}
 	if seen[0] == 0 || seen[1] == 0 {
@@ -123,11 +112,9 @@ func TestSecondLostEnd(t *testing.T) {
 		(&lostWorld{actor: a, t: t}).saveMark()
 		return err
 	})
-	files := filesOf(t, before.mem, "/journal", "")
-	last := files[len(files)-1]
-	end := slices.Max(slices.Collect(maps.Values(recordEnds(t, before, last))))
+	j := tailOf(t, before)
 	for _, checkpoint := range []bool{false, true} {
-		l := lose(t, before, dir, last, end-1, map[GroupID]bool{crashGroups[1]: true})
+		l := lose(t, before, dir, j.file, j.ends[j.mark]-1, map[GroupID]bool{crashGroups[1]: true})
 		l.open()
 		l.write(2)
 		if checkpoint {
@@ -140,10 +127,8 @@ func TestSecondLostEnd(t *testing.T) {
 		l.write(0)
 		l.saveMark()
 		l.kill()
-		files := filesOf(t, l.w.mem, "/journal", "")
-		newest := files[len(files)-1]
-		ends := recordEnds(t, l.w, newest)
-		again := lose(t, l.w, dir, newest, ends[slices.Max(slices.Collect(maps.Keys(ends)))]-1, map[GroupID]bool{crashGroups[1]: true, second: true})
+		j := tailOf(t, l.w)
+		again := lose(t, l.w, dir, j.file, j.ends[j.mark]-1, map[GroupID]bool{crashGroups[1]: true, second: true})
 		again.file, again.how = "", fmt.Sprintf("checkpoint %v", checkpoint)
 		again.live()
 	}
@@ -152,25 +137,17 @@ func TestSecondLostEnd(t *testing.T) {
 // Power is lost at any moment of the start that finds the lost end: the next one judges as it would have.
 func TestPowerLossWhileALostEndIsFound(t *testing.T) {
 	dir := scratchDir(t)
-	before := damaged(t, dir, func(a *actor) error {
-		l := &lostWorld{actor: a, t: t}
-		l.write(1)
-		l.saveMark()
-		return nil
-	})
-	files := filesOf(t, before.mem, "/journal", "")
-	last := files[len(files)-1]
-	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
-	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	before := marked(t, dir, 1)
+	j := tailOf(t, before)
 	for _, older := range []bool{false, true} {
-		hurt := map[GroupID]bool{owners[len(owners)-1].id: true}
+		hurt := map[GroupID]bool{j.owner(j.mark): true}
 		if older {
 			forgetTails(t, before, dir)
 			for id := range before.model.groups {
 				hurt[id] = true
 			}
 		}
-		l := lose(t, before, dir, last, ends[mark-1], hurt)
+		l := lose(t, before, dir, j.file, j.ends[j.mark-1], hurt)
 		l.mem, l.clones, l.mu.rng, l.mu.model = l.w.mem, 2, l.rng, l.w.model
 		l.mem.SetHook(l.hook)
 		l.open()
@@ -180,7 +157,7 @@ func TestPowerLossWhileALostEndIsFound(t *testing.T) {
 			t.Fatalf("%d states", len(l.mu.states))
 		}
 		for _, state := range l.mu.states {
-			next := lose(t, state, dir, last, ends[mark-1], hurt)
+			next := lose(t, state, dir, j.file, j.ends[j.mark-1], hurt)
 			next.how = fmt.Sprintf("older %v, %s", older, state.how)
 			next.live()
 		}
@@ -212,11 +189,9 @@ func TestLostEndThatNobodyNeeds(t *testing.T) {
 		} else {
 			before.model = before.model.forgiving()
 		}
-		files := filesOf(t, before.mem, "/journal", "")
-		last := files[len(files)-1]
-		end := slices.Max(slices.Collect(maps.Values(recordEnds(t, before, last))))
-		for size := int64(0); size < end; size += 97 {
-			l := lose(t, before, dir, last, size, nil)
+		j := tailOf(t, before)
+		for size := int64(0); size < j.ends[j.mark]; size += 97 {
+			l := lose(t, before, dir, j.file, size, nil)
 			l.how = fmt.Sprintf("clean %v, %s", clean, l.how)
 			l.live()
 		}
@@ -269,37 +244,29 @@ func TestLostFilesHurtOnlyTheirRaftGroups(t *testing.T) {
 // nobody knows it, and stays so at each start. Without a loss it goes on, and the next loss is told by Raft group.
 func TestLostEndOfAnOlderDirectory(t *testing.T) {
 	dir := scratchDir(t)
-	before := damaged(t, dir, func(a *actor) error {
-		l := &lostWorld{actor: a, t: t}
-		l.write(1)
-		l.saveMark()
-		return nil
-	})
+	before := marked(t, dir, 1)
 	forgetTails(t, before, dir)
-	files := filesOf(t, before.mem, "/journal", "")
-	last := files[len(files)-1]
-	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
-	mark := slices.Max(slices.Collect(maps.Keys(ends)))
+	j := tailOf(t, before)
 	all := map[GroupID]bool{}
 	for id := range before.model.groups {
 		all[id] = true
 	}
-	for _, size := range []int64{ends[mark-1], ends[mark-1] + 5, ends[mark-2] + 5} {
-		lose(t, before, dir, last, size, all).live()
+	for _, size := range []int64{j.ends[j.mark-1], j.ends[j.mark-1] + 5, j.ends[j.mark-2] + 5} {
+		lose(t, before, dir, j.file, size, all).live()
 	}
-	lose(t, before, dir, last, ends[mark]-1, map[GroupID]bool{owners[len(owners)-1].id: true}).live() // its header is there
+	lose(t, before, dir, j.file, j.ends[j.mark]-1, map[GroupID]bool{j.owner(j.mark): true}).live() // its header is there
 	// Opened as it is.
-	l := lose(t, before, dir, last, ends[mark], nil)
+	l := lose(t, before, dir, j.file, j.ends[j.mark], nil)
 	l.open()
 	l.kill()
 	file := filesOf(t, l.w.mem, "/journal", "")
-	if last != file[len(file)-2] {
+	if j.file != file[len(file)-2] {
 		t.Fatalf("files %v", file)
 	}
 	if err := l.w.mem.Remove(file[len(file)-1]); err != nil { // the new one, empty
 		t.Fatal(err)
 	}
-	lose(t, l.w, dir, last, ends[mark]-1, map[GroupID]bool{owners[len(owners)-1].id: true}).live()
+	lose(t, l.w, dir, j.file, j.ends[j.mark]-1, map[GroupID]bool{j.owner(j.mark): true}).live()
 }
 
 // Two damaged records beside each other, of which the chains do not tell all: the tails do. An idle Raft group is not suspected.
@@ -327,23 +294,20 @@ func TestDamageInTheMiddleThatOnlyTheTailsTell(t *testing.T) {
 		l.saveMark()
 		return nil
 	})
-	files := filesOf(t, before.mem, "/journal", "")
-	last := files[len(files)-1]
-	ends, owners := recordEnds(t, before, last), recordOwners(t, before)[last]
-	mark := slices.Max(slices.Collect(maps.Keys(ends)))
-	for _, lost := range [][2]uint64{{mark - 2, mark - 1}, {mark - 3, mark - 1}, {mark - 4, mark - 2}} {
+	j := tailOf(t, before)
+	for _, lost := range [][2]uint64{{j.mark - 2, j.mark - 1}, {j.mark - 3, j.mark - 1}, {j.mark - 4, j.mark - 2}} {
 		hurt := map[GroupID]bool{}
 		for sequence := lost[0]; sequence <= lost[1]; sequence++ {
-			hurt[owners[len(owners)-1-int(mark-sequence)].id] = true
+			hurt[j.owner(sequence)] = true
 		}
 		if hurt[idle] {
 			t.Fatalf("record %d is of the idle Raft group", lost[0])
 		}
-		l := lose(t, before, dir, last, ends[mark], hurt)
-		for at := ends[lost[0]-1]; at < ends[lost[1]]; at++ {
-			flip(t, l.w.mem, last, at, 0x5a)
+		l := lose(t, before, dir, j.file, j.ends[j.mark], hurt)
+		for at := j.ends[lost[0]-1]; at < j.ends[lost[1]]; at++ {
+			flip(t, l.w.mem, j.file, at, 0x5a)
 		}
-		l.how = fmt.Sprintf("records %d to %d of %d damaged", lost[0], lost[1], mark)
+		l.how = fmt.Sprintf("records %d to %d of %d damaged", lost[0], lost[1], j.mark)
 		l.live()
 	}
 }
@@ -374,11 +338,8 @@ func TestLostEndWithADeletionAndACreation(t *testing.T) {
 		l.saveMark()
 		return nil
 	})
-	files := filesOf(t, before.mem, "/journal", "")
-	last := files[len(files)-1]
-	ends := recordEnds(t, before, last)
-	mark := slices.Max(slices.Collect(maps.Keys(ends)))
-	l := lose(t, before, dir, last, ends[mark-2]+1, map[GroupID]bool{gone: true, made: true})
+	j := tailOf(t, before)
+	l := lose(t, before, dir, j.file, j.ends[j.mark-2]+1, map[GroupID]bool{gone: true, made: true})
 	l.live()
 	l.open()
 	for id := range l.hurt {
@@ -466,11 +427,8 @@ func TestLostEndWithATruncation(t *testing.T) {
 		l.saveMark()
 		return nil
 	})
-	files := filesOf(t, before.mem, "/journal", "")
-	last := files[len(files)-1]
-	ends := recordEnds(t, before, last)
-	mark := slices.Max(slices.Collect(maps.Keys(ends)))
-	lose(t, before, dir, last, ends[mark]-1, map[GroupID]bool{id: true}).live()
+	j := tailOf(t, before)
+	lose(t, before, dir, j.file, j.ends[j.mark]-1, map[GroupID]bool{id: true}).live()
 }
 
 // Between two checkpoints meta.db follows the mark: a journal cut below it is not taken for one that a power loss ended.
@@ -519,12 +477,7 @@ func TestMarkIsStoredBetweenCheckpoints(t *testing.T) {
 // All that an older directory's journal had is lost, the creation of its metadata as well: that must not be made anew.
 func TestMetadataLostWithAnOlderDirectory(t *testing.T) {
 	dir := scratchDir(t)
-	before := damaged(t, dir, func(a *actor) error {
-		l := &lostWorld{actor: a, t: t}
-		l.write(0)
-		l.saveMark()
-		return nil
-	})
+	before := marked(t, dir, 0)
 	forgetTails(t, before, dir)
 	files := filesOf(t, before.mem, "/journal", "")
 	for _, name := range files[1:] {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -200,6 +202,49 @@ func (d *actor) checkpointAll() (mark uint64, err error) {
 		return nil
 	})
 	return d.store.meta.Journal().Mark, err
+}
+
+// marked is damaged, with so many more records of each Raft group, all below the mark that is stored.
+func marked(t *testing.T, dir string, writes int) *world {
+	t.Helper()
+	return damaged(t, dir, func(a *actor) error {
+		l := &lostWorld{actor: a, t: t}
+		l.write(writes)
+		l.saveMark()
+		return nil
+	})
+}
+
+// journalTail is the newest journal file that has records.
+type journalTail struct {
+	file   string
+	ends   map[uint64]int64 // of its records, in bytes, by sequence
+	owners ownership        // of its records, the oldest first
+	mark   uint64           // the sequence of the last record
+}
+
+func tailOf(t *testing.T, w *world) (j journalTail) {
+	t.Helper()
+	if j.file, j.ends = newestRecords(t, w); len(j.ends) == 0 {
+		t.Fatal("the journal has no records")
+	}
+	j.owners, j.mark = recordOwners(t, w)[j.file], slices.Max(slices.Collect(maps.Keys(j.ends)))
+	return j
+}
+
+// owner is the Raft group of a record.
+func (j journalTail) owner(sequence uint64) GroupID {
+	return j.owners[len(j.owners)-1-int(j.mark-sequence)].id
+}
+
+// newestRecords is the newest journal file that has any, with their ends.
+func newestRecords(t *testing.T, w *world) (file string, ends map[uint64]int64) {
+	t.Helper()
+	files := filesOf(t, w.mem, "/journal", "")
+	for i := len(files) - 1; i >= 0 && len(ends) == 0; i-- {
+		file, ends = files[i], recordEnds(t, w, files[i])
+	}
+	return file, ends
 }
 
 // recordEnds are the ends of all records of a journal file, in bytes, by sequence.

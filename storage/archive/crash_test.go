@@ -124,26 +124,12 @@ func TestPowerLossAtEveryCall(t *testing.T) {
 	for seed := range seeds {
 		s := newStory(t)
 		rng := rand.New(rand.NewPCG(seed, 1))
-		var failed error
-		s.fsys.SetHook(func(c vfs.Call) vfs.Outcome {
-			if c.Op&vfs.OpChanges == 0 || failed != nil {
-				return vfs.Outcome{}
-			}
-			for i := range 4 {
-				var r *rand.Rand
-				if i > 0 {
-					r = rng
-				}
-				states++
-				if err := s.restart(s.fsys.CrashClone(r), rng, 1); err != nil {
-					failed = fmt.Errorf("before call %d (%d on %s), state %d: %w", c.N, c.Op, c.Name, i, err)
-				}
-			}
-			return vfs.Outcome{}
-		})
+		loss := &vfs.PowerLoss{Disk: s.fsys, States: 4, Rand: rng, Try: func(m *vfs.Mem) error { return s.restart(m, rng, 1) }}
+		s.fsys.SetHook(loss.Hook)
 		err := s.run()
 		s.fsys.SetHook(nil)
-		if err := errors.Join(err, failed); err != nil {
+		states += loss.Tried
+		if err := errors.Join(err, loss.Err); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		for range 10 {

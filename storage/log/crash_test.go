@@ -20,32 +20,18 @@ func TestCrashAtEveryCall(t *testing.T) {
 	for seed := range uint64(shorter(*crashSeeds)) {
 		w := newWorld(t, seed)
 		rng := rand.New(rand.NewPCG(seed, 2))
-		var failed error
-		w.fsys.SetHook(func(c vfs.Call) vfs.Outcome {
-			if c.Op&vfs.OpChanges == 0 || failed != nil {
-				return vfs.Outcome{}
-			}
-			for i := range 3 {
-				var r *rand.Rand
-				if i > 0 {
-					r = rng
-				}
-				states++
-				if err := w.crash(w.fsys.CrashClone(r), rng, 1); err != nil {
-					failed = fmt.Errorf("before call %d (%d on %s), state %d: %w", c.N, c.Op, c.Name, i, err)
-				}
-			}
-			return vfs.Outcome{}
-		})
+		loss := &vfs.PowerLoss{Disk: w.fsys, States: 3, Rand: rng, Try: func(m *vfs.Mem) error { return w.crash(m, rng, 1) }}
+		w.fsys.SetHook(loss.Hook)
 		for i := range 60 {
 			if err := w.step(); err != nil {
 				t.Fatalf("seed %d, step %d: %v", seed, i, err)
 			}
-			if failed != nil {
-				t.Fatalf("seed %d, step %d: %v", seed, i, failed)
+			if loss.Err != nil {
+				t.Fatalf("seed %d, step %d: %v", seed, i, loss.Err)
 			}
 		}
 		w.fsys.SetHook(nil)
+		states += loss.Tried
 	}
 	t.Logf("%d crash states", states)
 }

@@ -1,7 +1,6 @@
 package log
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -15,34 +14,20 @@ func TestCrashBehindAKill(t *testing.T) {
 	for seed := range uint64(shorter(*crashSeeds)) {
 		w := newWorld(t, 1000+seed)
 		rng := rand.New(rand.NewPCG(seed, 3))
-		var failed error
-		w.fsys.SetHook(func(c vfs.Call) vfs.Outcome {
-			if c.Op&vfs.OpChanges == 0 || failed != nil {
-				return vfs.Outcome{}
-			}
-			for i := range 2 {
-				var r *rand.Rand
-				if i > 0 {
-					r = rng
-				}
-				states++
-				if err := w.crash(w.fsys.CrashClone(r), rng, 0); err != nil {
-					failed = fmt.Errorf("before call %d (%d on %s), state %d: %w", c.N, c.Op, c.Name, i, err)
-				}
-			}
-			return vfs.Outcome{}
-		})
+		loss := &vfs.PowerLoss{Disk: w.fsys, States: 2, Rand: rng, Try: func(m *vfs.Mem) error { return w.crash(m, rng, 0) }}
+		w.fsys.SetHook(loss.Hook)
 		for i := range 80 {
 			err := w.step()
 			if err == nil && rng.IntN(8) == 0 {
 				kills++
 				err = w.kill()
 			}
-			if err != nil || failed != nil {
-				t.Fatalf("seed %d, step %d: %v %v", seed, i, err, failed)
+			if err != nil || loss.Err != nil {
+				t.Fatalf("seed %d, step %d: %v %v", seed, i, err, loss.Err)
 			}
 		}
 		w.fsys.SetHook(nil)
+		states += loss.Tried
 	}
 	t.Logf("%d kills, %d crash states", kills, states)
 }

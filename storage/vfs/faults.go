@@ -1,6 +1,10 @@
 package vfs
 
-import "sync"
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+)
 
 // Op is a kind of call, for fault injection; kinds combine by or.
 type Op uint32
@@ -102,4 +106,34 @@ func (f *Fault) Hit() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.seen > f.N
+}
+
+// PowerLoss is a hook that tries what a power loss would leave before each call that changes the disk. Such calls must come one at a
+// time.
+type PowerLoss struct {
+	Disk   *Mem
+	States int              // that are tried before each call; the first one has only what was synced
+	Rand   *rand.Rand       // draws what else the others have
+	Try    func(*Mem) error // what a start makes of a state
+
+	Tried int
+	Err   error // the first one of Try, with the call; nothing is tried behind it
+}
+
+// Hook is for SetHook. All calls go well.
+func (p *PowerLoss) Hook(c Call) Outcome {
+	if c.Op&OpChanges == 0 {
+		return Outcome{}
+	}
+	for i := 0; i < p.States && p.Err == nil; i++ {
+		r := p.Rand
+		if i == 0 {
+			r = nil
+		}
+		p.Tried++
+		if err := p.Try(p.Disk.CrashClone(r)); err != nil {
+			p.Err = fmt.Errorf("before call %d (%d on %s), state %d: %w", c.N, c.Op, c.Name, i, err)
+		}
+	}
+	return Outcome{}
 }

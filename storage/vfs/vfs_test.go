@@ -220,3 +220,27 @@ func TestFaults(t *testing.T) {
 		t.Fatalf("%d bytes free", free)
 	}
 }
+
+// A PowerLoss tries its states before each call that changes the disk, and none behind the first that fails.
+func TestPowerLossIsTriedBeforeEachChange(t *testing.T) {
+	m := NewMem()
+	var failure error
+	loss := &PowerLoss{Disk: m, States: 3, Rand: rand.New(rand.NewPCG(1, 1)), Try: func(*Mem) error { return failure }}
+	m.SetHook(loss.Hook)
+	x := put(t, m, "x", "content", 0) // creates and writes
+	if loss.Tried != 2*3 || loss.Err != nil {
+		t.Fatalf("%d states, %v", loss.Tried, loss.Err)
+	}
+	if _, err := x.Size(); err != nil || loss.Tried != 2*3 {
+		t.Fatalf("%d states before a call that changes nothing, %v", loss.Tried-2*3, err)
+	}
+	failure = errors.New("lost")
+	for range 2 {
+		if err := x.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		if loss.Tried != 2*3+1 || !errors.Is(loss.Err, failure) {
+			t.Fatalf("%d states, %v", loss.Tried, loss.Err)
+		}
+	}
+}
