@@ -39,10 +39,10 @@ func TestDataOfADeletedTopicGoesAfterTheDelay(t *testing.T) {
 
 // A topic that came back while it was archived as lost is in a log that is in use: what its archives hold is not lost.
 func TestArchiveOfALogInUseIsWithdrawn(t *testing.T) {
-	east, west := startPairWith(t, "dr.delete.delay.ms=1000")
+	east, west := startPair(t, "dr.delete.delay.ms=1000")
 	east.CreateTopic("t", 2)
 	produceTo(t, east, "t", "one", 2, 20)
-	until(t, "equal logs", sameLog(t, east, west, "t", 2))
+	awaitSameLog(t, east, west, "t", 2)
 	for i := range int32(2) {
 		p, _ := west.Partition("t", i)
 		if err := p.ArchiveWhole(t.Context(), "t", 9); err != nil {
@@ -53,5 +53,5 @@ func TestArchiveOfALogInUseIsWithdrawn(t *testing.T) {
 		list, err := west.Pair().DR().LostList(west.Context())
 		return err == nil && len(list.Archives) == 0
 	})
-	until(t, "equal logs", sameLog(t, east, west, "t", 2))
+	awaitSameLog(t, east, west, "t", 2)
 }
