@@ -167,4 +167,9 @@ var membershipBugs = []bug{
 		old: "if len(req.Protocols) > protocolsMax {", new: "if len(req.Protocols) > 100*protocolsMax {",
 		pkg: "broker/handler", test: "TestJoinGroupVersions",
 	},
+	{
+		name: "groups of a fenced log read again with each write", file: "broker/group/partition_log.go",
+		old: " || errors.Is(err, raft.ErrVoid)", new: " || errors.Is(err, raft.ErrVoid) && errors.Is(err, ErrCommitTooLarge)",
+		pkg: "broker/group", test: "TestFencedLogIsNotReadAgain",
+	},
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tandembroker/tandem/broker/partition"
 	"github.com/tandembroker/tandem/protocol/record"
+	"github.com/tandembroker/tandem/replication/raft"
 	logentry "github.com/tandembroker/tandem/storage/entry"
 )
 
@@ -83,7 +84,8 @@ func appendError(err error) error {
 	return fmt.Errorf("%w: %w", ErrNotCoordinator, err)
 }
 
-// certain says whether a failed append has surely written nothing, and never will.
+// certain says whether a failed append has surely written nothing, and never will. A log that is fenced for the other site refuses all of them, for as
+// long as a switchover takes: what was read of it stays right.
 func certain(err error) bool {
-	return errors.Is(err, ErrCommitTooLarge) || errors.Is(err, partition.ErrRetriable) || errors.Is(err, partition.ErrNoSpace)
+	return errors.Is(err, ErrCommitTooLarge) || errors.Is(err, partition.ErrRetriable) || errors.Is(err, partition.ErrNoSpace) || errors.Is(err, raft.ErrVoid)
 }

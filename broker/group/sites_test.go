@@ -2,8 +2,14 @@ package group
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/tandembroker/tandem/broker/partition"
+	"github.com/tandembroker/tandem/replication/raft"
+	logentry "github.com/tandembroker/tandem/storage/entry"
 )
 
 // lead is the leadership of another site epoch.
@@ -50,6 +56,33 @@ func TestGroupsBeginAnewInAnotherSiteEpoch(t *testing.T) {
 	}
 	if _, first := h.join("new", "t"); first != 5<<generationBits+1 {
 		t.Errorf("first generation of a new group %#x", first)
+	}
+}
+
+// TestFencedLogIsNotReadAgain: for as long as a switchover goes on every write is refused. Its members go on where it is given up, and the log is not read
+// again with each of their tries.
+func TestFencedLogIsNotReadAgain(t *testing.T) {
+	h := newHand(t, newFakePartition()).ready()
+	id, generation := h.join("g", "t")
+	commit := offsetsOf("g", 5, 0)
+	commit.MemberID, commit.Generation = id, generation
+	before := h.slot().shard.Load()
+	h.log.set(func() { h.log.outcome = fmt.Errorf("%w: %w", partition.ErrNotLeader, &raft.VoidError{Reason: logentry.VoidFenced}) })
+	for range 3 {
+		if o := h.commit(commit); !errors.Is(o.err, ErrNotCoordinator) && (len(o.each) == 0 || !errors.Is(o.each[0], ErrNotCoordinator)) {
+			t.Errorf("commit into a fenced log: %+v", o)
+		}
+	}
+	if before.over(1, h.time()) || strings.Contains(h.out.String(), "read again") {
+		t.Errorf("the log is read again: %s", h.out.String())
+	}
+	h.log.set(func() { h.log.outcome = nil })
+	if o := h.commit(commit); o.err != nil || h.at("g", 0) != 5 {
+		t.Errorf("commit once the switchover was given up: %+v", o)
+	}
+	h.log.set(func() { h.log.outcome = partition.ErrNotLeader }) // it may be in the log all the same
+	if h.commit(commit); !before.over(1, h.time()) {
+		t.Error("the log is not read again")
 	}
 }
 
