@@ -67,7 +67,9 @@ func TestFencedLogIsNotReadAgain(t *testing.T) {
 	commit := offsetsOf("g", 5, 0)
 	commit.MemberID, commit.Generation = id, generation
 	before := h.slot().shard.Load()
-	h.log.set(func() { h.log.outcome = fmt.Errorf("%w: %w", partition.ErrNotLeader, &raft.VoidError{Reason: logentry.VoidFenced}) })
+	h.log.set(func() {
+		h.log.outcome = fmt.Errorf("%w: %w", partition.ErrNotLeader, &raft.VoidError{Reason: logentry.VoidFenced})
+	})
 	for range 3 {
 		if o := h.commit(commit); !errors.Is(o.err, ErrNotCoordinator) && (len(o.each) == 0 || !errors.Is(o.each[0], ErrNotCoordinator)) {
 			t.Errorf("commit into a fenced log: %+v", o)
