@@ -137,6 +137,9 @@ func (h *Handler) append(ctx context.Context, out *producedPartition, topic *con
 		out.code = codeInvalidRequiredAcks
 		return
 	case out.code != codeNone: // being created, or led elsewhere
+		if out.p != nil {
+			out.p.Refused(batch)
+		}
 		return
 	case controller.IsInternal(topic.Name) && r.Header.ClientID != adminClientID:
 		out.code = codeInvalidTopic
@@ -148,6 +151,7 @@ func (h *Handler) append(ctx context.Context, out *producedPartition, topic *con
 	}
 	out.reached = true
 	if err := h.bound(ctx, out.p, r.Arrived, time.Duration(req.TimeoutMillis)*time.Millisecond); err != nil {
+		out.p.Refused(batch)
 		out.err, out.code = err, codeOf(err)
 		return
 	}

@@ -209,6 +209,37 @@ func TestRefusedProduceWaitsForTheNameOfTheNewLeader(t *testing.T) {
 	}
 }
 
+// What an idempotent producer has sent behind a batch that a standby refused is not written before that one, where the site is active by then.
+func TestProducerGoesOnWhereAStandbyRefusedIt(t *testing.T) {
+	h := startHalf(t)
+	h.topic("t", 1)
+	c := h.dial()
+	send := func(sequence int32) (int16, int64) {
+		b := record.NewBuilder()
+		b.ProducerID, b.ProducerEpoch, b.BaseSequence = 77, 0, sequence
+		b.Append(time.Now().UnixMilli(), nil, []byte("x"))
+		batch, err := b.Batch()
+		h.check(err)
+		req := produce(9, "t", -1, slices.Clone(batch))
+		req.TimeoutMillis = math.MaxInt32
+		p := ask[*kmsg.ProduceResponse](c, req, 9).Topics[0].Partitions[0]
+		return p.ErrorCode, p.BaseOffset
+	}
+	h.pair.role(false)
+	if code, _ := send(0); code != kerr.NotLeaderForPartition.Code {
+		t.Fatalf("error code %d of a standby", code)
+	}
+	h.pair.role(true)
+	if code, at := send(1); code != kerr.NotLeaderForPartition.Code {
+		t.Errorf("the second batch before the first: error code %d, offset %d", code, at)
+	}
+	for i := range int32(2) {
+		if code, at := send(i); code != 0 || at != int64(i) {
+			t.Errorf("batch %d: error code %d, offset %d", i, code, at)
+		}
+	}
+}
+
 func produced(c *brokertest.Conn, topic string, version int16) kmsg.ProduceResponseTopicPartition {
 	req := produce(version, topic, -1, plain("x"))
 	req.TimeoutMillis = math.MaxInt32 // the handler's clock may be ahead

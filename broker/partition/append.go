@@ -82,6 +82,7 @@ func (p *Partition) Append(batch record.Batch, release func()) *Append {
 func (p *Partition) AppendIn(epoch int32, batch record.Batch, release func()) *Append {
 	a := &Append{partition: p, producerID: none, appendTimeMs: none}
 	if err := p.writable(); err != nil {
+		p.Refused(batch)
 		return a.refuse(err, release)
 	}
 	c := p.config.Load()
@@ -96,13 +97,16 @@ func (p *Partition) AppendIn(epoch int32, batch record.Batch, release func()) *A
 	defer p.append.Unlock()
 	term, current, ok := p.group.Serving()
 	if !ok || epoch != none && epoch != current {
+		p.Refused(batch)
 		return a.refuse(ErrNotLeader, release)
 	}
 	if p.Fenced() { // a void for each batch would only fill the journal
+		p.Refused(batch)
 		return a.refuse(ErrNotLeader, release)
 	}
 	a.header.ValidatedTerm = term // before the checks: they hold in this leadership only
 	if p.group.Draining() {
+		p.Refused(batch)
 		return a.refuse(errDraining, release)
 	}
 	if a.producerID != none {
@@ -152,10 +156,13 @@ func (a *Append) describe(b record.Batch, class entry.Class) error {
 
 // admit checks an idempotent batch and notes it as in flight; or answers it as a duplicate. Called under the append lock.
 func (p *Partition) admit(a *Append) (*Append, error) {
-	band := p.writeBand()
+	band, now := p.writeBand(), p.manager.options.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d, err := p.mu.producers.check(&a.row[0], band)
+	if !errors.Is(err, ErrProducerFenced) && !p.mu.refusals.pass(&a.row[0], now) && d == nil {
+		return nil, errBehindRefused
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -184,8 +191,10 @@ func (a *Append) ProposalDone(err error) {
 		return
 	}
 	p := a.partition
+	now := p.manager.options.Now()
 	p.mu.Lock()
 	p.mu.producers.end(a.producerID, a)
+	p.mu.refusals.note(a.producerID, a.producerEpoch, a.firstSequence, now)
 	p.mu.Unlock()
 }
 

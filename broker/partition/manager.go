@@ -142,7 +142,7 @@ func splitFolder(folder string) (topic string, partition int32, ok bool) {
 func (m *Manager) newPartition(s *Spec) *Partition {
 	p := &Partition{manager: m, id: s.groupID(), floor: max(s.EpochFloor, 0)}
 	p.topic.Store(&s.Topic)
-	p.mu.producers, p.mu.savedOffset = newProducers(), none
+	p.mu.producers, p.mu.refusals, p.mu.savedOffset = newProducers(), refusals{}, none
 	c := s.Config
 	p.config.Store(&c)
 	return p

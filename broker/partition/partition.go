@@ -38,6 +38,7 @@ type Partition struct {
 	mu struct { // leaf lock, but for the log's own
 		sync.Mutex
 		producers   *producers
+		refusals    refusals
 		saved       uint64 // producers.version in the newest producer snapshot file
 		savedOffset int64  // that file's offset; none = there is no file
 		cuts        int    // truncations applied
