@@ -14,7 +14,7 @@ import (
 // report is how this site stands, for the other one.
 func (p *Pair) report() report {
 	view, rec := p.driver.View(), p.driver.Record()
-	r := report{stamp: p.stamp(), Active: view.Role == site.Active, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew,
+	r := report{stamp: p.stamp(), Active: view.Role == site.Active, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Planned: view.Planned, Fencing: view.Fencing, Waiting: rec.StopRenew,
 		Links: []linkReport{}}
 	r.Archives, r.ArchiveBytes, _ = p.archives.Figures() // what cannot be told now is told at the next time
 	r.Troubles = p.troubles()
@@ -180,8 +180,9 @@ func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, 
 	if here.Leads {
 		f.Shipped.Offset = here.End
 	}
+	heard, _ := p.remote.told()
+	f.Copied = (there.Copied || p.handed.has(id, &heard)) && !isRecopying(p.options.Controller.Image(), id)
 	if known {
-		f.Copied = there.Copied && !isRecopying(p.options.Controller.Image(), id)
 		f.Active = operator.End{Offset: there.End, At: asOf}
 		if there.Lag != nil {
 			f.Lag = lagHere(&there, here)

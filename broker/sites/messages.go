@@ -53,6 +53,7 @@ type report struct {
 	Active       bool               `json:"active"`
 	Epoch        uint32             `json:"epoch"`
 	Serving      bool               `json:"serving"`
+	Planned      bool               `json:"planned,omitempty"` // active by a switchover
 	Fencing      uint32             `json:"fencing,omitempty"`
 	Waiting      bool               `json:"waiting,omitempty"` // for the end of the active's lease
 	Archives     int                `json:"archives,omitempty"`

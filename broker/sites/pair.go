@@ -59,6 +59,7 @@ type Pair struct {
 	ordering  sync.Mutex // held from when an order is decided until it is among orders
 	orders    orders
 	passed    orders // to the other site
+	handed    handover
 	archives  *archive.Archives
 	shelf     *lost.Shelf
 	before    lastContact // of an earlier run
@@ -113,6 +114,7 @@ func Open(o PairOptions) (*Pair, error) {
 		p.stop()
 		return nil, err
 	}
+	p.roleChanged() // as it is found
 	o.Partitions.OnCreate(func(part *partition.Partition) { p.link(o.Controller.Image(), part) })
 	o.Partitions.OnShipped(p.shipped)
 	o.Controller.OnVersion(p.versionChanged)
@@ -198,6 +200,7 @@ func (p *Pair) ClusterID() string {
 }
 
 func (p *Pair) roleChanged() {
+	p.handed.note(p.driver.View(), func() []site.PartitionID { return p.switched(true) })
 	p.follows.look()
 	p.history.look()
 }
