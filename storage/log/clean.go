@@ -53,7 +53,8 @@ const CleanBuffers = readBlocks + 2
 
 // blockFactor is how much larger the I/O buffers are while nobody else waits for the disk. Each change of hands between goroutines
 // takes tens of microseconds where it wakes a processor, which is as long as 128 KiB take to read. What that takes in memory is
-// taken from the map's, of which it is no more than 1/mapShare; else they stay small.
+// taken from the map's, of which it is no more than 1/mapShare; else they stay small. One more of the large ones is for reading the
+// beginning of the next segment ahead.
 const (
 	blockFactor = 8
 	mapShare    = 16
@@ -117,8 +118,9 @@ func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 		o.MapLoad = 0.9
 	}
 	c.blockBytes, c.step = o.BufferBytes, o.BufferBytes
-	if more := CleanBuffers * (blockFactor - 1) * int64(o.BufferBytes); more <= o.MapBytes/mapShare {
+	if more := (CleanBuffers*(blockFactor-1) + blockFactor) * int64(o.BufferBytes); more <= o.MapBytes/mapShare {
 		c.blockBytes, o.MapBytes = blockFactor*o.BufferBytes, o.MapBytes-more
+		c.ahead = make([]byte, c.blockBytes)
 	}
 	l.mu.RLock()
 	if l.mu.noCleaning {
@@ -143,8 +145,9 @@ type cleaner struct {
 	o   *CleanOptions
 	now int64 // ms
 
-	blockBytes int // of an I/O buffer while nobody waits for the disk
-	step       int // how much is read, written or put at a time now, bytes: blockBytes or CleanOptions.BufferBytes
+	blockBytes int    // of an I/O buffer while nobody waits for the disk
+	ahead      []byte // scratch of readAhead; nil = there is no memory for it
+	step       int    // how much is read, written or put at a time now, bytes: blockBytes or CleanOptions.BufferBytes
 
 	dirty    Dirty
 	sources  []source
@@ -171,6 +174,7 @@ type source struct {
 	base, upper, last int64       // all offsets are below upper; last = base-1 when empty
 	size, indexBytes  int64
 	timeIndexBytes    int64
+	next              *source // of the log; nil = it is the last one
 }
 
 // stopped says why the round must end, or nil.
@@ -271,6 +275,9 @@ func (c *cleaner) list(segments []*segment) error {
 		if gone || broken != nil {
 			return cmp.Or(broken, errMoved)
 		}
+	}
+	for i := range c.sources[1:] {
+		c.sources[i].next = &c.sources[i+1]
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func (c *cleaner) walkOpen(s *source, fn func(*header, record.Batch) error) erro
 	c.l.mu.RLock()
 	epochs := c.l.mu.epochs
 	c.l.mu.RUnlock()
-	c.batches.begin(s, c.blockBytes, c.stepNow)
+	c.batches.begin(s, c.blockBytes, c.stepNow, func(stop <-chan struct{}) { c.readAhead(s.next, stop) })
 	defer c.batches.end()
 	for {
 		h, b, ok, err := c.batches.next(c.read)
