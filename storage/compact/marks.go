@@ -53,3 +53,17 @@ func (s *marks) count(first, last int64) (n int) {
 	}
 	return n
 }
+
+// words appends to dst the bits of the offsets from first to last, that of first the lowest of the first word; both must be in
+// the range. Bits behind last are of no meaning.
+func (s *marks) words(dst []uint64, first, last int64) []uint64 {
+	from, shift := uint64(first-s.first)/wordBits, uint64(first-s.first)%wordBits
+	for n := uint64(last-first)/wordBits + 1; n > 0; n-- {
+		w := s.bits[from] >> shift
+		if from++; shift > 0 && from < uint64(len(s.bits)) {
+			w |= s.bits[from] << (wordBits - shift)
+		}
+		dst = append(dst, w)
+	}
+	return dst
+}

@@ -61,7 +61,7 @@ func TestMarkAgainstModel(t *testing.T) {
 	}
 }
 
-// checkCounts compares CountLast with IsLast.
+// checkCounts compares CountLast and LastOf with IsLast.
 func checkCounts(t *testing.T, seed uint64, rng *rand.Rand, m *Map, first, end int64) {
 	t.Helper()
 	for range 50 {
@@ -77,6 +77,16 @@ func checkCounts(t *testing.T, seed uint64, rng *rand.Rand, m *Map, first, end i
 		}
 		if n, known := m.CountLast(from, to); known != all || known && n != want {
 			t.Fatalf("seed %d: %d, %v of the offsets from %d to %d, want %d, %v", seed, n, known, from, to, want, all)
+		}
+		words, known := m.LastOf([]uint64{7}, from, to)
+		if wantLen := 1 + int(to-from)/64 + 1; known != all || words[0] != 7 || known && len(words) != wantLen || !known && len(words) != 1 {
+			t.Fatalf("seed %d: %d words, %v of the offsets from %d to %d, want %v", seed, len(words), known, from, to, all)
+		}
+		for offset := from; known && offset <= to; offset++ {
+			i := offset - from
+			if last, _ := m.IsLast(offset); last != (words[1+i/64]>>(i%64)&1 == 1) {
+				t.Fatalf("seed %d: bit %d of the offsets from %d to %d", seed, i, from, to)
+			}
 		}
 	}
 	if _, known := m.CountLast(first+1, first); known {

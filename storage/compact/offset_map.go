@@ -161,3 +161,12 @@ func (m *Map) CountLast(first, last int64) (n int, known bool) {
 	}
 	return m.marks.count(first, last), true
 }
+
+// LastOf appends to dst a bit for each offset from first to last, the lowest of the first word for first, that says whether it is the
+// last one of its key. known as for CountLast; dst is as it was where it is false.
+func (m *Map) LastOf(dst []uint64, first, last int64) (bits []uint64, known bool) {
+	if first > last || last > m.latest || !m.marks.has(first) || !m.marks.has(last) {
+		return dst, false
+	}
+	return m.marks.words(dst, first, last), true
+}

@@ -157,6 +157,7 @@ type cleaner struct {
 	keys     compact.Hashed
 	found    []int64 // last offsets of the keys of the batch in hand, of which next comes next; empty = not looked up together
 	next     int
+	stay     []uint64 // scratch of pick
 	batches  batchReader
 	out      rewriter
 	done     Cleaned

@@ -158,12 +158,14 @@ func (c *cleaner) rewriteBatch(h *header, b record.Batch) error {
 	case discard:
 		rule.Keep = func(record.Keyed) bool { return false }
 	case !b.IsControl():
-		switch all, none := c.whole(b); {
+		switch all, none, sure := c.whole(b); {
 		case none && !rule.KeepLast:
 			return c.out.drop()
 		case all:
 			c.done.RecordsKept += int64(b.RecordCount())
 			return c.out.write(b, b)
+		case sure && !none && b.Codec() == record.None:
+			return c.pick(b)
 		}
 		c.lookUp(b)
 		rule.Keep = func(k record.Keyed) bool { return c.keeps(k, expired) }
@@ -172,6 +174,11 @@ func (c *cleaner) rewriteBatch(h *header, b record.Batch) error {
 		return c.out.write(b, b)
 	}
 	left, err := c.out.filter.Apply(b, rule)
+	return c.writeLeft(b, left, err)
+}
+
+// writeLeft writes what is left of b; err is why that is not known.
+func (c *cleaner) writeLeft(b record.Batch, left record.Filtered, err error) error {
 	if err != nil && unreadable(err) {
 		c.done.Unreadable++
 		c.hidden = true

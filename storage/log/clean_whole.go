@@ -29,11 +29,19 @@ func (o *oddBatches) has(b record.Batch) bool {
 }
 
 // whole says of a batch that was taken into the map whether all of its records stay, or none, where that is known without opening
-// it.
-func (c *cleaner) whole(b record.Batch) (all, none bool) {
+// it. sure: if it is known at all, and thus of each of its offsets.
+func (c *cleaner) whole(b record.Batch) (all, none, sure bool) {
 	if b.BaseOffset() < c.dirty.First || c.odd.has(b) {
-		return false, false
+		return false, false, false
 	}
 	n, known := c.o.Map.CountLast(b.BaseOffset(), b.LastOffset())
-	return known && n == int(b.RecordCount()), known && n == 0
+	return known && n == int(b.RecordCount()), known && n == 0, known
+}
+
+// pick writes what stays of an uncompressed batch of which some records do by what the map says of its offsets, which the keys are
+// not needed for. The walk that has filled the map has read all of it.
+func (c *cleaner) pick(b record.Batch) error {
+	c.stay, _ = c.o.Map.LastOf(c.stay[:0], b.BaseOffset(), b.LastOffset())
+	left, err := c.out.filter.Pick(b, c.stay)
+	return c.writeLeft(b, left, err)
 }
