@@ -152,13 +152,38 @@ var compactionBugs = []bug{
 	},
 	{
 		name: "compaction: offsets that the map was not filled from are marked", file: "storage/log/clean_map.go",
-		old: "m.Mark(c.dirty.First)", new: "m.Mark(c.dirty.First - 64)",
+		old: "m.Mark(c.dirty.First, last.upper)", new: "m.Mark(c.dirty.First-64, last.upper)",
 		pkg: "storage/log", test: "TestCleanAgainstModel",
 	},
 	{
 		name: "compaction: marks hide the last value of a key", file: "storage/compact/offset_map.go",
-		old: "m.marks.set(last)", new: "m.marks.set(last &^ 1)",
+		old: "m.marks.set(p.offset)", new: "m.marks.set(p.offset &^ 1)",
 		pkg: "storage/compact", test: "TestMarkAgainstModel",
+	},
+	{
+		name: "compaction: an older value of a key keeps its mark", file: "storage/compact/offset_map.go",
+		old: "m.marks.unset(last)", new: "_ = last",
+		pkg: "storage/compact", test: "TestMarkAgainstModel",
+	},
+	{
+		name: "compaction: the second of two keys gets the hash of the first", file: "storage/compact/hashed.go",
+		old: "m.secret.sums(first, second)", new: "m.secret.sums(first, first)",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: the last key of an odd number of keys is not put", file: "storage/log/clean_map.go",
+		old: "if held.Key != nil {", new: "if held.Key != nil && err != nil {",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: picks records by the offset of the one before", file: "storage/compact/marks.go",
+		old: "uint64(first-s.first)/wordBits, uint64(first-s.first)%wordBits\n\tfor", new: "uint64(first-s.first)/wordBits, uint64(first-s.first+1)%wordBits\n\tfor",
+		pkg: "storage/log", test: "TestCleanAgainstModel",
+	},
+	{
+		name: "compaction: a batch that is picked from keeps its old max timestamp", file: "protocol/record/pick.go",
+		old: "uint64(maxTime))", new: "uint64(b.MaxTimestamp()))",
+		pkg: "protocol/record", test: "TestPickIsApply",
 	},
 	{
 		name: "compaction: the map lies in Go's heap", file: "storage/compact/memory.go",
@@ -182,7 +207,7 @@ var compactionBugs = []bug{
 	},
 	{
 		name: "compaction: a batch that cannot be opened goes", file: "storage/log/clean_map.go",
-		old: "if odd || err != nil {", new: "if odd {",
+		old: "return odd || err != nil, nil", new: "return odd, nil",
 		pkg: "storage/log", test: "TestCleanKeepsWhatItCannotOpen",
 	},
 	{

@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// Keyed is what compaction looks at in a record. Key aliases the batch or a buffer that is reused: it is valid until the callback
-// that got it returns; nil is Kafka's null.
+// Keyed is what compaction looks at in a record. Key aliases an uncompressed batch, for which it is valid as long as that is, or a
+// buffer that is reused, for which it is valid until the callback that got it returns; nil is Kafka's null.
 type Keyed struct {
 	Offset    int64
 	Key       []byte

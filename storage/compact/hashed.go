@@ -30,6 +30,17 @@ func (m *Map) Hash(h *Hashed, key []byte, offset int64) {
 	h.list = append(h.list, probe{lo, hi, offset})
 }
 
+// HashTwo is a Hash of each of two keys, in order, which takes less time where they are of one length.
+func (m *Map) HashTwo(h *Hashed, first []byte, firstOffset int64, second []byte, secondOffset int64) {
+	if len(first) != len(second) {
+		m.Hash(h, first, firstOffset)
+		m.Hash(h, second, secondOffset)
+		return
+	}
+	lo, hi, lo2, hi2 := m.secret.sums(first, second)
+	h.list = append(h.list, probe{lo, hi, firstOffset}, probe{lo2, hi2, secondOffset})
+}
+
 // warm has the processor fetch the places of all keys of the list at once, the beginning and the end of each: one in four lies in
 // two of its cache's lines.
 func (m *Map) warm(list []probe) {

@@ -32,6 +32,11 @@ func (s *marks) set(offset int64) {
 	s.bits[i/wordBits] |= 1 << (i % wordBits)
 }
 
+func (s *marks) unset(offset int64) {
+	i := uint64(offset - s.first)
+	s.bits[i/wordBits] &^= 1 << (i % wordBits)
+}
+
 func (s *marks) get(offset int64) bool {
 	i := uint64(offset - s.first)
 	return s.bits[i/wordBits]&(1<<(i%wordBits)) != 0

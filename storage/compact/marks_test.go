@@ -14,21 +14,23 @@ func TestMarkAgainstModel(t *testing.T) {
 		bytes := int64(EntryLen * (20 + rng.IntN(3000)))
 		reset(t, &m, bytes, 1<<20, 0.9)
 		base := rng.Int64N(1 << 45)
+		offsets := []int64{base}
+		for range rng.IntN(2000) {
+			offsets = append(offsets, offsets[len(offsets)-1]+1+int64(rng.IntN(2))*int64(rng.IntN(300)))
+		}
+		first, at := base, offsets[len(offsets)-1]
+		if rng.IntN(3) == 0 {
+			first = base + rng.Int64N(at-base+2)
+		}
+		m.Mark(first, at+1+rng.Int64N(500))
 		keys := map[int64]string{}
-		at := base
-		for range 1 + rng.IntN(2000) {
-			at += 1 + int64(rng.IntN(2))*int64(rng.IntN(300))
+		for _, at := range offsets {
 			key := fmt.Sprint(rng.IntN(1 + rng.IntN(900)))
 			if !m.Put([]byte(key), at) {
 				break
 			}
 			keys[at] = key
 		}
-		first := base
-		if rng.IntN(3) == 0 {
-			first = base + rng.Int64N(at-base+2)
-		}
-		m.Mark(first)
 		noted := 0
 		for offset, key := range keys {
 			last, known := m.IsLast(offset)
@@ -49,7 +51,7 @@ func TestMarkAgainstModel(t *testing.T) {
 			t.Fatalf("seed %d: nothing is known", seed)
 		}
 		checkCounts(t, seed, rng, &m, first, at)
-		for _, offset := range []int64{first - 1, -1, m.Latest() + 64} {
+		for _, offset := range []int64{first - 1, -1, m.Latest() + 1} {
 			if _, known := m.IsLast(offset); known {
 				t.Fatalf("seed %d: something is known of offset %d", seed, offset)
 			}

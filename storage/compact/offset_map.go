@@ -120,6 +120,11 @@ func (m *Map) put(p *probe) bool {
 			return false
 		}
 		m.keys++
+	} else if last := s.stored - 1; m.marks.has(last) {
+		m.marks.unset(last)
+	}
+	if m.marks.has(p.offset) {
+		m.marks.set(p.offset)
 	}
 	*s = slot{p.lo, p.hi, p.offset + 1}
 	m.SetLatest(p.offset)
@@ -134,21 +139,14 @@ func (m *Map) Get(key []byte) int64 {
 	return m.find(m.secret.sum(key)).stored - 1
 }
 
-// Mark notes for the offsets from first to Latest whether they are the last ones of their keys, as far as the memory goes, so
-// that IsLast says it without looking for a key: in the order of the log that touches little memory, where Get touches all of it.
-// It holds until the next Put or Reset.
-func (m *Map) Mark(first int64) {
-	m.marks.reset(first, m.latest+1, m.marksBytes)
-	for i := range m.slots {
-		if last := m.slots[i].stored - 1; m.marks.has(last) {
-			m.marks.set(last)
-		}
-	}
-}
+// Mark has each Put from here on note of its offset, from first on and below end, whether it is the last one of its key, as far as
+// the memory goes, so that IsLast says it without looking for a key: in the order of the log that touches little memory, where Get
+// touches all of it. It is called between Reset and the first Put.
+func (m *Map) Mark(first, end int64) { m.marks.reset(first, end, m.marksBytes) }
 
 // IsLast says whether the record at offset, which was put, is the last one of its key. known is false where Mark has not noted it.
 func (m *Map) IsLast(offset int64) (last, known bool) {
-	if !m.marks.has(offset) {
+	if offset > m.latest || !m.marks.has(offset) {
 		return false, false
 	}
 	return m.marks.get(offset), true

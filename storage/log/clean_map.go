@@ -24,12 +24,12 @@ func (c *cleaner) fillMap() (end int64, err error) {
 		return 0, err
 	}
 	last := &sources[len(sources)-1]
+	m.Mark(c.dirty.First, last.upper)
 	feed := mapFeed{c: c, txns: newTransactions(c.l.AbortedIn(sources[0].base, last.upper))}
 	if err := feed.walk(sources); err != nil && !errors.Is(err, errFull) {
 		return 0, err
 	}
 	c.done.Keys = m.Len()
-	m.Mark(c.dirty.First)
 	return m.Latest() + 1, nil
 }
 
@@ -71,19 +71,11 @@ func (f *mapFeed) batch(b record.Batch) error {
 	if b.IsControl() {
 		f.txns.marker(b)
 	} else if !f.txns.data(b) && b.LastOffset() >= c.dirty.First {
-		odd := false
-		err := b.EachKeyed(0, func(k record.Keyed) error {
-			odd = odd || k.Tombstone || k.Key == nil
-			if k.Key == nil || k.Offset < c.dirty.First {
-				return nil
-			}
-			c.o.Map.Hash(&f.keys, k.Key, k.Offset)
-			return f.handFull()
-		})
-		if err != nil && !unreadable(err) {
+		odd, err := f.hash(b)
+		if err != nil {
 			return err
 		}
-		if odd || err != nil {
+		if odd {
 			c.odd.note(b)
 		}
 	}
@@ -91,6 +83,36 @@ func (f *mapFeed) batch(b record.Batch) error {
 		f.keys.SetLatest(last)
 	}
 	return nil
+}
+
+// hash takes in the keys of b, two at a time where they stay where they are. odd: b is one of oddBatches.
+func (f *mapFeed) hash(b record.Batch) (odd bool, err error) {
+	c, m := f.c, f.c.o.Map
+	twos := b.Codec() == record.None
+	var held record.Keyed // until there are two; Key nil = none
+	err = b.EachKeyed(0, func(k record.Keyed) error {
+		odd = odd || k.Tombstone || k.Key == nil
+		switch {
+		case k.Key == nil || k.Offset < c.dirty.First:
+			return nil
+		case !twos:
+			m.Hash(&f.keys, k.Key, k.Offset)
+		case held.Key == nil:
+			held = k
+			return nil
+		default:
+			m.HashTwo(&f.keys, held.Key, held.Offset, k.Key, k.Offset)
+			held.Key = nil
+		}
+		return f.handFull()
+	})
+	if err != nil && !unreadable(err) {
+		return odd, err
+	}
+	if held.Key != nil { // those in front of what cannot be read count too
+		m.Hash(&f.keys, held.Key, held.Offset)
+	}
+	return odd || err != nil, nil
 }
 
 func (f *mapFeed) handFull() error {
