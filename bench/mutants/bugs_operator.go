@@ -136,4 +136,9 @@ var operatorBugs = []bug{
 		old: "reachablePatience = 3 * time.Second", new: "reachablePatience = time.Hour",
 		pkg: "cmd/internal/dr", test: "TestFailoverFromASiteThatAnswersNoMore",
 	},
+	{
+		name: "order of an earlier run given up without a word", file: "broker/sites/orders.go",
+		old: `	o.begin(kind, "", nil, now, to)
+`, new: "\t_ = to\n", pkg: "broker", test: "TestOrderOfAnEarlierRunIsGivenUp",
+	},
 }

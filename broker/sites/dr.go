@@ -150,11 +150,13 @@ func (d DR) Abort(ctx context.Context) (operator.Order, error) {
 	var err error
 	switch {
 	case d.p.driver.Record().StopRenew:
+		d.p.orders.adopt(d.p, operator.Failover, d.p.facts())
 		err = d.p.driver.Order(site.AbortFailover{})
 		if err == nil {
 			d.p.orders.end(d.p, operator.Aborted, "the operator has aborted it")
 		}
 	case view.Role == site.Active && view.Fencing != 0:
+		d.p.orders.adopt(d.p, operator.Switchover, d.p.facts())
 		if err = d.p.driver.Order(site.AbortSwitchover{}); err == nil {
 			d.p.orders.abandon()
 		}

@@ -87,6 +87,19 @@ func (o *orders) running(p *Pair) *operator.Order {
 	return &copied
 }
 
+// adopt notes what is going on, where it was begun in an earlier run of this broker: who gives it up has to be told what becomes of it. What was
+// begun in this run is known.
+func (o *orders) adopt(p *Pair, kind operator.OrderKind, now operator.Facts) {
+	if o.running(p) != nil {
+		return
+	}
+	to := now.Here.Name
+	if kind == operator.Switchover {
+		to = now.There.Name
+	}
+	o.begin(kind, "", nil, now, to)
+}
+
 // abandon notes that the newest order is to be given up.
 func (o *orders) abandon() {
 	o.mu.Lock()
