@@ -71,6 +71,11 @@ var metadataBugs = []bug{
 		"\t_, _, anew := t.Partitions[id.Partition].RecopiedFrom()\n\treturn anew", "\treturn false"),
 	lostRule("log dropped without an archive", "broker/sites/drop.go", "TestHaltedLinkRunsAgainAfterARecopy",
 		"err := g.log.StageAnew(ctx, g.from, g.epoch); err != nil", "err := error(nil); err != nil"),
+	metadataBug("switchover to half a copy", "site_record.go", "TestNoSwitchoverToAHalfCopy", "p.Recopying != nil }); i >= 0", "p.Recopying != nil }); i > 99"),
+	{
+		name: "two sites: partition dropped in the middle of a switchover", file: "broker/sites/operator/decide.go",
+		old: "case f.There.Fencing != 0:", new: "case false:", pkg: "broker/sites/operator", test: "TestDecideRecopy",
+	},
 	driverRule("link begins anew for news of the metadata", "driver.go", "TestLinkGoesOnWithWhatTheMetadataSays",
 		"old.replica().Log() == replica.Log():", "false:"),
 	driverRule("commit that drops a log given up half way", "drop.go", "TestNoArchiveIsBegunWhileALogMayBeDropped", "d.metadata.Recopy(run,", "d.metadata.Recopy(ctx,"),

@@ -226,6 +226,9 @@ func (m *machine) siteLocked(c siteChange) (any, func()) {
 			return err, nil
 		}
 		next.Role = c.Role.record()
+		if err := m.copiedLocked(old, next); err != nil {
+			return err, nil
+		}
 	}
 	if moved := old == nil || old.Role.Epoch != next.Role.Epoch || old.Role.Role != next.Role.Role; moved {
 		next.Followed, next.Conflicts = false, nil
@@ -237,6 +240,20 @@ func (m *machine) siteLocked(c siteChange) (any, func()) {
 	}
 	m.putSiteLocked(next)
 	return nil, nil
+}
+
+// copiedLocked refuses to take the role over by a switchover, which loses nothing, while a partition is being copied anew: that it was drained may have
+// been said of the log before.
+func (m *machine) copiedLocked(old, next *siteState) error {
+	if old == nil || old.Role.Role != site.Standby || next.Role.Role != site.Active || !next.Role.Planned {
+		return nil
+	}
+	for _, t := range m.mu.byID {
+		if i := slices.IndexFunc(t.Partitions, func(p Partition) bool { return p.Recopying != nil }); i >= 0 {
+			return fmt.Errorf("%w: the copy of partition %d of topic %s is not whole", ErrSiteRecord, i, t.Name)
+		}
+	}
+	return nil
 }
 
 func (m *machine) putSiteLocked(s *siteState) {

@@ -141,9 +141,10 @@ func (f *follower) follow() {
 }
 
 // fenced is the target of the switchover whose partitions are all known here; 0 = there is none. Once an active says that it hands over its
-// metadata stands still. A topic that is left out, because another one has its name here, cannot be handed over: the switchover waits.
+// metadata stands still. A topic that is left out, because another one has its name here, cannot be handed over, nor can a partition that is being copied
+// anew: the switchover waits.
 func (p *Pair) fenced(h *head, current bool) (target uint32) {
-	if !current || len(p.options.Controller.Conflicts()) > 0 {
+	if !current || len(p.options.Controller.Conflicts()) > 0 || recopying(p.options.Controller.Image()) {
 		return 0
 	}
 	return h.Fencing

@@ -102,6 +102,18 @@ func isRecopying(image *controller.Image, id site.PartitionID) bool {
 	return anew
 }
 
+// recopying says that the copy of some partition is not whole.
+func recopying(image *controller.Image) bool {
+	for _, t := range image.Topics() {
+		for i := range t.Partitions {
+			if _, _, anew := t.Partitions[i].RecopiedFrom(); anew {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // dropped has the partition of a link copied anew, however long that takes, unless the site goes over to another epoch.
 func (r *runner) dropped(ctx context.Context, e site.Recopy) {
 	for {

@@ -104,6 +104,8 @@ func (f *Facts) DecideRecopy(o RecopyOrder) (Recopied, *Error) {
 		return Recopied{}, refuse("ask again once the other site can be reached", "the standby has to carry it out, and cannot be reached from %s", f.Here.Name)
 	case !f.Connected || !f.There.Known || f.There.Role != site.Active || !f.There.Serving:
 		return Recopied{}, refuse(nextStatus, "%s is not in contact with an active site that serves: there is nothing to copy from", f.Here.Name)
+	case f.There.Fencing != 0:
+		return Recopied{}, refuse(nextWatch+", or "+nextAbort, "%s hands the active role over at this moment", f.There.Name)
 	case !f.Metadata.current():
 		return Recopied{}, refuse(nextWatch, "%s does not have the newest topics and configs of %s yet", f.Here.Name, f.There.Name)
 	case i < 0:

@@ -311,6 +311,7 @@ func TestDecideRecopy(t *testing.T) {
 		{"the active does not serve", func(f *Facts) { f.There.Serving = false }, "t", CodeRefused, "nothing to copy from"},
 		{"no active", func(f *Facts) { f.There.Role = site.Standby }, "t", CodeRefused, "nothing to copy from"},
 		{"being handed over", func(f *Facts) { f.Here.Fencing = 5 }, "t", CodeRefused, "handed over"},
+		{"the active is fenced", func(f *Facts) { f.There.Fencing = 5 }, "t", CodeRefused, "hands the active role over"},
 		{"topics on their way", func(f *Facts) { f.Metadata.Active = "0.8" }, "t", CodeRefused, "newest topics"},
 		{"of an active", func(f *Facts) { f.Here, f.There = f.There, f.Here }, "t", CodeRefused, "the standby has to"},
 		{"unknown", func(*Facts) {}, "u", CodeUsage, "no partition u-1"},
