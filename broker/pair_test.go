@@ -320,3 +320,17 @@ func TestActiveTakesItsNextSiteEpoch(t *testing.T) {
 	produceTo(t, east, "later", "two", 1, 10)
 	awaitSameLog(t, east, west, "later", 1)
 }
+
+// Batches that go from their segment straight to the link arrive as they are, in one segment or many, and so does what is small between them.
+func TestLargeBatchesArriveFromTheirSegments(t *testing.T) {
+	east, west := startPair(t)
+	east.CreateTopic("t", 2, "segment.bytes=1048576")
+	c := east.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for i := range 60 {
+		value := bytes.Repeat(fmt.Appendf(nil, "%d ", i), []int{10, 10_000, 60_000}[i%3])
+		if err := c.ProduceSync(east.Context(), &kgo.Record{Topic: "t", Partition: int32(i / 3 % 2), Value: value}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "equal logs", sameLog(t, east, west, "t", 2))
+}

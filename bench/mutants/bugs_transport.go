@@ -3,7 +3,7 @@ package main
 // transportBugs break the connections between two sites.
 var transportBugs = []bug{
 	transportRule("body's checksum not checked", "frame.go", "TestFlippedBitIsNeverDelivered",
-		"if crc32.Checksum(body, entry.Castagnoli) != h.crc {", "if h.crc != h.crc|crc32.Checksum(nil, entry.Castagnoli) {"),
+		"if checksum(body) != h.crc {", "if h.crc != h.crc|checksum(nil) {"),
 	transportRule("length believed without its checksum", "frame.go", "TestFlippedBitIsNeverDelivered",
 		"if crc32.Checksum(b[:12], entry.Castagnoli) != binary.BigEndian.Uint32(b[12:]) {", "if len(b) < 16 {"),
 	transportRule("sender ignores the credit", "writer.go", "TestSenderStopsAtTheCredit",
@@ -16,6 +16,14 @@ var transportBugs = []bug{
 		"c.received += uint64(cost)\n", "c.received += uint64(cost)\n\tc.release(cost)\n"),
 	transportRule("payload reused before its release", "conn.go", "TestSlowReceiverStopsTheSender",
 		"\tc.t.options.Receive(c.s.id, m, c.releaser(buffer, cost))\n", "\tc.t.options.Receive(c.s.id, m, c.releaser(nil, cost))\n\tbuffer.Release()\n"),
+	transportRule("batches of a file not checked", "conn.go", "TestFlippedBitOfAStoredAppend",
+		"if err := m.CheckPayload(); err != nil {", "if err := m.CheckPayload(); err != nil && m.Payload == nil {"),
+	transportRule("credit of a damaged append is lost", "conn.go", "TestDamagedBatchIsPassedOver",
+		"\t\t\tc.releaser(buffer, cost)()\n\t\t\treturn nil", "\t\t\tbuffer.Release()\n\t\t\treturn nil"),
+	transportRule("older peer gets what it does not understand", "stored.go", "TestOlderPeerGetsWholeChecksums",
+		"c.version < versionBatches || ", ""),
+	transportRule("head of a stored append not checked", "frame.go", "TestFlippedBitOfAStoredAppend",
+		"body = site.HeadOf(body)\n", "body = site.HeadOf(body)\n\t\th.crc = checksum(body)\n"),
 	transportRule("peer's refusal ignored", "accept.go", "TestNothingIsBelievedBeforeTheVerdicts",
 		"if verdict = c.readVerdict(); verdict == nil {", "if _ = c.readVerdict(); verdict == nil {"),
 	transportRule("own refusal ignored", "accept.go", "TestNothingIsBelievedBeforeTheVerdicts",

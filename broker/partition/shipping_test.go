@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/tandembroker/tandem/storage/entry"
@@ -69,5 +71,84 @@ func TestStateVersions(t *testing.T) {
 				t.Fatalf("%d of %d bytes decode", cut, len(b))
 			}
 		}
+	}
+}
+
+// What is shipped from its file has the rows that reading it has; small batches are read.
+func TestLargeBatchesAreShippedFromTheirFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		sizes  []int
+		stored bool
+	}{
+		"large":                  {[]int{20_000, 70_000, 300_000}, true},
+		"small":                  {[]int{100, 200, 300}, false},
+		"one small one":          {[]int{100}, false},
+		"small behind large":     {[]int{200_000, 100, 100}, true},
+		"many small behind one":  {[]int{20_000, 100, 100, 100}, false},
+		"large behind the small": {[]int{100, 200_000}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newPairedBroker(t)
+			p := b.create(t, 0)
+			for i, size := range c.sizes {
+				mustAppend(t, p, write{size: size, ts: int64(i)})
+			}
+			end := int64(len(c.sizes))
+			fresh := func(n int) []byte { return make([]byte, n) }
+			want, bytesOf, err := p.Shipped(0).ReadShipped(0, end, 1<<20, fresh)
+			if err != nil || len(want) != len(c.sizes) {
+				t.Fatalf("%d rows, %v", len(want), err)
+			}
+			rows, payload, stored, err := p.Shipped(0).TakeShipped(0, end, 1<<20, fresh)
+			if err != nil || !slices.Equal(rows, want) || (stored != nil) != c.stored {
+				t.Fatalf("rows %+v, want %+v; stored: %v; %v", rows, want, stored != nil, err)
+			}
+			if stored != nil {
+				defer stored.Release()
+				if payload != nil {
+					t.Error("a payload as well")
+				}
+				if payload, err = stored.ReadAll(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !bytes.Equal(payload, bytesOf) {
+				t.Errorf("%d bytes, want these %d", len(payload), len(bytesOf))
+			}
+		})
+	}
+}
+
+// A batch whose header cannot be is not shipped by what it says: reading it whole tells what is wrong.
+func TestRowsWithinStopsAtWhatIsNoHeader(t *testing.T) {
+	b := newPairedBroker(t)
+	p := b.create(t, 0)
+	for range 3 {
+		mustAppend(t, p, write{size: 40_000})
+	}
+	_, _, stored, err := p.Shipped(0).TakeShipped(0, 3, 1<<20, func(n int) []byte { return make([]byte, n) })
+	if err != nil || stored == nil {
+		t.Fatal(err)
+	}
+	defer stored.Release()
+	file, pos, n := stored.File()
+	for _, at := range []int64{8, 16} { // length, magic
+		var was [1]byte
+		second := pos + n/3 + at
+		if _, err := file.ReadAt(was[:], second); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteAt([]byte{0x7f}, second); err != nil {
+			t.Fatal(err)
+		}
+		if rows, ok := rowsWithin(stored); ok {
+			t.Errorf("byte %d: %d rows", at, len(rows))
+		}
+		if _, err := file.WriteAt(was[:], second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rows, ok := rowsWithin(stored); !ok || len(rows) != 3 {
+		t.Errorf("%d rows, %v", len(rows), ok)
 	}
 }

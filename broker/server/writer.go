@@ -8,6 +8,7 @@ import (
 
 	"github.com/tandembroker/tandem/protocol/wire"
 	"github.com/tandembroker/tandem/storage/vfs"
+	"github.com/tandembroker/tandem/storage/vfs/sendfile"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -23,7 +24,7 @@ const (
 // frame may have been sent in part. Not safe for concurrent use.
 type Writer struct {
 	conn  net.Conn
-	files fileSender // nil: this connection has no sendfile
+	files *sendfile.Socket // nil: this connection has no sendfile
 	pool  *wire.Pool
 	stall time.Duration // how long a client may leave writeStepMax bytes unread
 	now   func() time.Time
@@ -34,7 +35,7 @@ type Writer struct {
 }
 
 func newWriter(conn net.Conn, pool *wire.Pool, bufs *sync.Pool, stall time.Duration, now func() time.Time) *Writer {
-	return &Writer{conn: conn, files: newFileSender(conn), pool: pool, bufs: bufs, stall: stall, now: now}
+	return &Writer{conn: conn, files: sendfile.New(conn), pool: pool, bufs: bufs, stall: stall, now: now}
 }
 
 func newBufferPool() *sync.Pool { return &sync.Pool{New: func() any { return new([]byte) }} }
@@ -103,7 +104,7 @@ func (w *Writer) File(f vfs.File, pos, n int64) error {
 }
 
 // inputWaits says whether the client has sent bytes that nobody has read; true where that cannot be seen.
-func (w *Writer) inputWaits() bool { return w.files == nil || w.files.inputWaits() }
+func (w *Writer) inputWaits() bool { return w.files == nil || w.files.InputWaits() }
 
 // Flush sends what is buffered.
 func (w *Writer) Flush() error {
@@ -127,12 +128,12 @@ func (w *Writer) inline(f vfs.File, pos int64, n int) error {
 // sendFile moves a range from the file to the socket inside the kernel. handled is false when f is no file of the operating
 // system.
 func (w *Writer) sendFile(f vfs.File, pos, n int64) (handled bool, err error) {
-	defer w.files.forget()
+	defer w.files.Forget()
 	for n > 0 {
 		if err := w.deadline(); err != nil {
 			return true, w.fail(err)
 		}
-		step, ok, err := w.files.send(f, pos, min(n, writeStepMax))
+		step, ok, err := w.files.Send(f, pos, min(n, writeStepMax))
 		if !ok {
 			return false, nil
 		}
@@ -190,7 +191,7 @@ func (w *Writer) write(b []byte, more bool) error {
 		var n int
 		var err error
 		if more && w.files != nil {
-			n, err = w.files.writeMore(step)
+			n, err = w.files.WriteMore(step)
 		} else {
 			n, err = w.conn.Write(step)
 		}
@@ -207,14 +208,4 @@ func (w *Writer) deadline() error { return w.conn.SetWriteDeadline(w.now().Add(w
 func (w *Writer) fail(err error) error {
 	w.err = err
 	return err
-}
-
-// fileSender is what sendfile needs of a platform. send moves up to n bytes and returns how many; ok is false when f has no
-// descriptor. forget lets go of the file between answers. writeMore writes b and tells the kernel that more follows, so that
-// both leave in one segment. inputWaits says whether there is something to read.
-type fileSender interface {
-	send(f vfs.File, pos, n int64) (sent int64, ok bool, err error)
-	forget()
-	writeMore(b []byte) (int, error)
-	inputWaits() bool
 }

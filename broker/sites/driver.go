@@ -14,6 +14,7 @@ import (
 	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/protocol/wire"
 	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/replication/transport"
 )
 
 // Options configures a Driver. Site, Record, Boot, Records and Network are required.
@@ -287,6 +288,8 @@ func (d *Driver) Receive(m site.Message, release func()) {
 func partitionOf(m site.Message) (site.PartitionID, bool) {
 	switch m := m.(type) {
 	case site.Append:
+		return m.Partition, true
+	case transport.Stored:
 		return m.Partition, true
 	case site.Probe:
 		return m.Partition, true

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/log"
 )
 
 // fakeReplica is a partition's log in memory, by the rules of storage/entry. What is stored is durable after a moment.
@@ -188,6 +189,11 @@ func (r *fakeReplica) MakeDurable() error {
 		}
 	}
 	return nil
+}
+
+func (r *fakeReplica) TakeShipped(offset, end int64, bytesMax int, alloc func(int) []byte) ([]entry.Row, []byte, *log.Extent, error) {
+	rows, payload, err := r.ReadShipped(offset, end, bytesMax, alloc)
+	return rows, payload, nil, err
 }
 
 func (r *fakeReplica) ReadShipped(offset, end int64, bytesMax int, alloc func(int) []byte) ([]entry.Row, []byte, error) {

@@ -9,6 +9,7 @@ import (
 	"github.com/tandembroker/tandem/protocol/wire"
 	"github.com/tandembroker/tandem/replication/raft"
 	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/replication/transport"
 	"github.com/tandembroker/tandem/storage/entry"
 )
 
@@ -293,28 +294,14 @@ func (r *runner) settled(term uint64, kind entry.Kind, reason entry.VoidReason, 
 	r.put(input{in: site.Settled{Kind: kind, Reason: reason}, term: term})
 }
 
-// ship reads what Ship asks for and sends it.
+// ship takes what Ship asks for from the log and sends it.
 func (r *runner) ship(e site.Ship, log *site.LogView) {
 	if r.d.options.Held() { // what it has no room for would go over again and again
 		r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: r.term, late: true})
 		return
 	}
-	// Where all is deleted the last batch ships all the same: the other log has to end where this one does.
-	start := min(log.Lineage.LogStart, log.Durable.NextOffset-1)
-	// Asked behind the look at the log: what was written under a version is not read with an older one.
-	needs := r.d.options.Needs(r.replica().ID().Topic)
-	var buffer *wire.Buffer
-	release := func() {
-		if buffer != nil {
-			buffer.Release()
-		}
-	}
-	rows, payload, err := r.replica().ReadShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax, func(n int) []byte {
-		buffer = r.d.pool.Get(n)
-		return buffer.Bytes()
-	})
-	if err != nil || len(rows) == 0 {
-		release()
+	m, end, release, err := r.shipment(e, log)
+	if m == nil {
 		if err != nil {
 			r.d.logger.Error("link can not read what it has to ship", "topic", r.replica().Topic(), "partition", r.replica().ID().Partition,
 				"offset", e.From.Next, "error", err)
@@ -322,9 +309,6 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 		r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: r.term, late: true})
 		return
 	}
-	last := &rows[len(rows)-1]
-	end := site.Position{Next: last.LastOffset + 1, Epoch: last.LeaderEpoch}
-	m := site.Append{Partition: r.replica().ID(), Epoch: e.Epoch, Prev: e.From, Metadata: needs, Rows: rows, Payload: payload}
 	term := r.term
 	r.d.network.Send(m, func(sent bool) {
 		release()
@@ -334,4 +318,37 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 			r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: term, late: true})
 		}
 	})
+}
+
+// shipment is the Append that Ship asks for, with its end; release is to be called when nothing of it is used any more. nil = there is none.
+func (r *runner) shipment(e site.Ship, log *site.LogView) (m site.Message, end site.Position, release func(), err error) {
+	// Where all is deleted the last batch ships all the same: the other log has to end where this one does.
+	start := min(log.Lineage.LogStart, log.Durable.NextOffset-1)
+	// Asked behind the look at the log: what was written under a version is not read with an older one.
+	needs := r.d.options.Needs(r.replica().ID().Topic)
+	var buffer *wire.Buffer
+	rows, payload, stored, err := r.replica().TakeShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax, func(n int) []byte {
+		buffer = r.d.pool.Get(n)
+		return buffer.Bytes()
+	})
+	release = func() {
+		if buffer != nil {
+			buffer.Release()
+		}
+		if stored != nil {
+			stored.Release()
+		}
+	}
+	if err != nil || len(rows) == 0 {
+		release()
+		return nil, end, nil, err
+	}
+	last := &rows[len(rows)-1]
+	end = site.Position{Next: last.LastOffset + 1, Epoch: last.LeaderEpoch}
+	r.worker.pace.shipped(int(last.Pos+last.Length), end.Next < log.Durable.NextOffset)
+	head := site.Append{Partition: r.replica().ID(), Epoch: e.Epoch, Prev: e.From, Metadata: needs, Rows: rows, Payload: payload}
+	if stored != nil {
+		return transport.Stored{Append: head, From: stored}, end, release, nil
+	}
+	return head, end, release, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
+	"github.com/tandembroker/tandem/storage/log"
 )
 
 // Replica is a partition of this broker, as its link sees it. Safe for concurrent use.
@@ -19,9 +20,11 @@ type Replica interface {
 	// Propose hands an entry to the partition's Raft group, behind those handed in before. settled is called once: with what the log made
 	// of it, or with an error when that is not known here. release is called once, when payload is not needed any more; nil = no payload.
 	Propose(h entry.Header, payload []byte, release func(), settled func(entry.VoidReason, error))
-	// ReadShipped returns whole batches that begin at or above offset and end at or below end, with a row for each: at most bytesMax bytes,
-	// but at least one batch where there is any, and at most entry.RowsMax. Rows are the caller's; the bytes are in what alloc has returned for
-	// n of them, or for more, which is asked once at most.
+	// TakeShipped returns whole batches that begin at or above offset and end at or below end, with a row for each: at most bytesMax bytes,
+	// but at least one batch where there is any, and at most entry.RowsMax. Rows are the caller's. Either stored is where the bytes are, until it
+	// is released, or they are in what alloc has returned for n of them, or for more, which is asked once at most.
+	TakeShipped(offset, end int64, bytesMax int, alloc func(n int) []byte) (rows []entry.Row, payload []byte, stored *log.Extent, err error)
+	// ReadShipped is TakeShipped for who needs the bytes themselves.
 	ReadShipped(offset, end int64, bytesMax int, alloc func(n int) []byte) ([]entry.Row, []byte, error)
 	// MakeDurable has written to disk what is committed and nobody waits for; it may wait for that. Without it data of write.caching would
 	// be shipped only when its file is synced for another reason.

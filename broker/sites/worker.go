@@ -5,13 +5,10 @@ import (
 	"time"
 )
 
-// turnInterval is how far the rounds of a busy worker are apart. What a link is told in between, the log's end as stored and as durable, an
-// Append sent, an Ack, makes one turn, and the connections write what several links send together. The first thing behind a pause has its turn
-// at once. Workers rest until the same moments, so that the system wakes the process once for all of them.
-const turnInterval = time.Millisecond
-
-// worker steps the links that are handed to it, one after the other.
+// worker steps the links that are handed to it, one after the other, in rounds. The first thing behind a pause has its turn at once. Workers rest
+// until the same moments, so that the system wakes the process once for all of them.
 type worker struct {
+	pace  pace                 // of run
 	now   func() time.Duration // a monotonic clock
 	done  chan struct{}        // closed by end
 	mu    sync.Mutex
@@ -39,7 +36,7 @@ func (w *worker) add(r *runner) {
 func (w *worker) run() {
 	rest := time.NewTimer(0)
 	defer rest.Stop()
-	for began := -turnInterval; ; {
+	for next := time.Duration(0); ; {
 		w.mu.Lock()
 		for len(w.queue) == 0 && !w.ended {
 			w.cond.Wait()
@@ -48,16 +45,17 @@ func (w *worker) run() {
 			w.mu.Unlock()
 			return
 		}
-		if now := w.now(); now-began < turnInterval {
+		if now := w.now(); now < next {
 			w.mu.Unlock()
-			rest.Reset(turnInterval - now%turnInterval)
+			interval := w.pace.interval()
+			rest.Reset(interval - now%interval)
 			select {
 			case <-rest.C:
 			case <-w.done:
 			}
 			w.mu.Lock()
 		}
-		began = w.now()
+		w.pace.begin(w.now())
 		batch := w.queue
 		w.queue, w.spare = w.spare[:0], batch
 		w.mu.Unlock()
@@ -65,6 +63,7 @@ func (w *worker) run() {
 			r.turn()
 			batch[i] = nil
 		}
+		next = w.pace.now + w.pace.interval()
 	}
 }
 

@@ -99,6 +99,9 @@ func (b Batch) BaseOffset() int64 { return b.int64At(posBaseOffset) }
 // Length is the size of the whole batch in bytes, OverheadLen included.
 func (b Batch) Length() int { return len(b) }
 
+// DeclaredLength is the size of the whole batch in bytes as its length field says, OverheadLen included; of a batch that is cut short too.
+func (b Batch) DeclaredLength() int64 { return int64(b.int32At(posLength)) + OverheadLen }
+
 // LeaderEpoch is the partition leader epoch, as the leader stamped it.
 func (b Batch) LeaderEpoch() int32 { return b.int32At(posLeaderEpoch) }
 

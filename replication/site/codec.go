@@ -87,9 +87,7 @@ func Encode(dst []byte, m Message) (MessageKind, []byte) {
 	case Refused:
 		return KindRefused, be.AppendUint32(dst, m.Target)
 	case Append:
-		dst = be.AppendUint64(append(m.Prev.encode(m.Partition.encode(dst, m.Epoch)), 0, 0, 0, 0), m.Metadata)
-		h := entry.Header{Kind: entry.Data, SiteEpoch: m.Epoch, PayloadLength: uint32(len(m.Payload)), Rows: m.Rows}
-		return KindAppend, h.Append(dst)
+		return KindAppend, m.EncodeHead(dst, len(m.Payload))
 	case Probe:
 		return KindProbe, m.Partition.encode(dst, m.Epoch)
 	case Ack:
@@ -117,8 +115,37 @@ func Encode(dst []byte, m Message) (MessageKind, []byte) {
 	panic(fmt.Sprintf("site: message %T has no encoding", m))
 }
 
+// EncodeHead writes the body of m up to its payload, which has size bytes, behind dst.
+func (m *Append) EncodeHead(dst []byte, size int) []byte {
+	dst = append(m.Prev.encode(m.Partition.encode(dst, m.Epoch)), 0, 0, 0, 0)
+	dst = binary.BigEndian.AppendUint64(dst, m.Metadata)
+	h := entry.Header{Kind: entry.Data, SiteEpoch: m.Epoch, PayloadLength: uint32(size), Rows: m.Rows}
+	return h.Append(dst)
+}
+
+// HeadSize is the length of the body of m up to its payload.
+func (m *Append) HeadSize() int { return appendLen + headerLen + rowLen*len(m.Rows) }
+
+// HeadOf is the part of an Append's body up to its payload, as far as the body itself says; nil where it is shorter.
+func HeadOf(body []byte) []byte {
+	if len(body) < appendLen+headerLen {
+		return nil
+	}
+	end := appendLen + headerLen + rowLen*int(binary.BigEndian.Uint16(body[appendLen+32:]))
+	if end > len(body) {
+		return nil
+	}
+	return body[:end]
+}
+
 // Size is the length of the body of m with its payload, uncompressed.
-func (m *Append) Size() int { return appendLen + headerLen + rowLen*len(m.Rows) + len(m.Payload) }
+func (m *Append) Size() int { return m.HeadSize() + len(m.Payload) }
+
+// CheckPayload compares the payload of an Append that came with its rows, and its batches with their CRCs. Errors: entry.ErrCorrupt.
+func (m *Append) CheckPayload() error {
+	h := entry.Header{Kind: entry.Data, SiteEpoch: m.Epoch, PayloadLength: uint32(len(m.Payload)), Rows: m.Rows}
+	return h.CheckLinked(m.Payload)
+}
 
 const (
 	flagFailing = 1 << iota

@@ -209,6 +209,7 @@ func (c *conn) readOpening() (h hello, spoken bool, err error) {
 		return hello{}, false, fmt.Errorf("%w: no handshake but kind %d", errProtocol, k)
 	}
 	h, err = parseHello(body)
+	c.version = min(b[5], versionMax)
 	return h, b[4] <= versionMax && b[5] >= versionMin, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/tandembroker/tandem/replication/site"
+	"github.com/tandembroker/tandem/storage/vfs/sendfile"
 )
 
 const (
@@ -35,14 +36,17 @@ type outgoing struct {
 
 // conn is one connection of a session.
 type conn struct {
-	t     *Transport
-	s     *session
-	raw   net.Conn // what is closed: closing TLS politely may block
-	net   net.Conn // raw, or TLS over it
-	in    *bufio.Reader
-	data  bool
-	wake  chan struct{} // holds one: something may be sent
-	begun time.Time     // pings count from here
+	t    *Transport
+	s    *session
+	raw  net.Conn // what is closed: closing TLS politely may block
+	net  net.Conn // raw, or TLS over it
+	in   *bufio.Reader
+	data bool
+	// version of the link that both sides speak; files is nil where the kernel cannot send from files to this connection.
+	version uint8
+	files   *sendfile.Socket // the writer's
+	wake    chan struct{}    // holds one: something may be sent
+	begun   time.Time        // pings count from here
 
 	mu struct {
 		sync.Mutex
@@ -100,6 +104,9 @@ func (r readerOf) Read(p []byte) (int, error) {
 // open makes c a part of s, with the credit that the peer gave. The deadline of the handshake ends.
 func (c *conn) open(s *session, index uint8, allowed uint64) error {
 	c.s, c.data = s, index > 0
+	if c.data {
+		c.files = sendfile.New(c.net)
+	}
 	c.mu.allowed, c.mu.granted = allowed, uint64(c.t.options.Credit)
 	return c.net.SetDeadline(time.Time{})
 }
@@ -214,6 +221,9 @@ func (c *conn) readPaid(h header) error {
 	c.mu.Lock()
 	granted := c.mu.granted
 	c.mu.Unlock()
+	if h.flags == flagBatches && c.version < versionBatches {
+		return fmt.Errorf("%w: flags %#x in version %d", errProtocol, h.flags, c.version)
+	}
 	if c.received >= granted {
 		return fmt.Errorf("%w: %d bytes sent, credit was given for %d", errProtocol, c.received, granted)
 	}
@@ -258,6 +268,14 @@ func (c *conn) readPaid(h header) error {
 		buffer, m.Payload = unpacked, unpacked.Bytes()
 	}
 	c.received += uint64(cost)
+	if h.flags == flagBatches {
+		if err := m.CheckPayload(); err != nil {
+			// Of what may be wrong on the sender's disk nothing but this partition is to suffer: it is as if it had been lost.
+			c.t.log.Error("append of the other site is not as it says, and not taken", "partition", m.Partition.String(), "error", err)
+			c.releaser(buffer, cost)()
+			return nil
+		}
+	}
 	c.t.options.Receive(c.s.id, m, c.releaser(buffer, cost))
 	return nil
 }

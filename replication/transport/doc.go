@@ -9,7 +9,8 @@
 //
 // # Delivery
 //
-// Messages may be lost, never changed: each frame has a checksum, and a session that carried a bad one ends. Control messages that do not
+// Messages may be lost, never changed: each frame has a checksum, and a session that carried a bad one ends. An Append that goes from its file to
+// the connection (Stored) has those of its batches instead; it is passed over where they do not fit. Control messages that do not
 // fit into the queue are dropped. What a session has read is handed on before anything of the peer's next one. Appends are bounded by the
 // credit of the receiver: what it has not given back (the release function of Receive) it pays for with memory, so a slow receiver stops
 // the sender.

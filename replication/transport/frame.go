@@ -28,6 +28,8 @@ const (
 const (
 	headerLen = 16
 	flagZstd  = 1
+	// flagBatches: the body's checksum covers it up to the payload, whose batches have their own. Of version versionBatches.
+	flagBatches = 2
 
 	handshakeBytesMax = 64 << 10
 	refusalTextMax    = 1024
@@ -53,6 +55,8 @@ type header struct {
 	crc   uint32
 }
 
+func checksum(b []byte) uint32 { return crc32.Checksum(b, entry.Castagnoli) }
+
 // putHeader encodes h into the first headerLen bytes of b.
 func putHeader(b []byte, h header) {
 	binary.BigEndian.PutUint32(b, uint32(h.size))
@@ -70,15 +74,18 @@ func parseHeader(b []byte) (header, error) {
 	if b[6] != 0 || b[7] != 0 {
 		return header{}, fmt.Errorf("%w: reserved bytes of a frame of kind %d", errProtocol, h.kind)
 	}
-	if h.flags != 0 && (h.kind != kind(site.KindAppend) || h.flags != flagZstd) && h.kind&maySkip == 0 {
+	if h.flags != 0 && (h.kind != kind(site.KindAppend) || h.flags != flagZstd && h.flags != flagBatches) && h.kind&maySkip == 0 {
 		return header{}, fmt.Errorf("%w: flags %#x of a frame of kind %d", errProtocol, h.flags, h.kind)
 	}
 	return h, nil
 }
 
-// check holds a body against its header.
+// check holds a body against its header; of a payload with flagBatches it says nothing.
 func (h header) check(body []byte) error {
-	if crc32.Checksum(body, entry.Castagnoli) != h.crc {
+	if h.flags == flagBatches && h.kind == kind(site.KindAppend) {
+		body = site.HeadOf(body)
+	}
+	if checksum(body) != h.crc {
 		return fmt.Errorf("frame of kind %d and %d bytes: %w", h.kind, h.size, errChecksum)
 	}
 	return nil
@@ -123,7 +130,7 @@ func appendFrame(dst []byte, k kind, body func(dst []byte) []byte) []byte {
 	dst = append(dst, make([]byte, headerLen)...)
 	dst = body(dst)
 	b := dst[start+headerLen:]
-	putHeader(dst[start:], header{kind: k, size: len(b), crc: crc32.Checksum(b, entry.Castagnoli)})
+	putHeader(dst[start:], header{kind: k, size: len(b), crc: checksum(b)})
 	return dst
 }
 
@@ -146,7 +153,7 @@ func appendMessage(dst []byte, m any) []byte {
 		k = kind(mk)
 	}
 	b := dst[start+headerLen:]
-	putHeader(dst[start:], header{kind: k, size: len(b), crc: crc32.Checksum(b, entry.Castagnoli)})
+	putHeader(dst[start:], header{kind: k, size: len(b), crc: checksum(b)})
 	return dst
 }
 

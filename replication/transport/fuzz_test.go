@@ -3,11 +3,9 @@ package transport
 import (
 	"bufio"
 	"bytes"
-	"hash/crc32"
 	"testing"
 
 	"github.com/tandembroker/tandem/replication/site"
-	"github.com/tandembroker/tandem/storage/entry"
 )
 
 // FuzzHandshake: no panic, and what is taken encodes to the same bytes, but for those of later versions.
@@ -49,6 +47,7 @@ func FuzzFrames(f *testing.F) {
 	}
 	_, packed := site.Encode(nil, batch(0, 0, 1000))
 	f.Add(uint8(20), uint8(1), encoder.EncodeAll(make([]byte, 1000), packed), []byte{}, true)
+	f.Add(uint8(20), uint8(flagBatches), batchesFrame(realBatch(f, 0, 100))[headerLen:], []byte{}, true)
 	f.Fuzz(func(t *testing.T, k, flags uint8, body, rest []byte, data bool) {
 		taken := 0
 		tr, err := create(Options{Self: west, Credit: 1, Receive: func(PeerID, any, func()) { taken++ }})
@@ -56,10 +55,14 @@ func FuzzFrames(f *testing.F) {
 			t.Fatal(err)
 		}
 		c := newConn(tr, nil, nil)
-		c.data, c.mu.granted = data, 1
+		c.data, c.mu.granted, c.version = data, 1, versionMax
 		c.s = newSession(tr, &hello{}, &hello{count: 1}, false, "")
 		frame := make([]byte, headerLen, headerLen+len(body)+len(rest))
-		putHeader(frame, header{kind: kind(k), flags: flags, size: len(body), crc: crc32.Checksum(body, entry.Castagnoli)})
+		h := header{kind: kind(k), flags: flags, size: len(body), crc: checksum(body)}
+		if flags == flagBatches && h.kind == kind(site.KindAppend) {
+			h.crc = checksum(site.HeadOf(body))
+		}
+		putHeader(frame, h)
 		c.in = bufio.NewReader(bytes.NewReader(append(append(frame, body...), rest...)))
 		if err := c.read(); err == nil {
 			t.Fatal("the end was not noticed")

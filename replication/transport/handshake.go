@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	versionMin, versionMax = 3, 3 // 1 had no metadata version in an append, 2 no incarnation in an ack
+	versionMin, versionMax = 3, 4 // 1 had no metadata version in an append, 2 no incarnation in an ack
+	versionBatches         = 4    // has flagBatches
 
 	openingLen       = 8
 	handshakeHeadLen = 40

@@ -143,14 +143,14 @@ func TestVersionThatIsNotSpokenIsRefused(t *testing.T) {
 		for _, c := range []struct {
 			lowest, highest byte
 			welcome         bool
-		}{{3, 3, true}, {1, 9, true}, {1, 2, false}, {4, 5, false}} {
+		}{{3, 3, true}, {4, 5, true}, {1, 9, true}, {1, 2, false}, {5, 6, false}} {
 			s := meet(t, net)
 			h := hello{Handshake: west(), session: uint64(c.highest), count: 1}
 			first := opening()
 			first[4], first[5] = c.lowest, c.highest
 			s.say(appendHello(first, &h))
 			var b [openingLen]byte
-			if _, err := s.Read(b[:]); err != nil || b != [8]byte{'T', 'S', 'L', '1', 3, 3} {
+			if _, err := s.Read(b[:]); err != nil || b != [8]byte{'T', 'S', 'L', '1', 3, 4} {
 				t.Fatalf("opening %x, %v", b, err)
 			}
 			if k, _, err := s.hear(); k != kindHandshake || err != nil {

@@ -255,7 +255,13 @@ func (s stranger) hear() (kind, []byte, error) {
 // greet does the handshake of one connection and returns the verdict that came.
 func (s stranger) greet(h hello, verdict error) error {
 	s.t.Helper()
-	s.say(appendHello(opening(), &h))
+	return s.greetWith(opening(), h, verdict)
+}
+
+// greetWith is greet with an opening of its own.
+func (s stranger) greetWith(first []byte, h hello, verdict error) error {
+	s.t.Helper()
+	s.say(appendHello(first, &h))
 	var b [openingLen]byte
 	if _, err := io.ReadFull(s, b[:]); err != nil {
 		return err

@@ -187,9 +187,9 @@ func create(o Options) (*Transport, error) {
 	return t, nil
 }
 
-// Send hands m, a site.Message or a Broker, to the connection with a peer and returns at once. done, which may be nil, is called once: true
+// Send hands m, a site.Message (a Stored, too) or a Broker, to the connection with a peer and returns at once. done, which may be nil, is called once: true
 // when all of it was written, which is no promise that it arrives, false when it was dropped: no session, no room, a broken connection. It
-// may be called before Send returns, and must not block. Payload and Body are borrowed until then.
+// may be called before Send returns, and must not block. Payload, Body and From are borrowed until then.
 func (t *Transport) Send(to PeerID, m any, done func(sent bool)) {
 	if !t.send(to, m, done) {
 		tell([]func(bool){done}, false)
@@ -203,11 +203,9 @@ func (t *Transport) send(to PeerID, m any, done func(sent bool)) bool {
 	}
 	switch m := m.(type) {
 	case site.Append:
-		if !sendable(&m) {
-			t.log.Error("append cannot be sent", "partition", m.Partition.String(), "bytes", len(m.Payload), "batches", len(m.Rows))
-			return false
-		}
-		return s.lane(m.Partition).queueBig(outgoing{m, m.Size(), done})
+		return t.sendAppend(s, &m, m, len(m.Payload), done)
+	case Stored:
+		return t.sendAppend(s, &m.Append, m, m.size(), done)
 	case Broker:
 		if len(m.Body) > BrokerBytesMax {
 			t.log.Error("message between brokers is too large for the link", "kind", m.Kind, "bytes", len(m.Body))
@@ -223,9 +221,19 @@ func (t *Transport) send(to PeerID, m any, done func(sent bool)) bool {
 	return s.conns[0].queue(m, done)
 }
 
-// sendable says that the other side will take m for an Append. One that it refuses would end the session, again and again.
-func sendable(m *site.Append) bool {
-	if len(m.Payload) > site.PayloadBytesMax || len(m.Rows) == 0 || len(m.Rows) > entry.RowsMax {
+// sendAppend queues an Append whose payload has size bytes; m is it, or the Stored that has it.
+func (t *Transport) sendAppend(s *session, head *site.Append, m any, size int, done func(sent bool)) bool {
+	if !sendable(head, size) {
+		t.log.Error("append cannot be sent", "partition", head.Partition.String(), "bytes", size, "batches", len(head.Rows))
+		return false
+	}
+	return s.lane(head.Partition).queueBig(outgoing{m, head.HeadSize() + size, done})
+}
+
+// sendable says that the other side will take m, with a payload of n bytes, for an Append. One that it refuses would end the session, again
+// and again.
+func sendable(m *site.Append, n int) bool {
+	if n > site.PayloadBytesMax || len(m.Rows) == 0 || len(m.Rows) > entry.RowsMax {
 		return false
 	}
 	size, last := 0, int64(-1)
@@ -237,7 +245,7 @@ func sendable(m *site.Append) bool {
 		}
 		size, last = size+int(r.Length), r.LastOffset
 	}
-	return size == len(m.Payload) && m.Partition.Partition >= 0 && m.Prev.Next >= 0 && m.Prev.Epoch >= -1
+	return size == n && m.Partition.Partition >= 0 && m.Prev.Next >= 0 && m.Prev.Epoch >= -1
 }
 
 // lane is the data connection of a partition.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/tandembroker/tandem/protocol/wire"
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
 )
@@ -104,9 +105,10 @@ func (c *conn) write() error {
 	wait := time.NewTimer(time.Hour) // for the rate limit
 	defer wait.Stop()
 	var current outgoing
-	var head, tail []byte // of current, where it is not sent yet
+	var f frame // of current; empty = that is sent
 	defer func() {
-		if head != nil {
+		if f.head != nil {
+			f.drop()
 			tell([]func(bool){current.done}, false)
 		}
 		if c.encoder != nil {
@@ -122,22 +124,25 @@ func (c *conn) write() error {
 			}
 			continue
 		}
-		if head == nil {
+		if f.head == nil {
 			if o, ok := c.takeBig(); ok {
-				current = o
 				var err error
-				if head, tail, err = c.encode(o.message); err != nil {
-					return err
+				if f, err = c.encode(o.message); err != nil {
+					c.t.log.Error("message cannot be sent", "error", err)
+					tell([]func(bool){o.done}, false)
+					continue
 				}
+				current = o
 				c.sent += uint64(o.size)
 			}
 		}
-		if head != nil {
-			delay := c.t.rate.take(len(head) + len(tail))
+		if f.head != nil {
+			delay := c.t.rate.take(f.size())
 			if delay == 0 {
-				err := c.push(head, tail)
+				err := c.pushFrame(&f)
+				f.drop()
 				tell([]func(bool){current.done}, err == nil)
-				current, head, tail = outgoing{}, nil, nil
+				current, f = outgoing{}, frame{}
 				if err != nil {
 					return err
 				}
@@ -158,16 +163,46 @@ func (c *conn) write() error {
 	}
 }
 
-// encode makes the frame of a message that needs credit. head is not nil, and tail follows it; both are the connection's or the message's.
-func (c *conn) encode(message any) (head, tail []byte, err error) {
-	m, ok := message.(site.Append)
-	if !ok {
-		c.packed = appendMessage(c.packed[:0], message)
-		return c.packed, nil, nil
+// frame is one that is about to be written: head, which is not nil in one that is there, and behind it tail or what from has.
+type frame struct {
+	head, tail []byte // the connection's, the message's, or in buffer
+	from       Range
+	buffer     *wire.Buffer // nil = none is held
+}
+
+func (f *frame) size() int {
+	size := len(f.head) + len(f.tail)
+	if f.from != nil {
+		_, _, n := f.from.File()
+		size += int(n)
 	}
+	return size
+}
+
+// drop gives back what f holds.
+func (f *frame) drop() {
+	if f.buffer != nil {
+		f.buffer.Release()
+		f.buffer = nil
+	}
+}
+
+// encode makes the frame of a message that needs credit.
+func (c *conn) encode(message any) (f frame, err error) {
+	switch m := message.(type) {
+	case site.Append:
+		f.head, f.tail, err = c.encodeAppend(&m)
+		return f, err
+	case Stored:
+		return c.encodeStored(m)
+	}
+	c.packed = appendMessage(c.packed[:0], message)
+	return frame{head: c.packed}, nil
+}
+
+func (c *conn) encodeAppend(m *site.Append) (head, tail []byte, err error) {
 	h := header{kind: kind(site.KindAppend)}
-	c.head = append(c.head[:0], make([]byte, headerLen)...)
-	_, c.head = site.Encode(c.head, m)
+	c.head = m.EncodeHead(append(c.head[:0], make([]byte, headerLen)...), len(m.Payload))
 	tail = m.Payload
 	if c.t.options.Compress && compressible(m.Rows, m.Payload) {
 		if c.encoder == nil {
@@ -186,6 +221,29 @@ func (c *conn) encode(message any) (head, tail []byte, err error) {
 	return c.head, tail, nil
 }
 
+func (c *conn) pushFrame(f *frame) error {
+	if f.from != nil {
+		return c.pushFile(f.head, f.from)
+	}
+	return c.push(f.head, f.tail)
+}
+
+// renew begins the time that the next piece has.
+func (c *conn) renew() error {
+	if err := c.net.SetWriteDeadline(c.t.now().Add(c.t.options.Timeout)); err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	return nil
+}
+
+// notWritten says why n bytes were not.
+func notWritten(c *conn, n int, err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("%d bytes could not be written in %s: %w", n, c.t.options.Timeout, err)
+	}
+	return fmt.Errorf("write: %w", err)
+}
+
 // push writes head and tail by writev, in pieces each of which has a timeout of its own: a slow connection goes on, a dead one is noticed.
 func (c *conn) push(head, tail []byte) error {
 	for len(head)+len(tail) > 0 {
@@ -193,8 +251,8 @@ func (c *conn) push(head, tail []byte) error {
 		m := min(len(tail), writeBytesMax-n)
 		c.pieces[0], c.pieces[1] = head[:n], tail[:m]
 		head, tail = head[n:], tail[m:]
-		if err := c.net.SetWriteDeadline(c.t.now().Add(c.t.options.Timeout)); err != nil {
-			return fmt.Errorf("write: %w", err)
+		if err := c.renew(); err != nil {
+			return err
 		}
 		c.vector = c.pieces[:]
 		switch {
@@ -205,11 +263,8 @@ func (c *conn) push(head, tail []byte) error {
 		}
 		written, err := c.vector.WriteTo(c.net)
 		c.s.traffic.out.Add(uint64(written))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("%d bytes could not be written in %s: %w", n+m, c.t.options.Timeout, err)
-		}
 		if err != nil {
-			return fmt.Errorf("write: %w", err)
+			return notWritten(c, n+m, err)
 		}
 	}
 	return nil

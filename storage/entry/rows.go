@@ -27,6 +27,22 @@ func RowOf(b record.Batch) (Row, error) {
 	return r, nil
 }
 
+// RowOfHeader is RowOf for a batch of which only the first record.HeaderLen bytes are at hand; ok is false for a control batch, whose row needs its
+// record, and for what is no header of a batch.
+func RowOfHeader(header []byte) (row Row, ok bool) {
+	if len(header) < record.HeaderLen {
+		return Row{}, false
+	}
+	b := record.Batch(header[:record.HeaderLen])
+	length := b.DeclaredLength()
+	if b.Magic() != 2 || length < record.HeaderLen || b.IsControl() {
+		return Row{}, false
+	}
+	row, err := RowOf(b)
+	row.Length = uint32(length)
+	return row, err == nil
+}
+
 // RowsOf rebuilds the rows of whole batches that stand back to back, as they are in a segment: what shipping needs, since the entries
 // that stored them go with the snapshots. It stops at RowsMax batches; bytes is how much of payload the rows cover.
 // Errors: ErrCorrupt, naming the position.

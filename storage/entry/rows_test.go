@@ -61,6 +61,36 @@ func TestRowsOfBatches(t *testing.T) {
 	}
 }
 
+// A header has all of a row, but for that of a control batch.
+func TestRowOfAHeader(t *testing.T) {
+	payload := stampedBatches(t)
+	rows, _, err := RowsOf(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range rows {
+		header := payload[want.Pos:][:record.HeaderLen]
+		want.Pos = 0
+		control := want.ControlType >= 0
+		if got, ok := RowOfHeader(header); ok == control || ok && got != want {
+			t.Errorf("batch %d: %+v, %v, want %+v", i, got, ok, want)
+		}
+		if _, ok := RowOfHeader(header[:len(header)-1]); ok {
+			t.Errorf("batch %d: taken without its last byte", i)
+		}
+		for at, value := range map[int]byte{8: 0xff, 11: 3, 16: 1} { // length below 0, less than a header; magic
+			bad := bytes.Clone(header)
+			bad[at] = value
+			if at == 11 {
+				clear(bad[8:11])
+			}
+			if _, ok := RowOfHeader(bad); ok {
+				t.Errorf("batch %d: taken with byte %d changed", i, at)
+			}
+		}
+	}
+}
+
 // What a link ships is believed only where batches, rows and checksums say the same.
 func TestLinkedPayloadIsCheckedWhole(t *testing.T) {
 	linked := func() (*Header, []byte) {

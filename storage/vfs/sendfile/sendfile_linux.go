@@ -1,4 +1,5 @@
-package server
+// Package sendfile moves ranges of files to TCP connections inside the kernel, where the platform can.
+package sendfile
 
 import (
 	"errors"
@@ -10,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is a plaintext TCP connection as the kernel sees it. Its closures are made once and talk through call, so that a
-// large answer, which takes many calls, allocates no more than a small one. For one goroutine.
-type socket struct {
+// Socket is a plaintext TCP connection as the kernel sees it. Its closures are made once and talk through call, so that a
+// large range, which takes many calls, allocates no more than a small one. For one goroutine; deadlines are the connection's.
+type Socket struct {
 	raw  syscall.RawConn
 	file vfs.File // the one whose descriptor source is
 	src  syscall.RawConn
@@ -33,8 +34,8 @@ type socket struct {
 	}
 }
 
-// newFileSender returns nil for a connection that is not plain TCP.
-func newFileSender(conn net.Conn) fileSender {
+// New returns nil for a connection that is not plain TCP.
+func New(conn net.Conn) *Socket {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return nil
@@ -43,7 +44,7 @@ func newFileSender(conn net.Conn) fileSender {
 	if err != nil {
 		return nil
 	}
-	s := &socket{raw: raw}
+	s := &Socket{raw: raw}
 	s.withFile = func(in uintptr) {
 		s.call.in = int(in)
 		s.call.wait = s.raw.Write(s.sendfileOnce)
@@ -54,9 +55,10 @@ func newFileSender(conn net.Conn) fileSender {
 	return s
 }
 
-// send implements fileSender. The position is given with each call, so the file's own is never touched and many connections
-// share one descriptor. It returns after the first call that moved something: the caller then renews the deadline.
-func (s *socket) send(f vfs.File, pos, n int64) (sent int64, ok bool, err error) {
+// Send moves up to n bytes of f from byte pos on and returns how many; ok is false when f has no descriptor. The position is given with each
+// call, so the file's own is never touched and many connections share one descriptor. It returns after the first call that moved something:
+// the caller then renews the deadline. Errors: io.ErrUnexpectedEOF where the file ends at pos.
+func (s *Socket) Send(f vfs.File, pos, n int64) (sent int64, ok bool, err error) {
 	if s.file != f {
 		file, ok := f.(syscall.Conn)
 		if !ok {
@@ -72,11 +74,11 @@ func (s *socket) send(f vfs.File, pos, n int64) (sent int64, ok bool, err error)
 	return int64(s.call.moved), true, errors.Join(s.call.err, controlErr, s.call.wait)
 }
 
-// forget implements fileSender.
-func (s *socket) forget() { s.file, s.src = nil, nil }
+// Forget lets go of the file that was sent from last.
+func (s *Socket) Forget() { s.file, s.src = nil, nil }
 
 // sendfile moves something, or says that the socket takes nothing now.
-func (s *socket) sendfile(out uintptr) (done bool) {
+func (s *Socket) sendfile(out uintptr) (done bool) {
 	c := &s.call
 	for {
 		offset := c.pos
@@ -96,8 +98,8 @@ func (s *socket) sendfile(out uintptr) (done bool) {
 	}
 }
 
-// writeMore implements fileSender.
-func (s *socket) writeMore(b []byte) (n int, err error) {
+// WriteMore writes b and tells the kernel that more follows, so that both leave in one segment.
+func (s *Socket) WriteMore(b []byte) (n int, err error) {
 	defer func() { s.call.bytes = nil }() // borrowed
 	for n < len(b) {
 		s.call.bytes, s.call.err = b[n:], nil
@@ -110,7 +112,7 @@ func (s *socket) writeMore(b []byte) (n int, err error) {
 	return n, nil
 }
 
-func (s *socket) sendmsg(out uintptr) (done bool) {
+func (s *Socket) sendmsg(out uintptr) (done bool) {
 	c := &s.call
 	for {
 		c.moved, c.err = unix.SendmsgN(int(out), c.bytes, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
@@ -120,8 +122,8 @@ func (s *socket) sendmsg(out uintptr) (done bool) {
 	}
 }
 
-// inputWaits implements fileSender.
-func (s *socket) inputWaits() bool {
+// InputWaits says whether there is something to read; true where that cannot be seen.
+func (s *Socket) InputWaits() bool {
 	err := s.raw.Control(s.askInput)
 	return err != nil || s.call.err != nil || s.call.n > 0
 }
