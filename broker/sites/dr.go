@@ -191,7 +191,7 @@ func (d DR) Progress(ctx context.Context, id string) (operator.Order, error) {
 	if o, ok := d.p.passed.known(d.p, id); ok {
 		return o, nil
 	}
-	return operator.Order{}, &operator.Error{Code: operator.CodeFailed, Text: "nobody here knows that order: the broker was started again since", Next: "tandem dr status"}
+	return operator.Order{}, &operator.Error{Code: operator.CodeFailed, Text: "nobody here knows that order: the broker that it was given to was started again, or cannot be reached", Next: "tandem dr status tells how it ended"}
 }
 
 // History implements operator.DR: what both sites have stored, as far as the other one can be asked.

@@ -66,7 +66,9 @@ func (p *Pair) facts() operator.Facts {
 	if r.Peer != nil {
 		f.There.Name, f.There.Index = r.Peer.Name, int(r.Peer.Index)
 	}
-	if !f.Connected {
+	if f.Connected {
+		f.Quiet = p.silence()
+	} else {
 		f.Obstacle = p.obstacle()
 	}
 	f.Troubles = append(troublesOf(f.There.Name, told.Troubles), troublesOf(c.Name, p.troubles())...)

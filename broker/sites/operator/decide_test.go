@@ -186,6 +186,7 @@ func TestStatusIsGreenOnlyWhenAllIsWell(t *testing.T) {
 		{"no topic ships yet", func(f *Facts) { f.Partitions = nil }, nil, ""},
 		{"an order that has ended", func(f *Facts) { f.Order = &Order{State: Done} }, nil, ""},
 		{"no contact", func(f *Facts) { cut(f, 3*time.Second) }, []string{"no contact"}, "mend the network"},
+		{"connected and silent", func(f *Facts) { f.Quiet = quietMax + 1 }, []string{"silent"}, "--watch"},
 		{"never in contact", func(f *Facts) { cut(f, 0); f.LastContact = time.Time{} }, []string{"no contact"}, "mend the network"},
 		{"order going on", func(f *Facts) { f.Order = &Order{Kind: Switchover, To: "west", State: Running} }, []string{"order"}, "--watch"},
 		{"being handed over", func(f *Facts) { f.Here.Fencing = 5 }, []string{"order"}, "--watch"},
@@ -251,6 +252,28 @@ func TestUnknownLagIsNeverZero(t *testing.T) {
 	}
 }
 
+// A connection lasts for seconds behind the last word of a site that has stopped: what it had said by then is not how it stands.
+func TestLagOfASilentActiveIsUnknown(t *testing.T) {
+	f := atStandby()
+	f.Quiet, f.LastContact = quietMax, noon.Add(-quietMax)
+	if s := f.Status(); !s.Green || s.Lag == nil || *s.Contact.SilenceMs != quietMax.Milliseconds() || s.RPO.UnknownSince != nil {
+		t.Errorf("a word late: %+v, RPO %+v", s, s.RPO)
+	}
+	f.Quiet, f.LastContact = 2*time.Second, noon.Add(-2*time.Second)
+	s := f.Status()
+	if s.Green || s.Lag != nil || s.Topics[0].Lag != nil || !s.Contact.Connected || *s.Contact.SilenceMs != 2000 {
+		t.Errorf("%+v", s)
+	}
+	if s.RPO.UnknownSince == nil || *s.RPO.Records != 2 || *s.RPO.Ms != 2021 {
+		t.Errorf("RPO %+v", s.RPO)
+	}
+	f = atActive() // knows what it has
+	f.Quiet = 2 * time.Second
+	if s := f.Status(); s.Green || s.Lag == nil || s.RPO.UnknownSince != nil {
+		t.Errorf("at the active: %+v, RPO %+v", s, s.RPO)
+	}
+}
+
 func TestReportOfAFailover(t *testing.T) {
 	f := atStandby()
 	cut(f, 2*time.Second)
@@ -267,7 +290,7 @@ func TestReportOfAFailover(t *testing.T) {
 	if v := r.Partitions[1]; v.Topic != "v" || *v.LostRecords != 3 || v.Resumes != nil {
 		t.Errorf("the gap between two bands is counted as records: %+v", v)
 	}
-	if p := r.Partitions[2]; *p.LostRecords != 1 || *p.ShippedEnd != 99 || *p.ActiveEnd != 100 || *p.LostMs != 4000 {
+	if p := r.Partitions[2]; *p.LostRecords != 1 || *p.ShippedEnd != 99 || *p.ActiveEnd != 100 || *p.LostMs != 3020 {
 		t.Errorf("%+v", p)
 	}
 }
@@ -277,9 +300,9 @@ func TestReportKnowsThatWhatWasShippedExisted(t *testing.T) {
 	f := atStandby()
 	cut(f, 2*time.Second)
 	f.Partitions = f.Partitions[:1]
-	f.Partitions[0].Shipped.Offset = 130
+	f.Partitions[0].Shipped = End{130, time.Date(2004, 1, 2, 3, 4, 5, 0, time.UTC)} // a producer's idea of the time
 	r := NewReport(f, Promotion{Failover, 5, noon, func(string, int32) (int64, bool) { return entry.BandStart(5), true }})
-	if p := r.Partitions[0]; *p.ActiveEnd != 130 || *p.ShippedEnd != 130 || *p.LostRecords != 0 || *r.Lost.Records != 0 {
+	if p := r.Partitions[0]; *p.ActiveEnd != 130 || *p.ShippedEnd != 130 || *p.LostRecords != 0 || *r.Lost.Records != 0 || *p.LostMs != 2000 {
 		t.Errorf("%+v, lost %+v", p, r.Lost)
 	}
 }

@@ -14,9 +14,10 @@ type Facts struct {
 	There Site // as last heard; Known false = never
 
 	Connected   bool
-	LastContact time.Time // zero = unknown
-	Obstacle    *Obstacle // why they are not connected; nil = not known, or they are
-	Troubles    []Trouble // of both sites, as last heard
+	LastContact time.Time     // zero = unknown
+	Quiet       time.Duration // for how long nothing at all has come, while they are connected
+	Obstacle    *Obstacle     // why they are not connected; nil = not known, or they are
+	Troubles    []Trouble     // of both sites, as last heard
 	// AsOf is up to when all is known that the other site has told by then: it takes a while to arrive. Zero = LastContact.
 	AsOf time.Time
 
@@ -149,13 +150,19 @@ func later(a, b *int64) *int64 {
 // silence is how long nothing was heard of the other site; known false = nobody knows.
 func (f *Facts) silence() (d time.Duration, known bool) {
 	if f.Connected {
-		return 0, true
+		return f.Quiet, true
 	}
 	if f.LastContact.IsZero() {
 		return 0, false
 	}
 	return max(f.Now.Sub(f.LastContact), 0), true
 }
+
+// quietMax is how long a site that is there may say nothing: four times as long as it does.
+const quietMax = time.Second
+
+// fresh says that what the other site has told of itself is of this moment. A connection outlives what it led to for a while.
+func (f *Facts) fresh() bool { return f.Connected && f.Quiet <= quietMax }
 
 // overtaken says that this site is active by its own record only: the other one was promoted above it, as it has said.
 func (f *Facts) overtaken() bool {
@@ -174,7 +181,7 @@ func (f *Facts) RPO() RPO {
 	if lag := totalLag(f.Partitions); lag != nil {
 		r = RPO{Records: lag.Records, Bytes: lag.Bytes, Ms: lag.Ms}
 	}
-	if f.Connected || f.Here.Role == site.Active {
+	if f.fresh() || f.Here.Role == site.Active {
 		return r
 	}
 	silence, known := f.silence()

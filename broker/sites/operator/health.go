@@ -21,7 +21,7 @@ func (f *Facts) Status() Status {
 		Contact: ContactStatus{Connected: f.Connected}, Lag: totalLag(f.Partitions), RPO: f.RPO(), Partitions: f.count(), Order: f.Order,
 		Archives: f.Archives, Metadata: f.metadata(), Reasons: f.reasons(),
 	}
-	if !f.Connected && f.Here.Role == site.Standby {
+	if !f.fresh() && f.Here.Role == site.Standby {
 		s.Lag = nil // what was heard last is in the RPO
 	}
 	if d, known := f.silence(); known {
@@ -127,6 +127,9 @@ func (f *Facts) roleReasons(add func(code, next, format string, args ...any)) {
 
 func (f *Facts) contactReason(add func(code, next, format string, args ...any)) {
 	if f.Connected {
+		if !f.fresh() {
+			add("silent", nextWatch, "nothing was heard of %s for %s, though it is connected", f.There.Name, rough(f.Quiet))
+		}
 		return
 	}
 	next, why := "mend the network between the sites, or start the brokers of "+f.There.Name, ""
@@ -186,7 +189,7 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 	}
 	lag := totalLag(f.Partitions)
 	switch {
-	case !f.Connected || c.Halted+c.Copying+c.Unled > 0: // told already
+	case !f.fresh() || c.Halted+c.Copying+c.Unled > 0: // told already
 	case len(f.Partitions) > 0 && (lag == nil || lag.Ms == nil):
 		add("lag unknown", nextWatch, "how far the standby is behind is not known yet")
 	case lag != nil:
@@ -238,7 +241,7 @@ func (f *Facts) topics() []TopicStatus {
 				t.Halted++
 			}
 		}
-		if !f.Connected && f.Here.Role == site.Standby {
+		if !f.fresh() && f.Here.Role == site.Standby {
 			t.Lag = nil
 		}
 		all = append(all, t)

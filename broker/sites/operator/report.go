@@ -28,12 +28,12 @@ type PartitionReport struct {
 	Topic       string     `json:"topic"`
 	Partition   int32      `json:"partition"`
 	ShippedEnd  *int64     `json:"shipped_end"`   // offset behind the last record that was shipped
-	ShippedAt   *time.Time `json:"shipped_at"`    // time of that record
+	ShippedAt   *time.Time `json:"shipped_at"`    // the newest timestamp of a record up to there
 	ActiveEnd   *int64     `json:"active_end"`    // offset behind the last record that the other site is known to have had
 	ActiveEndAt *time.Time `json:"active_end_at"` // when it was there, or later
 	Resumes     *int64     `json:"resumes"`       // offset of the next record
 	LostRecords *int64     `json:"lost_records"`  // of those known
-	LostMs      *int64     `json:"lost_ms"`       // from the last shipped record to the promotion
+	LostMs      *int64     `json:"lost_ms"`       // from the oldest record that may be lost, at the earliest, to the promotion
 }
 
 // Promotion is what came out of an order.
@@ -82,11 +82,23 @@ func reportOf(p *Partition, promotion Promotion, planned bool) PartitionReport {
 		out.ShippedEnd, out.ActiveEnd = out.Resumes, out.Resumes
 		return out
 	}
-	if out.ShippedAt != nil {
-		ms := max(promotion.At.Sub(*out.ShippedAt).Milliseconds(), 0)
-		out.LostMs = &ms
-	}
+	out.LostMs = lostMs(p, out.LostRecords, promotion.At)
 	return out
+}
+
+// lostMs is since when at the longest records of p may be lost, by the clocks of the sites and not by the records' timestamps, which are their
+// producers': for as long as the oldest that is known to be missing had been missing when the active's end was heard of, and all the time
+// since; nil = not known.
+func lostMs(p *Partition, missing *int64, promoted time.Time) *int64 {
+	end := p.known()
+	if missing == nil || end.Offset == unknownEnd || end.At.IsZero() || *missing > 0 && p.Lag.Ms == nil {
+		return nil
+	}
+	ms := max(promoted.Sub(end.At).Milliseconds(), 0)
+	if *missing > 0 {
+		ms += *p.Lag.Ms
+	}
+	return &ms
 }
 
 // told is an end as documents have it.

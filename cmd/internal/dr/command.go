@@ -25,7 +25,7 @@ Usage:
   tandem dr switchover --to SITE [--dry-run] [--yes]    hand the active role over; nothing is lost
   tandem dr failover --to SITE [--active-is-down] [--accept-data-loss] [--dry-run] [--yes]
                                                         the active site is gone: make the other one active
-  tandem dr abort                                       give up the switchover or failover that is going on
+  tandem dr abort [--yes]                               give up the switchover or failover that is going on
   tandem dr history                                     what has happened to the roles
   tandem dr verify [TOPIC...]                           compare the two sites while they run
   tandem dr lost list                                   archives of records that a site had alone
