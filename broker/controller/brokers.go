@@ -20,10 +20,7 @@ func (c *Controller) register(ctx context.Context, endpoints []Endpoint) error {
 	id := c.opts.Host.Store().Identity()
 	b := registerBroker{
 		Node: id.NodeID, Disks: []string{id.DiskID}, Rack: c.opts.Config.Rack,
-		LevelMin: meta.FormatLevelMin, LevelMax: meta.FormatLevel,
-	}
-	for _, e := range endpoints {
-		b.Endpoints = append(b.Endpoints, endpoint{Name: e.Listener, Host: e.Host, Port: e.Port})
+		LevelMin: meta.FormatLevelMin, LevelMax: meta.FormatLevel, Endpoints: endpoints,
 	}
 	if known, ok := c.machine.broker(b.Node); ok && reflect.DeepEqual(known, b) {
 		return nil

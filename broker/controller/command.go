@@ -83,16 +83,10 @@ type allocateProducerIDs struct {
 type registerBroker struct {
 	Node      int32      `json:"node"`
 	Disks     []string   `json:"disks"`
-	Endpoints []endpoint `json:"listeners"`
+	Endpoints []Endpoint `json:"listeners"`
 	Rack      string     `json:"rack,omitempty"`
 	LevelMin  int        `json:"levelMin"` // format levels that its binary can run
 	LevelMax  int        `json:"levelMax"`
-}
-
-type endpoint struct {
-	Name string `json:"name"`
-	Host string `json:"host"`
-	Port int32  `json:"port"`
 }
 
 // encodeCommand makes the body of a metadata entry.

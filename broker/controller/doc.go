@@ -21,6 +21,6 @@
 // data under a name, an older version, a deletion before its time. What goes is hidden first: its partitions get another name, and
 // their data stays until PurgeHidden.
 //
-// Locks: Controller.mu (proposals), machine.mu, lifecycle.mu, never two at once except that the machine calls the lifecycle,
-// which does not call back under its lock.
+// Locks: Controller.mu (proposals), machine.mu, lifecycle.mu, one at a time: a command is applied under machine.mu, and the lifecycle told
+// of it behind that.
 package controller

@@ -39,6 +39,9 @@ type Partition struct {
 	Recopying   *recopying // nil = it is as the site has it; else its log was dropped, and is being copied anew from the active's
 }
 
+// Has says whether the topic has a partition of this index.
+func (t *Topic) Has(index int32) bool { return index >= 0 && int(index) < len(t.Partitions) }
+
 // all are the partitions that may be on disk.
 func (t *Topic) all() []Partition { return slices.Concat(t.Partitions, t.Extra) }
 
@@ -92,6 +95,15 @@ func (i *Image) Topic(name string) (*Topic, bool) {
 func (i *Image) TopicByID(id uuid.UUID) (*Topic, bool) {
 	t, ok := i.byID[id]
 	return t, ok
+}
+
+// Partition finds a partition that a topic has now, by the topic's id.
+func (i *Image) Partition(topic uuid.UUID, index int32) (*Partition, bool) {
+	t, ok := i.byID[topic]
+	if !ok || !t.Has(index) {
+		return nil, false
+	}
+	return &t.Partitions[index], true
 }
 
 // Changed is the version of the logical metadata that changed a topic last, or one behind it: what is written to the topic from here on is

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -116,7 +117,7 @@ func (l *lifecycle) createIn(t *Topic, i int32, taken bool) *task {
 	spec := specOf(t, i)
 	spec.OwnFolder = taken
 	return l.begin(name{t.Name, i}, t.ID, func(ctx context.Context) error {
-		if err := l.dropOld(spec.TopicID, i); err != nil {
+		if err := l.dropOld(t.Name, t.ID, i); err != nil {
 			return err
 		}
 		return l.createOne(ctx, spec)
@@ -131,26 +132,21 @@ func (l *lifecycle) createPartition(t *Topic, i int32) {
 }
 
 // dropOld deletes the log before the one that the metadata has of a partition that is copied anew: the command that began that named it.
-func (l *lifecycle) dropOld(topicID uuid.UUID, i int32) error {
-	t, ok := l.image().TopicByID(topicID)
-	if !ok || int(i) >= len(t.Partitions) || t.Partitions[i].Recopying == nil {
+func (l *lifecycle) dropOld(topic string, topicID uuid.UUID, i int32) error {
+	of, ok := l.image().Partition(topicID, i)
+	if !ok || of.Recopying == nil {
 		return nil
 	}
 	stored, ok := l.partitions.Incarnation(topicID, i)
-	if dropped, _, _ := t.Partitions[i].RecopiedFrom(); !ok || stored != dropped {
+	if !ok || stored != of.Recopying.Dropped {
 		return nil
 	}
-	l.logger.Info("log dropped, the partition is copied anew", "topic", t.Name, "partition", i, "incarnation", stored)
+	l.logger.Info("log dropped, the partition is copied anew", "topic", topic, "partition", i, "incarnation", stored)
 	return l.partitions.Delete(l.ctx, topicID, i)
 }
 
 func (l *lifecycle) mine(p Partition) bool {
-	for _, s := range p.Servers {
-		if s == l.serverID {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.Servers, l.serverID)
 }
 
 func specOf(t *Topic, id int32) partition.Spec {
@@ -229,11 +225,7 @@ func (l *lifecycle) remove(t *Topic) {
 			if _, back := l.image().TopicByID(t.ID); back {
 				return nil
 			}
-			err := l.partitions.Delete(ctx, t.ID, int32(i))
-			if errors.Is(err, partition.ErrUnknown) {
-				return nil
-			}
-			return err
+			return l.deleteOne(ctx, t.ID, int32(i))
 		}))
 	}
 	l.spawn(func() { // ends with the tasks, or with close
@@ -286,13 +278,18 @@ func (l *lifecycle) removeExtra(t *Topic, extra []Partition) {
 			if now, ok := l.image().TopicByID(t.ID); ok && int(id) < len(now.all()) {
 				return nil // it has it again
 			}
-			err := l.partitions.Delete(ctx, t.ID, id)
-			if errors.Is(err, partition.ErrUnknown) {
-				return nil
-			}
-			return err
+			return l.deleteOne(ctx, t.ID, id)
 		})
 	}
+}
+
+// deleteOne deletes a partition from this broker's disks, if it is there.
+func (l *lifecycle) deleteOne(ctx context.Context, topicID uuid.UUID, id int32) error {
+	err := l.partitions.Delete(ctx, topicID, id)
+	if errors.Is(err, partition.ErrUnknown) {
+		return nil
+	}
+	return err
 }
 
 // begin starts work behind whatever is under way for the same folder.

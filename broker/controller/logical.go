@@ -330,7 +330,7 @@ func (c *Controller) LocalFacts() ([]byte, error) {
 		facts.Name, facts.Index = s.Name, s.Index
 	}
 	for _, node := range slices.Sorted(maps.Keys(m.mu.brokers)) {
-		facts.Brokers = append(facts.Brokers, PeerBroker{Node: node, Endpoints: endpointsOf(m.mu.brokers[node].Endpoints)})
+		facts.Brokers = append(facts.Brokers, PeerBroker{Node: node, Endpoints: m.mu.brokers[node].Endpoints})
 	}
 	m.mu.Unlock()
 	return encodeFrame(frameFacts, facts)

@@ -16,7 +16,7 @@ import (
 // TestFactsOfTheOtherSite go there and back, and are checked before they are believed.
 func TestFactsOfTheOtherSite(t *testing.T) {
 	active, _, _ := twoSites(t)
-	active.must(active.do(commandRegisterBroker, registerBroker{Node: 2, Disks: []string{"d"}, Endpoints: []endpoint{{"X", "h", 9092}}}))
+	active.must(active.do(commandRegisterBroker, registerBroker{Node: 2, Disks: []string{"d"}, Endpoints: []Endpoint{{"X", "h", 9092}}}))
 	frame, err := active.LocalFacts()
 	active.must(err)
 	f, err := DecodeFacts(frame)

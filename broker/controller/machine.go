@@ -83,7 +83,7 @@ func (m *machine) Image() *Image {
 	}
 	brokers := make(map[int32]Broker, len(m.mu.brokers))
 	for node, b := range m.mu.brokers {
-		brokers[node] = Broker{Node: node, Rack: b.Rack, Site: m.mu.site.name(), Endpoints: endpointsOf(b.Endpoints)}
+		brokers[node] = Broker{Node: node, Rack: b.Rack, Site: m.mu.site.name(), Endpoints: b.Endpoints}
 	}
 	i := newImage(maps.Clone(m.mu.topics), maps.Clone(m.mu.byID), brokers)
 	i.others, i.since = m.mu.site.otherBrokers(), m.mu.deltasFrom
@@ -110,10 +110,7 @@ func (m *machine) Apply(index uint64, h *entry.Header) any {
 	result, act := m.applyLocked(h)
 	active, moved := m.mu.active, m.mu.version != before
 	m.mu.Unlock()
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
+	m.wakeSaver()
 	if errors.Is(asError(result), errCommand) || errors.Is(asError(result), errCommandUnknown) {
 		m.onFatal(fmt.Errorf("metadata entry %d: %w", index, asError(result)))
 		return result
@@ -323,6 +320,11 @@ func (m *machine) forget(id uuid.UUID) {
 	delete(m.mu.deleting, id)
 	m.writeLocked(bucketDeleting, id[:], nil)
 	m.mu.Unlock()
+	m.wakeSaver()
+}
+
+// wakeSaver tells the saver that there are writes; it never waits.
+func (m *machine) wakeSaver() {
 	select {
 	case m.wake <- struct{}{}:
 	default:

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -12,7 +13,7 @@ import (
 )
 
 // ErrRecopy: the partition is not as it was when somebody decided to copy it anew, or this site is no standby of that site epoch.
-var ErrRecopy = fmt.Errorf("controller: partition can not be copied anew")
+var ErrRecopy = errors.New("controller: partition can not be copied anew")
 
 // recopyPartition is the document of command 12: a standby drops the log of a partition and begins another one, to be copied from the active.
 type recopyPartition struct {
@@ -63,7 +64,7 @@ func (c *Controller) Settle(ctx context.Context) error {
 
 func (m *machine) recopyLocked(c recopyPartition) (any, func()) {
 	s, old := m.mu.site, m.mu.byID[c.Topic]
-	if s == nil || s.Role.Role != site.Standby || s.Role.Epoch != c.Epoch || old == nil || c.Partition < 0 || int(c.Partition) >= len(old.Partitions) ||
+	if s == nil || s.Role.Role != site.Standby || s.Role.Epoch != c.Epoch || old == nil || !old.Has(c.Partition) ||
 		old.Partitions[c.Partition].Incarnation != c.Incarnation {
 		return fmt.Errorf("%w: partition %d of topic %s, incarnation %d, under site epoch %d", ErrRecopy, c.Partition, c.Topic, c.Incarnation, c.Epoch), nil
 	}

@@ -157,13 +157,6 @@ func (s *siteState) otherBrokers() (brokers []Broker) {
 	return brokers
 }
 
-func endpointsOf(list []endpoint) (all []Endpoint) {
-	for _, e := range list {
-		all = append(all, Endpoint{Listener: e.Name, Host: e.Host, Port: e.Port})
-	}
-	return all
-}
-
 // SiteRecord is the record of the pair of sites; ok is false where there is none.
 func (c *Controller) SiteRecord() (r SiteRecord, ok bool) {
 	m := c.machine

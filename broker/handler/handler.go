@@ -118,7 +118,7 @@ func (h *Handler) Handle(ctx context.Context, r *server.Request) server.Reply {
 // find returns a partition of a topic of the metadata, or nil. A partition that is on disk but that no topic claims is not
 // found, nor one of a topic of the same name that is about to be deleted.
 func (h *Handler) find(t *controller.Topic, id int32) *partition.Partition {
-	if id < 0 || int(id) >= len(t.Partitions) {
+	if !t.Has(id) {
 		return nil
 	}
 	p, ok := h.partitions.Get(t.Name, id)
@@ -138,7 +138,7 @@ func (h *Handler) lookup(image *controller.Image, topic string, id int32) (p *pa
 }
 
 func (h *Handler) locate(t *controller.Topic, id int32) (p *partition.Partition, code int16) {
-	if id < 0 || int(id) >= len(t.Partitions) {
+	if !t.Has(id) {
 		return nil, codeUnknownTopicOrPartition
 	}
 	if p = h.find(t, id); p == nil {

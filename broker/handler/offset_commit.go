@@ -101,7 +101,7 @@ func (h *Handler) commitOf(req *kmsg.OffsetCommitRequest) (*kmsg.OffsetCommitRes
 // named reports whether a partition is in the metadata, and the id of its topic.
 func named(image *controller.Image, topic string, id int32) (uuid.UUID, bool) {
 	t, ok := image.Topic(topic)
-	if !ok || id < 0 || int(id) >= len(t.Partitions) {
+	if !ok || !t.Has(id) {
 		return noTopicID, false
 	}
 	return t.ID, true

@@ -15,5 +15,6 @@
 // when it reads what is shipped, and for the Raft group when too many proposals are in flight; what it does not take in that time stays on
 // the lists, whose payloads the transport's credit bounds.
 //
-// Lock order: role.mu, Driver.mu, runner.mu. No callback is called under them.
+// Locks: Pair.ordering, orders.mu, then role.mu, Driver.mu, remote.mu or history.mu; runner.mu last. No callback of a user is called under them.
+// Pair.ordering, Pair.lost and drops.mu order what waits, for the other site, the disk, or a commit, and are held across that.
 package sites

@@ -74,8 +74,9 @@ func (d *drops) run(ctx, run context.Context, decide func() (*drop, error)) erro
 	return nil
 }
 
-// settled refuses to drop a log that is being compared with the active's: what it holds beyond that is being archived and cut already.
-func settled(view site.View, log *site.LogView, leads bool) *operator.Error {
+// undroppable is why a log cannot be dropped now; nil = it can. While it is compared with the active's, what it holds beyond that is being archived
+// and cut already.
+func undroppable(view site.View, log *site.LogView, leads bool) *operator.Error {
 	s := &log.Tip
 	if !leads || view.Role != site.Standby || s.Role != entry.Following || s.SiteEpoch != view.Epoch || s.Shared == entry.UnknownOffset ||
 		log.Durable.Shared != s.Shared || log.Durable.SiteEpoch != s.SiteEpoch {

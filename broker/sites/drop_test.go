@@ -120,11 +120,11 @@ func TestLogThatIsBeingComparedIsNotDropped(t *testing.T) {
 		"promoted, not followed": func(_ *site.View, log *site.LogView, _ *bool) { log.Tip.Role = entry.Promoted },
 	} {
 		v, log, leads := view, site.LogView{Tip: linked, Durable: linked}, true
-		if refused := settled(v, &log, leads); refused != nil {
+		if refused := undroppable(v, &log, leads); refused != nil {
 			t.Fatalf("linked: %v", refused)
 		}
 		change(&v, &log, &leads)
-		if settled(v, &log, leads) == nil {
+		if undroppable(v, &log, leads) == nil {
 			t.Errorf("%s: it may be dropped", name)
 		}
 	}

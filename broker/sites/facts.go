@@ -154,7 +154,7 @@ func (p *Pair) missing(asOf time.Time) (all []operator.Partition) {
 	}
 	for id, there := range p.remote.reported() {
 		t, ok := image.TopicByID(id.Topic)
-		if ok && int(id.Partition) < len(t.Partitions) {
+		if ok && t.Has(id.Partition) {
 			continue
 		}
 		name := cmp.Or(names[id.Topic], id.Topic.String())

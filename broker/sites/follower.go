@@ -34,12 +34,8 @@ const askInterval = 2 * time.Second
 
 // look has run look at what there is to do; it never waits.
 func (f *follower) look() {
-	if f == nil {
-		return
-	}
-	select {
-	case f.wake <- struct{}{}:
-	default:
+	if f != nil {
+		nudge(f.wake)
 	}
 }
 

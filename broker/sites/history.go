@@ -30,12 +30,8 @@ func newHistory(p *Pair) *history {
 }
 
 func (h *history) look() {
-	if h == nil {
-		return
-	}
-	select {
-	case h.wake <- struct{}{}:
-	default:
+	if h != nil {
+		nudge(h.wake)
 	}
 }
 

@@ -207,8 +207,13 @@ func (p *Pair) roleChanged() {
 
 // versionChanged has run say at once which metadata this site has.
 func (p *Pair) versionChanged() {
+	nudge(p.versions)
+}
+
+// nudge has whoever reads ch look at what there is to do, once for all that it was not told of yet; ch has a capacity of 1. It never waits.
+func nudge(ch chan<- struct{}) {
 	select {
-	case p.versions <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
@@ -263,7 +268,7 @@ func (p *Pair) shipped(part *partition.Partition) (acked int64, known, ships boo
 // link gives a partition a link, where it is shipped and has none yet.
 func (p *Pair) link(image *controller.Image, part *partition.Partition) (id site.PartitionID, ok bool) {
 	topic, ok := image.TopicByID(part.TopicID())
-	if !ok || topic.Name != part.Topic() || !p.options.Config.Ships(topic.Name) || part.Offline() != nil || int(part.ID()) >= len(topic.Partitions) {
+	if !ok || topic.Name != part.Topic() || !p.options.Config.Ships(topic.Name) || part.Offline() != nil || !topic.Has(part.ID()) {
 		return id, false
 	}
 	of := &topic.Partitions[part.ID()]

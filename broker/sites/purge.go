@@ -57,10 +57,7 @@ func (p *Pair) purgeOnce() {
 
 // setAside has purge look at once for topics that only this site had: their records are in no log that clients see, and not in archives yet.
 func (p *Pair) setAside() {
-	select {
-	case p.aside <- struct{}{}:
-	default:
-	}
+	nudge(p.aside)
 }
 
 // archiving is of how many topics what only this site had is not in archives yet.
@@ -122,7 +119,7 @@ func (p *Pair) withdrawUsed() error {
 	image := p.options.Controller.Image()
 	for _, w := range logs {
 		t, ok := image.TopicByID(w.TopicID)
-		if !ok || int(w.Index) >= len(t.Partitions) || t.Partitions[w.Index].Incarnation != w.Incarnation {
+		if !ok || !t.Has(w.Index) || t.Partitions[w.Index].Incarnation != w.Incarnation {
 			continue
 		}
 		if part, _ := p.options.Partitions.Find(w.TopicID, w.Index); part != nil && part.Incarnation() == w.Incarnation {

@@ -23,8 +23,8 @@ import (
 func (p *Pair) recopy(ctx context.Context, id site.PartitionID, epoch uint32, from int64) error {
 	return p.drops.run(ctx, p.ctx, func() (*drop, error) {
 		image := p.options.Controller.Image()
-		topic, ok := image.TopicByID(id.Topic)
-		if !ok || int(id.Partition) >= len(topic.Partitions) {
+		of, ok := image.Partition(id.Topic, id.Partition)
+		if !ok {
 			return nil, fmt.Errorf("%w: it is gone", controller.ErrRecopy)
 		}
 		part, open := p.options.Partitions.Find(id.Topic, id.Partition)
@@ -34,7 +34,6 @@ func (p *Pair) recopy(ctx context.Context, id site.PartitionID, epoch uint32, fr
 		if v := p.driver.View(); v.Role != site.Standby || v.Epoch != epoch {
 			return nil, fmt.Errorf("%w: this site does not follow site epoch %d", controller.ErrRecopy, epoch)
 		}
-		of := &topic.Partitions[id.Partition]
 		if _, _, anew := of.RecopiedFrom(); anew && of.Incarnation != part.Incarnation() {
 			return nil, fmt.Errorf("%w: the log before is not deleted yet", controller.ErrRecopy)
 		}
@@ -55,11 +54,10 @@ func (p *Pair) confirmDropped() error {
 
 // shippedOf is a partition for its link.
 func (p *Pair) shippedOf(image *controller.Image, part *partition.Partition) partition.Shipped {
-	topic, ok := image.TopicByID(part.TopicID())
-	if !ok || int(part.ID()) >= len(topic.Partitions) {
+	of, ok := image.Partition(part.TopicID(), part.ID())
+	if !ok {
 		return part.Shipped(0)
 	}
-	of := &topic.Partitions[part.ID()]
 	s := part.Shipped(of.Born)
 	if dropped, epoch, anew := of.RecopiedFrom(); anew && of.Incarnation == part.Incarnation() {
 		s = s.Anew(epoch, dropped)
@@ -94,11 +92,11 @@ func (p *Pair) recopied(image *controller.Image) {
 
 // isRecopying says that a partition's copy at this standby is not whole.
 func isRecopying(image *controller.Image, id site.PartitionID) bool {
-	t, ok := image.TopicByID(id.Topic)
-	if !ok || int(id.Partition) >= len(t.Partitions) {
+	of, ok := image.Partition(id.Topic, id.Partition)
+	if !ok {
 		return false
 	}
-	_, _, anew := t.Partitions[id.Partition].RecopiedFrom()
+	_, _, anew := of.RecopiedFrom()
 	return anew
 }
 
@@ -205,7 +203,7 @@ func (d DR) beyond(ctx context.Context, id site.PartitionID) (epoch uint32, from
 	}
 	view := d.p.driver.View() // before the log: what it holds by then was written under this epoch, or before
 	log, leads := replica.LogView()
-	if refused := settled(view, &log, leads); refused != nil {
+	if refused := undroppable(view, &log, leads); refused != nil {
 		return 0, 0, 0, refused
 	}
 	ctx, cancel := context.WithTimeout(ctx, lineageTimeout)

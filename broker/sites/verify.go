@@ -90,9 +90,7 @@ func (d DR) VerifyProgress(ctx context.Context, id string) (operator.Verificatio
 	v, err := d.p.runs.Progress(id)
 	var unknown *operator.Error
 	if errors.As(err, &unknown) && !d.asked && d.p.Connected() { // begun at a broker of the other site, then
-		err = d.p.forward(ctx, operator.OpVerifyProgress, struct {
-			ID string `json:"id"`
-		}{id}, &v)
+		err = d.p.forward(ctx, operator.OpVerifyProgress, identified{id}, &v)
 	}
 	return v, err
 }
