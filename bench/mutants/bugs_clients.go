@@ -64,6 +64,8 @@ var clientsBugs = []bug{
 		test: "TestStandbyIsReadByItsOwnRack", old: "at.rack == rack && s.InSync(id, offset)", new: "at.rack == rack"},
 	{name: "clients of two sites: generation without the site epoch", file: "broker/group/shard.go", pkg: "broker/group",
 		test: "TestGroupsBeginAnewInAnotherSiteEpoch", old: "int32(logentry.SiteEpochOf(epoch))", new: "0 * int32(logentry.SiteEpochOf(epoch))"},
+	{name: "clients of two sites: generation counts into the site epoch", file: "broker/group/membership.go", pkg: "broker/group",
+		test: "TestGroupsBeginAnewInAnotherSiteEpoch", old: "generationBits = logentry.LeaderEpochBits", new: "generationBits = logentry.LeaderEpochBits + 1"},
 	{name: "clients of two sites: old members go on", file: "broker/group/load.go", pkg: "broker/group",
 		test: "TestGroupsBeginAnewInAnotherSiteEpoch", old: "\t\ts.mu.groups.takeOver(g, now)\n", new: ""},
 	{name: "clients of two sites: offsets expire with the takeover", file: "broker/group/membership.go", pkg: "broker/group",

@@ -106,7 +106,6 @@ var siteBugs = []bug{
 	promise("follows without an entry in the log", "link.go",
 		"s.SiteEpoch == v.Epoch && s.Role == entry.Following && s.Shared != entry.UnknownOffset", "s.Role == entry.Following"),
 	promise("producer id given out twice", "epoch.go", "return int64(siteEpoch)<<entry.ProducerIDBits | n", "return n"),
-	siteRule("generation given out twice", "epoch.go", "TestNumbersOfTwoSitesDiffer", "return int32(siteEpoch<<entry.LeaderEpochBits | n)", "return int32(n)"),
 	logRule("own base kept when the log follows", "sites.go", "TestPromotionBeginsAtItsBase", "f.SiteEpoch, Following, 0, NoFence", "f.SiteEpoch, Following, s.Base, NoFence"),
 	logPromise("cut one record late", "lineage.go", "at = end\n", "at = end + 1\n"),
 	logRule("position of a foreign epoch believed", "lineage.go", "TestResume", "\t\t\treturn min(offset, s.Shared)", "\t\t\treturn offset"),

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tandembroker/tandem/broker/config"
+	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/meta"
 )
@@ -293,7 +294,7 @@ func (m *machine) allocateLocked(c allocateProducerIDs, siteEpoch uint32) (any, 
 	if c.Count < 1 || c.Count > producerIDBlockMax || m.mu.nextPID+c.Count > 1<<entry.ProducerIDBits {
 		return refuse(ErrPolicy, "no block of %d producer ids is left", c.Count), nil
 	}
-	first := int64(max(siteEpoch, m.mu.site.epoch()))<<entry.ProducerIDBits | m.mu.nextPID
+	first := site.ProducerID(max(siteEpoch, m.mu.site.epoch()), m.mu.nextPID)
 	m.mu.nextPID += c.Count
 	m.mu.version.N++
 	return first, nil

@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	logentry "github.com/tandembroker/tandem/storage/entry"
 )
 
 const (
@@ -17,7 +19,7 @@ const (
 	// absentRetry is how often at most a rebalance is tried again in which nobody takes part.
 	absentRetry = time.Second
 	// generationBits is the part of a generation that is counted; above it is the site epoch (docs/formats.md, section 1).
-	generationBits = 18
+	generationBits = logentry.LeaderEpochBits
 	generationMask = 1<<generationBits - 1
 )
 

@@ -35,7 +35,7 @@ func (p *Pair) connect() error {
 		}
 	}
 	var err error
-	if p.transport, err = transport.Create(o); err != nil {
+	if p.transport, err = transport.New(o); err != nil {
 		return err
 	}
 	p.transport.Start() // only now: it calls back

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -109,22 +108,6 @@ func writeThrough(dst, src []byte, w interface {
 	}
 	w.Reset(io.Discard) // the pooled writer must not keep the caller's buffer
 	return out.b, nil
-}
-
-// Decompress appends src, unpacked, to dst, which may be nil; src is borrowed until return. It gives at most budget bytes
-// (0 = DecompressedMax) and stops at the ratio that openStream knows; dst grows as data comes, not as headers promise.
-// Errors: ErrInvalid (src is not what the codec writes), ErrTooLarge, ErrCodec.
-func Decompress(dst []byte, codec Codec, src []byte, budget int64) ([]byte, error) {
-	s, err := openStream(codec, src, budget)
-	if err != nil {
-		return dst, err
-	}
-	defer s.close()
-	out := bytes.NewBuffer(dst)
-	if _, err := out.ReadFrom(s); err != nil {
-		return dst, err
-	}
-	return out.Bytes(), nil
 }
 
 // bad turns a codec's error into ours. The reader below never fails, so every error is the data's fault.

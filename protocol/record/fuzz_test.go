@@ -144,7 +144,7 @@ func FuzzDecompress(f *testing.F) {
 		codec := Codec(c % 8)
 		var got []byte
 		var err error
-		n := allocated(func() { got, err = Decompress(nil, codec, src, budget) })
+		n := allocated(func() { got, err = decompress(nil, codec, src, budget) })
 		if len(got) > budget || n > 8*budget+memorySlack {
 			t.Fatalf("%v: %d bytes out, %d allocated", codec, len(got), n)
 		}
@@ -155,7 +155,7 @@ func FuzzDecompress(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := Decompress(nil, codec, packed, budget)
+		again, err := decompress(nil, codec, packed, budget)
 		if err != nil || !bytes.Equal(again, got) {
 			t.Fatalf("%v: round trip: %v", codec, err)
 		}

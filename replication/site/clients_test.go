@@ -248,7 +248,7 @@ func (w *world) join(s int) bool {
 		return false
 	}
 	m.joins[epoch]++
-	m.gen, m.genOf = Generation(epoch, m.joins[epoch]), epoch
+	m.gen, m.genOf = int32(epoch<<entry.LeaderEpochBits|m.joins[epoch]), epoch
 	at := position{le: [dataPartitions]int32{-1, -1}}
 	if data := w.durableData(s, offsetsPartition); len(data) > 0 {
 		at = w.group.commits[data[len(data)-1].rec]

@@ -25,11 +25,6 @@ func ProducerID(siteEpoch uint32, n int64) int64 {
 	return int64(siteEpoch)<<entry.ProducerIDBits | n
 }
 
-// Generation is the n-th generation of a consumer group in a site epoch.
-func Generation(siteEpoch, n uint32) int32 {
-	return int32(siteEpoch<<entry.LeaderEpochBits | n)
-}
-
 // Boot names one run of a site. It is random, so that an answer to an earlier run is never taken for one to this.
 type Boot uint64
 

@@ -37,10 +37,10 @@ func over(t testing.TB, l net.Listener, address string, eastOptions, westOptions
 			o.Receive = func(_ PeerID, _ any, release func()) { release() }
 		}
 	}
-	if e, err = New(eastOptions); err != nil {
+	if e, err = started(eastOptions); err != nil {
 		t.Fatal(err)
 	}
-	if w, err = New(westOptions); err != nil {
+	if w, err = started(westOptions); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

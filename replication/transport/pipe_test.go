@@ -160,7 +160,7 @@ func start(t *testing.T, self Handshake, o Options) *broker {
 		}
 	}
 	var err error
-	if b.Transport, err = New(o); err != nil {
+	if b.Transport, err = started(o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.stop(t) })

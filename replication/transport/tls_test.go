@@ -129,7 +129,7 @@ func named(config *tls.Config, name string) *tls.Config {
 func TestTLSWithoutClientCertificatesIsRefused(t *testing.T) {
 	l := listener(t)
 	o := Options{Self: west, Receive: func(PeerID, any, func()) {}, Listener: l, TLS: &tls.Config{MinVersion: tls.VersionTLS13}}
-	if _, err := New(o); err == nil || !strings.Contains(err.Error(), "both sides") {
+	if _, err := started(o); err == nil || !strings.Contains(err.Error(), "both sides") {
 		t.Errorf("%v", err)
 	}
 	if c, err := net.Dial("tcp", l.Addr().String()); err == nil {

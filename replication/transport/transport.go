@@ -94,17 +94,8 @@ type Transport struct {
 	mu      registry
 }
 
-// New is Create and Start.
+// New makes a Transport that does nothing before Start: for whoever's callbacks need it. It takes the Listener over, also where it fails.
 func New(o Options) (*Transport, error) {
-	t, err := Create(o)
-	if err == nil {
-		t.Start()
-	}
-	return t, err
-}
-
-// Create makes a Transport that does nothing before Start: for whoever's callbacks need it. It takes the Listener over, also where it fails.
-func Create(o Options) (*Transport, error) {
 	t, err := create(o)
 	if err != nil && o.Listener != nil {
 		o.Listener.Close()

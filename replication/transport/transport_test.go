@@ -256,7 +256,7 @@ func TestSessionsOfAPeerFollowEachOther(t *testing.T) {
 		var order []int64
 		hang := make(chan struct{})
 		self := east()
-		e, err := New(Options{Self: func() Handshake { return self }, Listener: net.listen("east:1"), Receive: func(_ PeerID, m any, release func()) {
+		e, err := started(Options{Self: func() Handshake { return self }, Listener: net.listen("east:1"), Receive: func(_ PeerID, m any, release func()) {
 			n := m.(site.Append).Prev.Next
 			if n == 0 {
 				<-hang
@@ -357,7 +357,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	} {
 		o := good
 		change(&o)
-		if _, err := New(o); err == nil || !strings.Contains(err.Error(), what) {
+		if _, err := started(o); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -406,4 +406,13 @@ func TestPeersLearnOfChanges(t *testing.T) {
 			t.Errorf("connected: %v", states)
 		}
 	})
+}
+
+// started makes a Transport that runs already.
+func started(o Options) (*Transport, error) {
+	t, err := New(o)
+	if err == nil {
+		t.Start()
+	}
+	return t, err
 }
