@@ -31,6 +31,8 @@ var clientsBugs = []bug{
 		test: "TestStandbyCoordinatesNothing", old: "\tif !o.sites.serves() {\n\t\treturn nil, group.ErrNotCoordinator\n\t}\n", new: ""},
 	{name: "clients of two sites: replica of unknown lag in sync", file: "broker/handler/metadata.go", pkg: "broker/handler",
 		test: "TestMetadataOfTwoSites", old: "h.sites.InSync(away, hw) {", new: "h.sites.InSync(away, hw) || true {"},
+	{name: "clients of two sites: replica of a topic that is not shipped", file: "broker/handler/sites.go", pkg: "broker/handler",
+		test: "TestMetadataOfTwoSites", old: "if s == nil || !s.Ships(topic) {", new: "if s == nil {"},
 	{name: "clients of two sites: the old epoch ends where shipping did", file: "broker/partition/read.go", pkg: "broker/partition",
 		test: "TestGapBelongsToTheOldEpoch", old: "\tend := p.nextWrite()\n\tif epoch == current {", new: "\tend := p.log.LogEnd()\n\tif epoch == current {"},
 	{name: "clients of two sites: the gap is out of range", file: "broker/partition/read.go", pkg: "broker/partition",

@@ -233,7 +233,7 @@ func (h *Handler) placement(t *controller.Topic, id int32) placement {
 		at.leader, at.epoch, at.code = leader, epoch, codeNone
 	}
 	away := site.PartitionID{Topic: t.ID, Partition: id}
-	if node := h.sites.replica(away); node >= 0 {
+	if node := h.sites.replica(t.Name, away); node >= 0 {
 		at.replicas = append(slices.Clone(own), node)
 		if _, hw, _, _ := p.Offsets(); h.sites.InSync(away, hw) {
 			at.isr = at.replicas
@@ -256,7 +256,7 @@ func (h *Handler) awayPlacement(t *controller.Topic, id int32) placement {
 		at.isr, at.offline = []int32{}, own
 	}
 	away := site.PartitionID{Topic: t.ID, Partition: id}
-	node := h.sites.replica(away)
+	node := h.sites.replica(t.Name, away)
 	if node < 0 {
 		return at
 	}

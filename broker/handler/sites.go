@@ -25,6 +25,8 @@ type Sites interface {
 	PeerBrokers() []controller.Broker
 	// Leader is the broker that leads the Raft group of a partition at the other site, and its leader epoch, as last heard; -1, -1 = unknown.
 	Leader(id site.PartitionID) (node, epoch int32)
+	// Ships says whether a topic of that name goes to the other site.
+	Ships(topic string) bool
 	// InSync says that the other site is known to hold all of a partition below offset.
 	InSync(id site.PartitionID, offset int64) bool
 	// Exceeds says that the other site is, or may be, more than limit behind in a partition that is shipped there.
@@ -116,9 +118,9 @@ func (s *sites) peer(node int32, listener string) (at brokerEndpoint, ok bool) {
 	return brokerEndpoint{}, false
 }
 
-// replica is the broker that has a partition at the other site, as far as known; -1 = unknown.
-func (s *sites) replica(id site.PartitionID) int32 {
-	if s == nil {
+// replica is the broker that has a partition of topic at the other site, as far as known; -1 = unknown, or none has.
+func (s *sites) replica(topic string, id site.PartitionID) int32 {
+	if s == nil || !s.Ships(topic) {
 		return -1
 	}
 	live := s.PeerBrokers()
@@ -138,7 +140,7 @@ func (s *sites) nearest(rack, listener string, p *partition.Partition, offset in
 		return -1, false
 	}
 	id := site.PartitionID{Topic: p.TopicID(), Partition: p.ID()}
-	at, ok := s.peer(s.replica(id), listener)
+	at, ok := s.peer(s.replica(p.Topic(), id), listener)
 	return at.node, ok && at.rack == rack && s.InSync(id, offset)
 }
 

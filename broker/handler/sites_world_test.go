@@ -39,6 +39,7 @@ type pair struct {
 	peers  []controller.Broker
 	leader map[site.PartitionID][2]int32
 	behind time.Duration
+	apart  string // a topic that is not shipped
 	shared map[site.PartitionID]int64 // the other site has all below
 }
 
@@ -74,6 +75,12 @@ func (p *pair) InSync(id site.PartitionID, offset int64) bool {
 	defer p.mu.Unlock()
 	end, ok := p.shared[id]
 	return ok && offset <= end
+}
+
+func (p *pair) Ships(topic string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return topic != p.apart
 }
 
 func (p *pair) Exceeds(_ site.PartitionID, limit time.Duration) bool {

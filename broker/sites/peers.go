@@ -171,6 +171,9 @@ func (p *Pair) PeerBrokers() []controller.Broker {
 // Leader is who leads a partition at the other site, and under which leader epoch, as last heard; -1, -1 = unknown.
 func (p *Pair) Leader(id site.PartitionID) (node, epoch int32) { return p.remote.leader(id) }
 
+// Ships says whether a topic of that name goes to the other site (dr.topics).
+func (p *Pair) Ships(topic string) bool { return p.options.Config.Ships(topic) }
+
 // Exceeds says that the other site is, or may be, more than limit behind in a partition that is shipped there.
 func (p *Pair) Exceeds(id site.PartitionID, limit time.Duration) bool {
 	if !p.driver.Exceeds(id, limit) {
