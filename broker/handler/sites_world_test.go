@@ -39,7 +39,7 @@ type pair struct {
 	peers  []controller.Broker
 	leader map[site.PartitionID][2]int32
 	behind time.Duration
-	apart  string // a topic that is not shipped
+	apart  string                     // a topic that is not shipped
 	shared map[site.PartitionID]int64 // the other site has all below
 }
 
