@@ -56,6 +56,10 @@ var metadataBugs = []bug{
 		"if l.halted != HaltRecreated && l.writes(v, &log.Durable) {", "if false {"),
 	siteRule("link that has halted under another site epoch follows nobody", "link.go", "TestAnotherSiteEpochEndsAHalt",
 		"\t\tl.unhalt() // whoever", "\t\t// whoever"),
+	{
+		name: "two sites: every leader has written each record", file: "broker/partition/shipping.go", pkg: "broker/partition",
+		test: "TestWhoHasWrittenARecord", old: "|| rows[0].LeaderEpoch == epoch", new: "|| rows[0].LeaderEpoch >= 0",
+	},
 	siteRule("record of another leader taken for the same", "sender.go", "TestLeaderEpochTellsLogsApart", "&& !log.sameAt(m.End)", "&& false"),
 	metadataBug("incarnation of a log begun anew is given out again", "recopy.go", "TestLogBegunAnewHasAnIncarnationOfItsOwn",
 		"\t\tm.putSiteLocked(&next)\n", "\t\t_ = next\n"),

@@ -47,7 +47,17 @@ func (s Shipped) LogView() (site.LogView, bool) {
 	}
 	v := s.p.group.Sites()
 	return site.LogView{Term: v.Term, Tip: v.Tip, Durable: v.Durable, Lineage: &v.Lineage, Born: s.born,
-		Purged: s.p.purged.Load(), Log: s.p.id.Incarnation, Floor: s.p.floor, Epochs: s.p.log}, v.Term != 0
+		Purged: s.p.purged.Load(), Log: s.p.id.Incarnation, Floor: s.p.floor, Epochs: s.p}, v.Term != 0
+}
+
+// Wrote implements site.Epochs. Where the epochs of the log were gathered from batches that compaction has left, an epoch may seem to begin later than it
+// did: what they say against it has to be in the batch.
+func (p *Partition) Wrote(offset int64, epoch int32) bool {
+	if known := p.log.EpochAt(offset); known < 0 || known == epoch {
+		return true
+	}
+	rows, _, err := Shipped{p: p}.ReadShipped(offset, p.log.LogEnd(), 1, fresh)
+	return err != nil || len(rows) == 0 || offset < rows[0].BaseOffset || rows[0].LeaderEpoch == epoch
 }
 
 // Watch implements sites.Replica. There is one watcher.

@@ -152,3 +152,33 @@ func TestRowsWithinStopsAtWhatIsNoHeader(t *testing.T) {
 		t.Errorf("%d rows, %v", len(rows), ok)
 	}
 }
+
+// A link asks which leader has written the record at an offset; what is not there nobody can say.
+func TestWhoHasWrittenARecord(t *testing.T) {
+	b := newPairedBroker(t)
+	p := b.create(t, 0)
+	for range 3 {
+		mustAppend(t, p, write{})
+	}
+	first := p.Epoch()
+	b.kill(t)
+	b.start(t)
+	p = b.get(t, 0)
+	for range 3 {
+		mustAppend(t, p, write{})
+	}
+	later := p.Epoch()
+	if first == later {
+		t.Fatal("the leader is the same")
+	}
+	view, _ := p.Shipped(0).LogView()
+	for _, c := range []struct {
+		offset int64
+		epoch  int32
+		want   bool
+	}{{2, first, true}, {2, later, false}, {3, later, true}, {3, first, false}, {5, first, false}, {6, first, true}, {6, later, true}} {
+		if got := view.Epochs.Wrote(c.offset, c.epoch); got != c.want {
+			t.Errorf("offset %d, leader epoch %d: %v", c.offset, c.epoch, got)
+		}
+	}
+}

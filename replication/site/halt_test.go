@@ -66,11 +66,9 @@ func TestLogBegunAnewIsShippedWhole(t *testing.T) {
 // epochAt is a log whose record at each offset has that leader epoch.
 type epochAt map[int64]int32
 
-func (e epochAt) EpochAt(offset int64) int32 {
-	if epoch, ok := e[offset]; ok {
-		return epoch
-	}
-	return -1
+func (e epochAt) Wrote(offset int64, epoch int32) bool {
+	wrote, known := e[offset]
+	return !known || wrote == epoch
 }
 
 // Two records of one site epoch at the same offset, of which one was written after the active had lost the other, have different leader epochs: the

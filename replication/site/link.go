@@ -21,17 +21,14 @@ type LogView struct {
 
 // Epochs are the leader epochs of a log.
 type Epochs interface {
-	EpochAt(offset int64) int32 // of the record at offset; -1 = not known
+	// Wrote says that the record at offset is of that leader epoch, or that this is not known.
+	Wrote(offset int64, epoch int32) bool
 }
 
 // sameAt says that the record which a log of the other site ends with was written here by the same leader, as far as that is known: what was
 // written anew at its offset, by a leader that had lost it, has another leader epoch.
 func (l *LogView) sameAt(end Position) bool {
-	if l.Epochs == nil || end.Epoch < 0 || end.Next <= l.Lineage.LogStart {
-		return true
-	}
-	epoch := l.Epochs.EpochAt(end.Next - 1)
-	return epoch < 0 || epoch == end.Epoch
+	return l.Epochs == nil || end.Epoch < 0 || end.Next <= l.Lineage.LogStart || l.Epochs.Wrote(end.Next-1, end.Epoch)
 }
 
 // fresh says that the partition was created in siteEpoch, by the site that owns it, and nothing was ever written to it.

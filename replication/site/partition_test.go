@@ -48,14 +48,14 @@ type part struct {
 	archive []datum  // durable, sealed
 }
 
-// EpochAt implements Epochs.
-func (x *part) EpochAt(offset int64) int32 {
+// Wrote implements Epochs.
+func (x *part) Wrote(offset int64, epoch int32) bool {
 	for _, d := range x.data {
 		if d.off <= offset && offset <= d.last {
-			return d.le
+			return d.le == epoch
 		}
 	}
-	return -1
+	return true
 }
 
 type archive struct {
