@@ -80,6 +80,8 @@ var metadataBugs = []bug{
 		name: "two sites: partition dropped in the middle of a switchover", file: "broker/sites/operator/decide.go",
 		old: "case f.There.Fencing != 0:", new: "case false:", pkg: "broker/sites/operator", test: "TestDecideRecopy",
 	},
+	driverRule("half a copy is remembered as whole", "contact.go", "TestStandbyDoesNotRememberAWholeCopyOfWhatIsCopiedAnew",
+		"c.whole(version) && !anew(of.Topic, of.Index)", "c.whole(version)"),
 	driverRule("link begins anew for news of the metadata", "driver.go", "TestLinkGoesOnWithWhatTheMetadataSays",
 		"old.replica().Log() == replica.Log():", "false:"),
 	driverRule("commit that drops a log given up half way", "drop.go", "TestNoArchiveIsBegunWhileALogMayBeDropped", "d.metadata.Recopy(run,", "d.metadata.Recopy(ctx,"),

@@ -98,11 +98,20 @@ func (p *Pair) remember(f *operator.Facts) {
 	if !followed || !f.LastContact.IsZero() || f.Here.Role != site.Standby || !p.before.counts(f.Here.Epoch, f.Now) {
 		return
 	}
-	f.LastContact, f.AsOf = p.before.At, p.before.At
-	if p.before.whole(version) {
-		for i := range f.Partitions {
-			f.Partitions[i].Copied = true
-		}
+	image := p.options.Controller.Image()
+	p.before.fill(f, version, func(topic string, index int32) bool {
+		t, ok := image.Topic(topic)
+		return !ok || isRecopying(image, site.PartitionID{Topic: t.ID, Partition: index})
+	})
+}
+
+// fill fills in what is known by c where version of the metadata stands. anew says of a partition that it is being copied anew: that may have begun
+// since, without another version.
+func (c *lastContact) fill(f *operator.Facts, version controller.Version, anew func(topic string, index int32) bool) {
+	f.LastContact, f.AsOf = c.At, c.At
+	for i := range f.Partitions {
+		of := &f.Partitions[i]
+		of.Copied = of.Copied || c.whole(version) && !anew(of.Topic, of.Index)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tandembroker/tandem/broker/controller"
+	"github.com/tandembroker/tandem/broker/sites/operator"
 )
 
 // TestWhatHasNoRoomIsNotTaken: the standby holds what it has, the active ships nothing meanwhile, and both go on once there is room.
@@ -68,5 +69,17 @@ func TestStandbyRemembersItsLastContact(t *testing.T) {
 	c = stored
 	if c.At = noon.Add(contactEach); !c.news(&stored, false) || stored.news(&stored, true) {
 		t.Error("stored at the wrong time")
+	}
+}
+
+// TestStandbyDoesNotRememberAWholeCopyOfWhatIsCopiedAnew: the log was dropped behind the last contact that was stored, and the broker killed.
+func TestStandbyDoesNotRememberAWholeCopyOfWhatIsCopiedAnew(t *testing.T) {
+	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	v := controller.Version{Epoch: 4, N: 7}
+	c := lastContact{At: noon, Epoch: 4, Version: v, Copied: true}
+	f := operator.Facts{Partitions: []operator.Partition{{Topic: "t"}, {Topic: "t", Index: 1}}}
+	c.fill(&f, v, func(topic string, index int32) bool { return topic == "t" && index == 1 })
+	if f.LastContact != noon || f.AsOf != noon || !f.Partitions[0].Copied || f.Partitions[1].Copied {
+		t.Errorf("%+v", f)
 	}
 }
