@@ -14,7 +14,11 @@ import (
 // TestMetadataWaitsForTheNewLeaders: in the middle of a change of roles nobody takes produces, and a client that is told so, or of the leader
 // of before, would keep that for seconds.
 func TestMetadataWaitsForTheNewLeaders(t *testing.T) {
-	const other = 1 << 18
+	const (
+		other = 1 << 18
+		looks = 10
+		waits = 5 * time.Second // longer than a request does
+	)
 	for name, c := range map[string]struct {
 		begin, end func(h *half, id site.PartitionID)
 		leader     int32
@@ -53,13 +57,19 @@ func TestMetadataWaitsForTheNewLeaders(t *testing.T) {
 			id := site.PartitionID{Topic: h.topic("t", 1).ID}
 			c.begin(h, id)
 			conn := h.dial()
+			before := h.pair.views()
 			named, all := metadata("t"), kmsg.NewPtrMetadataRequest()
 			all.Topics = nil
 			for _, req := range []*kmsg.MetadataRequest{named, all} {
 				req.SetVersion(12)
 				conn.Send(conn.Frame(req))
 			}
-			time.Sleep(50 * time.Millisecond) // nothing shows that a request waits
+			// One that waits looks at the role again and again; one that is answered does so a few times.
+			for late := time.Now().Add(waits); h.pair.views() < before+looks; time.Sleep(time.Millisecond) {
+				if time.Now().After(late) {
+					t.Fatal("no request waits")
+				}
+			}
 			c.end(h, id)
 			for _, req := range []*kmsg.MetadataRequest{named, all} {
 				topics := conn.Response(req).(*kmsg.MetadataResponse).Topics

@@ -35,6 +35,7 @@ const (
 type pair struct {
 	mu     sync.Mutex
 	view   site.View
+	viewed int // how often it was asked for
 	may    func() bool
 	peers  []controller.Broker
 	leader map[site.PartitionID][2]int32
@@ -46,6 +47,7 @@ type pair struct {
 func (p *pair) View() site.View {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.viewed++
 	return p.view
 }
 
@@ -87,6 +89,13 @@ func (p *pair) Exceeds(_ site.PartitionID, limit time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.behind > limit
+}
+
+// views is how often the site's role was asked for.
+func (p *pair) views() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.viewed
 }
 
 // set changes what the pair says.
