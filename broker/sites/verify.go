@@ -24,6 +24,9 @@ type ownSums struct{ p *Pair }
 func (s ownSums) Sum(ctx context.Context, r verify.Range) (verify.Sum, error) {
 	replica, ok := s.p.driver.replica(site.PartitionID{Topic: r.TopicID, Partition: r.Partition})
 	if !ok {
+		if part, _ := s.p.options.Partitions.Find(r.TopicID, r.Partition); part != nil && part.Offline() != nil {
+			return verify.Sum{Busy: fmt.Sprintf("it cannot be used at %s: %s", s.p.options.Config.Name, brief(part.Offline()))}, nil
+		}
 		return verify.Compute(ctx, nil, r)
 	}
 	return verify.Compute(ctx, replica, r)

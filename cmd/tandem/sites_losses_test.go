@@ -179,6 +179,27 @@ func flip(t *testing.T, file string, at func([]byte) int) {
 	}
 }
 
+// TestStandbyWithADamagedSegment: the partition is not served, nothing of it is promoted, and all commands say where the damage is.
+func TestStandbyWithADamagedSegment(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 10, 10)
+	west.has("t")
+	west.stop()
+	flip(t, filepath.Join(west.dir, "t-0", "00000000000000000000.log"), func(b []byte) int { return len(b) - 3 })
+	west.start()
+	for _, s := range []*siteProcess{east, west} {
+		s.tells("t-0 cannot be used at west", "empty its data directory, and start it with site.role=standby and site.index=1")
+		s.does(1, "verify", "not compared: t-0: it cannot be used at west: ", "00000000000000000000.log, byte", "1 of 1 partitions could not be compared")
+		s.does(3, "switchover --to west --yes", "west cannot take over: t-0 cannot be used at west")
+		s.does(3, "recopy --topic t --partition 0 --yes", "is not open here", "tandem dr status")
+	}
+	east.write("t", 10, 10)
+	west.anew("site.role=standby", "site.index=1")
+	west.has("t")
+	west.does(0, "verify", "equal: ")
+}
+
 // TestVerifyFindsWhatDiffers: a byte of a value, in a batch whose checksum fits all the same.
 func TestVerifyFindsWhatDiffers(t *testing.T) {
 	t.Parallel()

@@ -33,6 +33,9 @@ func (f *Facts) DecideSwitchover(o SwitchoverOrder) (Plan, *Error) {
 		return Plan{}, refuse(f.troubled(o.To).Next, "%s cannot take over: %s", o.To, f.troubled(o.To).Text)
 	case c.Halted > 0:
 		return Plan{}, refuse("see tandem dr status for the way out of each", "the links of %d of %d partitions have stopped: they would lose what was not shipped", c.Halted, c.All)
+	case c.Copying > 0 && len(f.Metadata.LeftOut) > 0:
+		text, next := f.leftOut()
+		return Plan{}, refuse(next, "%s", text)
 	case c.Copying > 0:
 		return Plan{}, refuse(nextWatch+" until it is green", "%d of %d partitions are not copied to %s yet", c.Copying, c.All, o.To)
 	case c.Unled > 0:

@@ -206,6 +206,7 @@ func TestStatusIsGreenOnlyWhenAllIsWell(t *testing.T) {
 		{"metadata of the standby not known", func(f *Facts) { f.Metadata.Standby = "" }, []string{"metadata"}, "--watch"},
 		{"metadata of nobody known", func(f *Facts) { f.Metadata = Metadata{} }, []string{"metadata"}, "--watch"},
 		{"topic left out", func(f *Facts) { f.Metadata.LeftOut = []string{"u", "v"} }, []string{"left out"}, "delete the topic u"},
+		{"topic left out, so not copied", func(f *Facts) { f.Metadata.LeftOut, f.Partitions[1].Copied = []string{"t"}, false }, []string{"left out", "copying"}, "delete the topic t"},
 		{"lost records on their way to archives", func(f *Facts) { f.Metadata.Archiving = 2 }, []string{"archiving"}, "--watch"},
 		{"metadata without contact", func(f *Facts) { cut(f, time.Second); f.Metadata.Active = "0.8" }, []string{"no contact"}, "mend"},
 		{"halted without contact", func(f *Facts) { cut(f, time.Second); f.Partitions[1].Halted = site.HaltGap }, []string{"no contact", "halted"}, "mend"},

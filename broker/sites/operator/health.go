@@ -95,6 +95,7 @@ func (f *Facts) reasons() []Reason {
 		f.contactReason(add)
 	}
 	f.troubleReasons(add)
+	f.leftOutReason(add) // its partitions are not copied either, for as long
 	f.linkReasons(add)
 	f.metadataReasons(add)
 	return all
@@ -146,15 +147,24 @@ func (f *Facts) contactReason(add func(code, next, format string, args ...any)) 
 	add("no contact", next, "nothing was heard of %s since this site was started%s", f.There.Name, why)
 }
 
-func (f *Facts) metadataReasons(add func(code, next, format string, args ...any)) {
-	if left := f.Metadata.LeftOut; len(left) > 0 {
-		more := ""
-		if len(left) > 1 {
-			more = fmt.Sprintf(" (and %d more)", len(left)-1)
-		}
-		add("left out", fmt.Sprintf("delete the topic %s at the site where it is not wanted", left[0]),
-			"the topic %s%s is not shipped: the standby has another one of its name", left[0], more)
+func (f *Facts) leftOutReason(add func(code, next, format string, args ...any)) {
+	if len(f.Metadata.LeftOut) > 0 {
+		text, next := f.leftOut()
+		add("left out", next, "%s", text)
 	}
+}
+
+// leftOut is what to say of topics that are left out, of which there are some, and what to do.
+func (f *Facts) leftOut() (text, next string) {
+	left, more := f.Metadata.LeftOut, ""
+	if len(left) > 1 {
+		more = fmt.Sprintf(" (and %d more)", len(left)-1)
+	}
+	return fmt.Sprintf("the topic %s%s is not shipped: the standby has another one of its name", left[0], more),
+		fmt.Sprintf("delete the topic %s at the site where it is not wanted", left[0])
+}
+
+func (f *Facts) metadataReasons(add func(code, next, format string, args ...any)) {
 	if n := f.Metadata.Archiving; n > 0 {
 		add("archiving", nextWatch, "the records of %d topics that only one of the sites had are not in archives of lost records yet", n)
 	}
