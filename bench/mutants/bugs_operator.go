@@ -94,6 +94,21 @@ var operatorBugs = []bug{
 		pkg: "cmd/internal/dr", test: "TestReplay",
 	},
 	{
+		name: "lag at which produces are held is green", file: "broker/sites/operator/health.go",
+		old: "p.LagMax > 0 && behind > p.LagMax", new: "p.LagMax > lagMax && behind > p.LagMax",
+		pkg: "broker/sites/operator", test: "TestStatusIsGreenOnlyWhenAllIsWell",
+	},
+	{
+		name: "topic that is left out is told to be watched", file: "broker/sites/operator/health.go",
+		old: "\tf.leftOutReason(add)", new: "\tdefer f.leftOutReason(add)",
+		pkg: "broker/sites/operator", test: "TestStatusIsGreenOnlyWhenAllIsWell",
+	},
+	{
+		name: "active that was put back from a copy is nothing", file: "broker/sites/troubles.go",
+		old: "there.Version.Compare(here) <= 0", new: "there.Version.Compare(here) != 0",
+		pkg: "cmd/tandem", test: "TestActiveWithAnOldDataDirectory",
+	},
+	{
 		name: "replay of records that are too old", file: "cmd/internal/dr/producer.go",
 		old: "kgo.ManualFlushing(), ", new: "kgo.ManualFlushing(), kgo.RecordDeliveryTimeout(produceTimeout), ",
 		pkg: "cmd/internal/dr", test: "TestProducerOfLostRecords",

@@ -33,11 +33,36 @@ func (p *Pair) troubles() (all []operator.Trouble) {
 		}
 		all = append(all, operator.Trouble{Code: operator.TroubleMetadata, Text: fmt.Sprintf("%s does not take over the topics of the active: %s", name, text), Next: next})
 	}
-	return append(all, p.offlineTrouble(&r.Role, int(r.Index))...)
+	all = append(all, p.lostMetadata(&r)...)
+	return append(all, p.offlineTrouble(&r)...)
+}
+
+// lostMetadata is about an active site whose standby has more of the metadata than it has itself: it is not what it was.
+func (p *Pair) lostMetadata(r *controller.SiteRecord) []operator.Trouble {
+	there, ok := p.remote.followed() // asked first: what is here grows
+	here := p.options.Controller.LogicalVersion()
+	if r.Role.Role != site.Active || !ok || there.Version == nil || there.Version.Compare(here) <= 0 {
+		return nil
+	}
+	name, other := p.options.Config.Name, peerName(r)
+	return []operator.Trouble{{Code: operator.TroubleMetadata, Next: takeOver(name, other),
+		Text: fmt.Sprintf("%s has version %s of the topics and configs, and %s has %s already: %s has lost the end of its disk, or was put back from a copy", name, here, other, there.Version, name)}}
+}
+
+// takeOver is the way out where the active has lost what the other site has.
+func takeOver(name, other string) string {
+	return fmt.Sprintf("stop the broker of %s and make the other site the active one: tandem dr failover --active-is-down --to %s", name, other)
+}
+
+func peerName(r *controller.SiteRecord) string {
+	if r.Peer == nil {
+		return "NAME"
+	}
+	return r.Peer.Name
 }
 
 // offlineTrouble is about partitions whose data cannot be used here. The first stands for all.
-func (p *Pair) offlineTrouble(role *site.Record, index int) []operator.Trouble {
+func (p *Pair) offlineTrouble(r *controller.SiteRecord) []operator.Trouble {
 	var first error
 	name, which, count := p.options.Config.Name, "", 0
 	for _, part := range p.options.Partitions.All() {
@@ -53,9 +78,9 @@ func (p *Pair) offlineTrouble(role *site.Record, index int) []operator.Trouble {
 	if count > 1 {
 		which += fmt.Sprintf(" and %d more partitions", count-1)
 	}
-	t := operator.Trouble{Code: operator.TroubleOffline, Text: fmt.Sprintf("%s cannot be used at %s: %s", which, name, brief(first)), Next: operator.Anew(name, index)}
-	if role.Role == site.Active {
-		t.Next = "mend the disk of " + name + ", or stop its broker and make the other site the active one: tandem dr failover --active-is-down --to NAME"
+	t := operator.Trouble{Code: operator.TroubleOffline, Text: fmt.Sprintf("%s cannot be used at %s: %s", which, name, brief(first)), Next: operator.Anew(name, int(r.Index))}
+	if r.Role.Role == site.Active {
+		t.Next = "mend the disk of " + name + ", or " + takeOver(name, peerName(r))
 	}
 	return []operator.Trouble{t}
 }

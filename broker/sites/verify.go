@@ -24,12 +24,22 @@ type ownSums struct{ p *Pair }
 func (s ownSums) Sum(ctx context.Context, r verify.Range) (verify.Sum, error) {
 	replica, ok := s.p.driver.replica(site.PartitionID{Topic: r.TopicID, Partition: r.Partition})
 	if !ok {
-		if part, _ := s.p.options.Partitions.Find(r.TopicID, r.Partition); part != nil && part.Offline() != nil {
-			return verify.Sum{Busy: fmt.Sprintf("it cannot be used at %s: %s", s.p.options.Config.Name, brief(part.Offline()))}, nil
+		sum, err := verify.Compute(ctx, nil, r)
+		if damage := s.p.damage(r); damage != "" {
+			sum.Busy = damage
 		}
-		return verify.Compute(ctx, nil, r)
+		return sum, err
 	}
 	return verify.Compute(ctx, replica, r)
+}
+
+// damage is why a partition cannot be used here; "" = it can, or is not here.
+func (p *Pair) damage(r verify.Range) string {
+	part, _ := p.options.Partitions.Find(r.TopicID, r.Partition)
+	if part == nil || part.Offline() == nil {
+		return ""
+	}
+	return fmt.Sprintf("it cannot be used at %s: %s", p.options.Config.Name, brief(part.Offline()))
 }
 
 // otherSums are those of the other site.

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -198,6 +199,72 @@ func TestStandbyWithADamagedSegment(t *testing.T) {
 	west.anew("site.role=standby", "site.index=1")
 	west.has("t")
 	west.does(0, "verify", "equal: ")
+}
+
+// TestActiveWithADamagedSegment: the other site takes over with all of it, and the one with the damage begins anew.
+func TestActiveWithADamagedSegment(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 10, 10)
+	west.has("t")
+	east.stop()
+	flip(t, filepath.Join(east.dir, "t-0", "00000000000000000000.log"), func(b []byte) int { return len(b) - 3 })
+	east.start()
+	for _, s := range []*siteProcess{east, west} {
+		s.tells("t-0 cannot be used at east", "mend the disk of east, or stop the broker of east and make the other site the active one: tandem dr failover --active-is-down --to west")
+	}
+	east.stop()
+	west.until("the silence", func(st operator.Status) bool { return !st.Contact.Connected })
+	west.does(3, "failover --to west --active-is-down --yes", "Whether west has all of 1 of 1 partitions is not known: t-0 cannot be used at east", "--accept-data-loss")
+	west.does(0, "failover --to west --active-is-down --accept-data-loss --yes", "west is the active site")
+	if all := west.keys("t", "", 10); len(all) != 10 {
+		t.Errorf("%v", all)
+	}
+	east.anew("site.role=standby", "site.index=0")
+	west.has("t")
+	west.does(0, "verify", "equal: ")
+}
+
+// TestActiveWithAnOldDataDirectory: one that was put back from a copy lacks what the standby has. Both say so, and with the way out nothing that
+// the standby has is lost.
+func TestActiveWithAnOldDataDirectory(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 10, 10)
+	west.has("t")
+	east.stop()
+	kept := filepath.Join(t.TempDir(), "kept")
+	copyDir := func(to, from string) {
+		t.Helper()
+		if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(from))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyDir(kept, east.dir)
+	east.start()
+	east.write("t", 10, 10)
+	west.has("t")
+	east.kill()
+	copyDir(east.dir, kept)
+	east.start()
+	for _, s := range []*siteProcess{east, west} {
+		s.tells("east has lost the end of its disk, or was put back from a copy", "tandem dr failover --active-is-down --to west")
+		s.until("a halted link", func(st operator.Status) bool { return st.Partitions.Halted == 1 })
+		s.does(0, "status", "the link of t-0 has stopped: divergent logs")
+		s.does(3, "recopy --topic t --partition 0 --yes", "east has lost the end of its disk", "tandem dr failover --active-is-down --to west")
+		s.does(3, "switchover --to west --yes", "next: ")
+	}
+	east.stop()
+	west.until("the silence", func(st operator.Status) bool { return !st.Contact.Connected })
+	west.does(3, "failover --to west --active-is-down --yes", "The links of 1 of 1 partitions have stopped", "--accept-data-loss")
+	west.does(0, "failover --to west --active-is-down --accept-data-loss --yes", "west is the active site")
+	east.start()
+	east.green()
+	west.has("t")
+	west.does(0, "verify", "equal: ")
+	if all := west.keys("t", "", 20); len(all) != 10 {
+		t.Errorf("%v", all)
+	}
 }
 
 // TestVerifyFindsWhatDiffers: a byte of a value, in a batch whose checksum fits all the same.

@@ -109,6 +109,9 @@ func (f *Facts) DecideRecopy(o RecopyOrder) (Recopied, *Error) {
 		return Recopied{}, refuse(nextStatus, "%s is not in contact with an active site that serves: there is nothing to copy from", f.Here.Name)
 	case f.There.Fencing != 0:
 		return Recopied{}, refuse(nextWatch+", or "+nextAbort, "%s hands the active role over at this moment", f.There.Name)
+	case !f.Metadata.current() && f.troubled(f.There.Name) != nil:
+		t := f.troubled(f.There.Name)
+		return Recopied{}, refuse(t.Next, "%s", t.Text)
 	case !f.Metadata.current():
 		return Recopied{}, refuse(nextWatch, "%s does not have the newest topics and configs of %s yet", f.Here.Name, f.There.Name)
 	case i < 0:
@@ -162,6 +165,8 @@ func (f *Facts) doubts() (all []string) {
 		all = append(all, f.Here.Name+" is empty: nothing was copied to it.")
 	case c.Copying == c.All-c.Halted && c.Copying > 0 && f.empty():
 		all = append(all, f.Here.Name+" is empty: nothing was copied to it yet.")
+	case c.Copying > 0 && f.offline(f.There.Name) != nil:
+		all = append(all, fmt.Sprintf("Whether %s has all of %d of %d partitions is not known: %s.", f.Here.Name, c.Copying, c.All, f.offline(f.There.Name).Text))
 	case c.Copying > 0 && !f.There.Known:
 		all = append(all, fmt.Sprintf("Whether the first copy to %s was finished is not known of %d of %d partitions.", f.Here.Name, c.Copying, c.All))
 	case c.Copying > 0:

@@ -48,5 +48,15 @@ func (f *Facts) troubled(name string) *Trouble {
 	return nil
 }
 
+// offline is about partitions that the named site cannot use; nil = nothing is known of any.
+func (f *Facts) offline(name string) *Trouble {
+	for i := range f.Troubles {
+		if f.Troubles[i].Site == name && f.Troubles[i].Code == TroubleOffline {
+			return &f.Troubles[i]
+		}
+	}
+	return nil
+}
+
 // barred says that the sites do not meet for a reason that does not pass by itself.
 func (f *Facts) barred() bool { return !f.Connected && f.Obstacle != nil && f.Obstacle.Next != "" }

@@ -18,10 +18,11 @@ const (
 func (c *command) status(ctx context.Context) error {
 	for shown, seenEnough := false, false; !seenEnough; shown = true {
 		var s operator.Status
-		if err := c.client.ask(ctx, operator.OpStatus, nil, &s); err != nil {
-			if shown && ctx.Err() != nil {
-				return nil // whoever watches has seen enough
-			}
+		err := c.client.ask(ctx, operator.OpStatus, nil, &s)
+		if shown && ctx.Err() != nil {
+			break // amid the question
+		}
+		if err != nil {
 			return err
 		}
 		if err := c.show(s, func() { c.printStatus(&s) }); err != nil || !c.watch {
