@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -24,6 +25,7 @@ const beTandem = "TANDEM_TEST_BE_TANDEM"
 func TestMain(m *testing.M) {
 	switch os.Getenv(beTandem) {
 	case "":
+		manyAtATime()
 		os.Exit(m.Run())
 	case "die":
 		dying(slog.New(slog.NewTextHandler(os.Stderr, nil)))(errors.New(strings.Repeat("x", 1<<20))) // more than a pipe takes
@@ -36,6 +38,17 @@ func TestMain(m *testing.M) {
 		os.Exit(serveWithClock(text, os.Args[2:]))
 	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// manyAtATime lets more tests run in parallel than there are processors, unless a flag says how many: most of the time they wait for processes.
+func manyAtATime() {
+	const parallel = "test.parallel"
+	flag.Parse()
+	told := false
+	flag.Visit(func(f *flag.Flag) { told = told || f.Name == parallel })
+	if !told {
+		_ = flag.Set(parallel, fmt.Sprint(3*runtime.GOMAXPROCS(0))) // a number is taken
+	}
 }
 
 // breakOnRequest reads lines "write PATTERN" and "sync PATTERN" from standard input: from then on the kernel answers such calls

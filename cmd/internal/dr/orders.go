@@ -18,12 +18,8 @@ const (
 func (c *command) status(ctx context.Context) error {
 	for shown, seenEnough := false, false; !seenEnough; shown = true {
 		var s operator.Status
-		err := c.client.ask(ctx, operator.OpStatus, nil, &s)
-		if shown && ctx.Err() != nil {
-			break // amid the question
-		}
-		if err != nil {
-			return err
+		if err := c.client.ask(ctx, operator.OpStatus, nil, &s); err != nil {
+			return unlessEnough(ctx, shown, err)
 		}
 		if err := c.show(s, func() { c.printStatus(&s) }); err != nil || !c.watch {
 			return err
@@ -32,6 +28,18 @@ func (c *command) status(ctx context.Context) error {
 		c.say("")
 	}
 	return nil
+}
+
+// unlessEnough is err, but for one that comes of an interrupt of whoever watches, and has been shown something.
+func unlessEnough(ctx context.Context, shown bool, err error) error {
+	select {
+	case <-ctx.Done():
+		if shown {
+			return nil
+		}
+	default:
+	}
+	return err
 }
 
 // show prints a result, as JSON or for people.
