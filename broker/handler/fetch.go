@@ -204,7 +204,7 @@ func (f *fetchReply) plan(req *kmsg.FetchRequest) {
 // locate finds a partition to read: one that is led here, or whose log follows the other site's (KIP-392).
 func (f *fetchReply) locate(t *controller.Topic, id int32) (p *partition.Partition, code int16) {
 	p, code = f.h.locate(t, id)
-	if code == codeNone && !f.h.sites.serves() && !(f.follower() && p.Follows()) {
+	if code == codeNone && !f.h.sites.leads() && !(f.follower() && p.Follows()) {
 		code = codeNotLeaderOrFollower
 	}
 	return p, code

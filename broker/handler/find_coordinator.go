@@ -53,7 +53,7 @@ func (h *Handler) coordinator(listener string, kind int8, key string) (code int1
 	if kind != coordinatorGroup { // no type that Kafka has, or one of a coordinator that is not here
 		return h.fail("FindCoordinator", codeInvalidRequest), nobody
 	}
-	if !h.sites.serves() {
+	if !h.sites.leads() {
 		if at, ok := h.awayCoordinator(listener, key); ok {
 			return codeNone, at
 		}

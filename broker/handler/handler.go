@@ -171,7 +171,7 @@ func (h *Handler) newLeader(p *partition.Partition, listener string) (leader, ep
 	if p == nil {
 		return -1, -1, brokerEndpoint{}, false
 	}
-	if !h.sites.serves() {
+	if !h.sites.leads() {
 		leader, epoch = h.sites.Leader(site.PartitionID{Topic: p.TopicID(), Partition: p.ID()})
 		node, ok = h.sites.peer(leader, listener)
 		return leader, epoch, node, ok && epoch >= 0

@@ -61,7 +61,7 @@ func (h *Handler) initProducerID(ctx context.Context, c call[*kmsg.InitProducerI
 		resp.ErrorCode = h.fail("InitProducerId", codeInvalidRequest)
 		return resp
 	}
-	if !h.sites.serves() {
+	if !h.sites.leads() {
 		// Not NOT_COORDINATOR: without a transactional id Java looks for the coordinator of null then.
 		resp.ErrorCode = h.fail("InitProducerId", codeCoordinatorLoadInProgress)
 		return resp

@@ -215,7 +215,7 @@ type placement struct {
 // placement says who leads a partition, and which of its replicas are in sync and which are not there. The other site's replica is
 // in sync while that site has all that may be read.
 func (h *Handler) placement(t *controller.Topic, id int32) placement {
-	if !h.sites.serves() {
+	if !h.sites.leads() {
 		return h.awayPlacement(t, id)
 	}
 	own := t.Partitions[id].Replicas

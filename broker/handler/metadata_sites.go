@@ -59,7 +59,7 @@ func (h *Handler) leaderless(c call[*kmsg.MetadataRequest]) bool {
 // lacksLeader says that nobody is known to take produces of a partition, which has somebody that could: this broker, or one of the other site
 // that has told of itself.
 func (h *Handler) lacksLeader(t *controller.Topic) bool {
-	serves := h.sites.serves()
+	serves := h.sites.leads()
 	for i := range t.Partitions {
 		if !serves {
 			if node, epoch := h.sites.Leader(site.PartitionID{Topic: t.ID, Partition: int32(i)}); node >= 0 && epoch < 0 {

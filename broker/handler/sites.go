@@ -55,6 +55,10 @@ type sites struct {
 // serves says that clients may write here, and that what is led here is led.
 func (s *sites) serves() bool { return s == nil || s.View().Serving }
 
+// leads says that clients are to stay here. A site whose lease has lapsed serves, and acknowledges nothing: the other one may have taken over, and
+// who asks both is to go there.
+func (s *sites) leads() bool { return s.serves() && s.mayAcknowledge() }
+
 // settling says that whoever leads a partition that nobody seems to lead may be known in a moment: here it has been fenced for the other
 // site, or was promoted and does not serve yet, or the other site has not said of it that it serves.
 func (s *sites) settling() bool { return s != nil && (s.View().Serving || len(s.PeerBrokers()) > 0) }
@@ -71,7 +75,7 @@ func (s *sites) outlasted() error {
 		return nil
 	}
 	first := s.refused.Load()
-	if s.serves() {
+	if s.leads() {
 		if first != 0 {
 			s.refused.Store(0)
 		}
@@ -146,7 +150,7 @@ func (s *sites) nearest(rack, listener string, p *partition.Partition, offset in
 
 // controllerID is a broker that changes the metadata: one of the site that serves. -1 = none is known.
 func (h *Handler) controllerID() int32 {
-	if h.sites.serves() {
+	if h.sites.leads() {
 		return h.controller.Leader()
 	}
 	if live := h.sites.PeerBrokers(); len(live) > 0 {
@@ -194,7 +198,7 @@ type siteMembers struct {
 
 // Join implements Members.
 func (m siteMembers) Join(r group.JoinRequest, reply func(group.JoinResult)) {
-	if !m.sites.serves() {
+	if !m.sites.leads() {
 		reply(group.JoinResult{Err: group.ErrNotCoordinator, MemberID: r.MemberID, Generation: -1})
 		return
 	}
@@ -203,7 +207,7 @@ func (m siteMembers) Join(r group.JoinRequest, reply func(group.JoinResult)) {
 
 // Sync implements Members.
 func (m siteMembers) Sync(r group.SyncRequest, reply func(group.SyncResult)) {
-	if !m.sites.serves() {
+	if !m.sites.leads() {
 		reply(group.SyncResult{Err: group.ErrNotCoordinator})
 		return
 	}
@@ -212,7 +216,7 @@ func (m siteMembers) Sync(r group.SyncRequest, reply func(group.SyncResult)) {
 
 // Heartbeat implements Members.
 func (m siteMembers) Heartbeat(r group.HeartbeatRequest) error {
-	if !m.sites.serves() {
+	if !m.sites.leads() {
 		return group.ErrNotCoordinator
 	}
 	return m.Members.Heartbeat(r)

@@ -295,6 +295,39 @@ func TestNothingIsAcknowledgedWithoutTheLease(t *testing.T) {
 	}
 }
 
+// A site whose lease has lapsed names itself to nobody, and lets go of who stays: the other one may have taken over.
+func TestClientsLeaveASiteWithoutTheLease(t *testing.T) {
+	h := startHalf(t)
+	h.topic("t", 1)
+	c := h.dial()
+	if p := produced(c, "t", 10); p.ErrorCode != 0 {
+		t.Fatalf("with the lease: %+v", p)
+	}
+	h.pair.set(func(p *pair) { p.may = func() bool { return false } })
+	if p := produced(c, "t", 10); p.ErrorCode != kerr.NotLeaderForPartition.Code || p.CurrentLeader.LeaderID == own {
+		t.Errorf("produce: %+v", p)
+	}
+	if m := ask[*kmsg.MetadataResponse](c, metadata("t"), 12); m.Topics[0].Partitions[0].Leader == own || m.ControllerID == own {
+		t.Errorf("metadata: %+v", m)
+	}
+	if f := find(c, "g", 2); f.ErrorCode == 0 && f.NodeID == own {
+		t.Errorf("coordinator: %+v", f)
+	}
+	beat := kmsg.NewPtrHeartbeatRequest()
+	beat.Group = "g"
+	if code := ask[*kmsg.HeartbeatResponse](c, beat, 3).ErrorCode; code != kerr.NotCoordinator.Code {
+		t.Errorf("heartbeat: error code %d", code)
+	}
+	if p := ask[*kmsg.InitProducerIDResponse](c, kmsg.NewPtrInitProducerIDRequest(), 4); p.ErrorCode == 0 {
+		t.Errorf("producer id: %+v", p)
+	}
+	h.skew.Add(int64(time.Minute))
+	produced(c, "t", 10) // answered, then closed
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		t.Errorf("connection after the grace period: %v", err)
+	}
+}
+
 func commitOffset(c *brokertest.Conn, group, topic string, offset int64) int16 {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.Generation = group, -1

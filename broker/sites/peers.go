@@ -155,14 +155,15 @@ const contactPatience = 5 * time.Second
 
 // PeerBrokers are the brokers of the other site, as they have told of themselves. An active site has those of a standby that it is in contact
 // with; a standby has the active's all the time: its clients may reach what it does not. So has an active site that does not serve, because it was
-// started again and has not heard whether the other one was promoted: clients that are told of nobody else never get away from it.
+// started again and has not heard whether the other one was promoted, or whose lease has lapsed: clients that are told of nobody else never get
+// away from it.
 func (p *Pair) PeerBrokers() []controller.Broker {
 	r, ok := p.options.Controller.SiteRecord()
 	if !ok || r.Peer == nil {
 		return nil
 	}
 	v := p.driver.View()
-	if _, heard := p.remote.told(); v.Role == site.Active && v.Serving && !p.Connected() && p.options.Now().Sub(heard) > contactPatience {
+	if _, heard := p.remote.told(); v.Role == site.Active && v.Serving && p.driver.MayAcknowledge() && !p.Connected() && p.options.Now().Sub(heard) > contactPatience {
 		return nil
 	}
 	return p.options.Controller.Image().OtherBrokers()
