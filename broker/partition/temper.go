@@ -17,7 +17,7 @@ const (
 	shareUp = 1.1
 	// slowFactor is what of its 99th percentile without compaction an append may take beside it: what clients see in addition
 	// leaves the rest up to twice as much. slowLeast is what nobody misses in addition.
-	slowFactor = 1.7
+	slowFactor = 1.5
 	slowLeast  = 250 * time.Microsecond
 	// While others append, compaction stops for quietFor in each quietEvery, to learn what they take without it: of what begins
 	// quietSettle after, when nothing of it is on its way to the disk any more.
