@@ -105,6 +105,16 @@ var compactionBugs = []bug{
 		pkg: "storage/log", test: "TestCleanCrashes",
 	},
 	{
+		name: "compaction: a segment replaces others although the one in front of it could not", file: "storage/log/clean_finish.go",
+		old: "if before.err != nil {", new: "if before.err != nil && last < 0 {",
+		pkg: "storage/log", test: "TestCleanReplacesInOrder",
+	},
+	{
+		name: "compaction: two segments replace others at a time", file: "storage/log/clean_finish.go",
+		old: "\t\t<-before.done //", new: "\t\t//",
+		pkg: "storage/log", test: "TestCleanReplacesInOrder",
+	},
+	{
 		name: "compaction: a round ends before its last segment is in place", file: "storage/log/clean.go",
 		old: "\t\tsources = sources[n:]\n\t}\n\treturn c.finishAll()", new: "\t\tsources = sources[n:]\n\t}\n\treturn nil",
 		pkg: "storage/log", test: "TestCleanAgainstModel",

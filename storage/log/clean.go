@@ -162,8 +162,7 @@ type cleaner struct {
 	out      rewriter
 	done     Cleaned
 
-	finishing      chan error // of the segment that is being finished; nil = none
-	finishingCount int        // sources that it replaces
+	finishing []*finishing // segments, in the order of the log
 
 	hidden bool // a batch that was kept unread may hold older records of any key
 }

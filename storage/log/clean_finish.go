@@ -8,8 +8,18 @@ import (
 	"github.com/tandembroker/tandem/storage/vfs"
 )
 
+// finishingMax is how many segments are finished at a time: one replaces others while the next is made durable.
+const finishingMax = 2
+
+// finishing is a segment that is being finished.
+type finishing struct {
+	done  chan struct{} // closed once err is known
+	err   error
+	count int // sources that it replaces
+}
+
 // finished is a rewritten segment that is to be made durable and to replace others. That takes several syncs, in which the next
-// segment is rewritten: at most one is finished at a time, and in the order of the log.
+// segment is rewritten. They replace others in the order of the log, one at a time.
 type finished struct {
 	l       *Log
 	base    int64
@@ -20,9 +30,9 @@ type finished struct {
 	ours    bool // its files are not to be removed: somebody else may count on them
 }
 
-// replace makes the segment durable and lets replace put it in the place of those up to last. Its files are removed where that
-// fails, but not once somebody may count on them.
-func (f *finished) replace(last int64, replace func(Replacement) error) (err error) {
+// replace makes the segment durable and lets replace put it in the place of those up to last, once that in front of it, if before is
+// not nil, is in place. Its files are removed where that fails, but not once somebody may count on them. Errors: before's too.
+func (f *finished) replace(last int64, before *finishing, replace func(Replacement) error) (err error) {
 	defer func() {
 		if err != nil {
 			f.discard()
@@ -30,6 +40,12 @@ func (f *finished) replace(last int64, replace func(Replacement) error) (err err
 	}()
 	if err := f.durable(); err != nil {
 		return err
+	}
+	if before != nil {
+		<-before.done // where it has failed, what a start finds is not to go on behind it
+		if before.err != nil {
+			return before.err
+		}
 	}
 	r := Replacement{First: f.base, Last: last, Size: f.size}
 	if err := replace(r); err != nil {
@@ -101,31 +117,44 @@ func (f *finished) discard() {
 	}
 }
 
-// finish hands f over, once the one before is done; its error is told then, or by finishAll. Where others wait for the disk it is
-// one thing at a time.
+// finish hands f over, once few enough are under way; an error of one of them is told then, or by finishAll. Where others wait for the
+// disk it is one thing at a time.
 func (c *cleaner) finish(f *finished, group []source) error {
-	if err := c.finishAll(); err != nil {
+	if err := c.finishUpTo(finishingMax - 1); err != nil {
 		f.discard()
 		return err
 	}
-	last, n, done := group[len(group)-1].base, len(group), make(chan error, 1)
-	c.finishing, c.finishingCount = done, n
-	go func() { done <- f.replace(last, c.o.Replace) }() // awaited by finishAll
-	if c.busy() {                                        // one thing at a time, and what it takes counts as work that is rested from
+	n := &finishing{done: make(chan struct{}), count: len(group)}
+	var before *finishing
+	if under := len(c.finishing); under > 0 {
+		before = c.finishing[under-1]
+	}
+	c.finishing = append(c.finishing, n)
+	last := group[len(group)-1].base
+	go func() { // awaited by finishUpTo
+		defer close(n.done)
+		n.err = f.replace(last, before, c.o.Replace)
+	}()
+	if c.busy() { // one thing at a time, and what it takes counts as work that is rested from
 		return errors.Join(c.finishAll(), c.moved(&c.done.BytesWritten, 0))
 	}
 	return nil
 }
 
-// finishAll waits for the segment that is being finished.
-func (c *cleaner) finishAll() error {
-	if c.finishing == nil {
-		return nil
-	}
-	err := <-c.finishing
-	c.finishing = nil
-	if err == nil {
-		c.done.Replaced += c.finishingCount
+// finishAll waits for the segments that are being finished.
+func (c *cleaner) finishAll() error { return c.finishUpTo(0) }
+
+// finishUpTo waits until no more than most segments are being finished, or, after an error, none is.
+func (c *cleaner) finishUpTo(most int) (err error) {
+	for len(c.finishing) > most {
+		n := c.finishing[0]
+		c.finishing = c.finishing[1:]
+		<-n.done
+		if n.err == nil {
+			c.done.Replaced += n.count
+		} else if err == nil { // those behind it have the same
+			err, most = n.err, 0
+		}
 	}
 	return err
 }

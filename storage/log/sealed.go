@@ -160,15 +160,20 @@ func (r *Replacement) finish(fsys vfs.FS, dir string, olds []int64) error {
 	if err := fsys.SyncDir(dir); err != nil {
 		return err
 	}
+	unlinked := false
 	for _, base := range olds {
 		if base <= r.First || base > r.Last {
 			continue
 		}
+		unlinked = true
 		for _, suffix := range swapped {
 			if err := removeIfThere(fsys, fileName(dir, base, suffix)); err != nil {
 				return err
 			}
 		}
+	}
+	if !unlinked { // a sync of nothing has the disk flush its cache all the same
+		return nil
 	}
 	return fsys.SyncDir(dir)
 }
