@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tandembroker/tandem/broker/brokertest"
+	"github.com/tandembroker/tandem/broker/sites/operator"
 )
 
 // TestStandbyThatIsSlow: a lag of more than 10 s is told at both sites; the active takes writes, a switchover says how long it waits, and all is
@@ -49,6 +50,9 @@ func TestStandbyThatStandsStill(t *testing.T) {
 	east.write("t", 10, 10)
 	west.has("t")
 	west.signal(syscall.SIGSTOP)
+	east.tells("though it is connected", "tandem dr status --watch")
+	east.does(3, "switchover --to west --yes", "nothing has changed")
+	east.until("no contact", func(st operator.Status) bool { return !st.Contact.Connected })
 	east.tells("nothing was heard of west for", "mend the network between the sites, or start the brokers of west")
 	east.does(3, "switchover --to west --yes", "not in contact")
 	east.write("t", 100, 1000)
