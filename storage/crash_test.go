@@ -203,12 +203,13 @@ func (d *actor) create(id GroupID) error {
 		folder, start = fmt.Sprintf("crash-%d", id.Partition), int64(d.rng.IntN(2)*1000)
 	}
 	was := d.model().groups[id]
-	d.change(id, func(g *groupModel) { *g = groupModel{is: creating, folder: folder, start: start} })
+	again := was != nil && was.is == deletedForGood
+	d.change(id, func(g *groupModel) { *g = groupModel{is: creating, folder: folder, start: start, again: again} })
 	g, err := d.store.CreateGroup(id, folder, start, log.Options{SegmentBytes: 8 << 10})
 	if err != nil && !errors.Is(err, ErrExists) {
 		return err
 	}
-	if errors.Is(err, ErrExists) && was != nil && was.is == deletedForGood {
+	if errors.Is(err, ErrExists) && again {
 		d.change(id, func(g *groupModel) { *g = *was })
 		return nil
 	}

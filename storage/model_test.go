@@ -29,6 +29,7 @@ const (
 // groupModel is the model of one Raft group.
 type groupModel struct {
 	is       existence
+	again    bool // creating what was deleted: the journal may still know that, and refuse it
 	folder   string
 	start    int64
 	entries  []Entry // acknowledged, from index 1 on, with payloads
@@ -252,7 +253,7 @@ func (m model) settle(s *Store) model {
 		g, ok := s.Group(id)
 		if !ok {
 			n = groupModel{is: absent, folder: gm.folder, start: gm.start}
-			if gm.is == deletedForGood || gm.is == deleting {
+			if gm.is == deletedForGood || gm.is == deleting || gm.is == creating && gm.again {
 				n.is = deletedForGood
 			}
 			out.groups[id] = &n

@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"net"
 	"testing"
 	"time"
 
@@ -41,7 +43,8 @@ func (s *siteProcess) deleteTopic(name string) {
 	})
 }
 
-// admin has a client do something at this site's broker.
+// admin has a client do something at this site's broker. A broker that was restarted has another address here, and the other site, which a client
+// may ask too, learns of it a moment later.
 func (s *siteProcess) admin(do func(context.Context, *kadm.Client) error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
@@ -49,7 +52,8 @@ func (s *siteProcess) admin(do func(context.Context, *kadm.Client) error) {
 	c := s.kgo()
 	defer c.Close()
 	err := do(ctx, kadm.NewClient(c))
-	for ; kerr.IsRetriable(err) && ctx.Err() == nil; err = do(ctx, kadm.NewClient(c)) {
+	var old *net.OpError
+	for ; (kerr.IsRetriable(err) || errors.As(err, &old)) && ctx.Err() == nil; err = do(ctx, kadm.NewClient(c)) {
 		time.Sleep(retryPause)
 	}
 	if err != nil {
