@@ -25,6 +25,10 @@ var siteBugs = []bug{
 		"f == v.Fencing && !v.Abandoned &&", "f == v.Fencing &&"),
 	siteRule("abort of a switchover said once", "site.go", "TestSwitchoverIsGivenUpWithTheStandbysWordOnly",
 		"s.rec.Fencing == s.abandoned\n", "s.rec.Fencing < s.abandoned\n"),
+	siteRule("what is never taken goes over as fast as it is refused", "sender.go", "TestWhatIsNeverTakenIsNotShippedAgainAtOnce",
+		"\tif o.lossy {\n", "\tif o.lossy && window == 0 {\n"),
+	lostRule("damaged batches are not told of", "broker/sites/peers.go", "TestDamagedBatchHoldsUpItsPartitionAndIsSaid",
+		"p.driver.Damaged(m.Partition, m.Err)", "_ = m.Err"),
 	driverRule("link that catches up rests", "pace.go", "TestPaceFollowsWhatIsShipped",
 		"p.flow >= flowMin && !p.full", "p.flow >= flowMin"),
 	{

@@ -392,6 +392,7 @@ type LinkStatus struct {
 	Next   int64  // the first offset of the site epoch that a promotion began; without one the offset of the next record
 	Copied bool   // at the active: the standby has had all that was here, once
 	Log    uint32 // incarnation of the log; at the active that of the standby's, as far as it has said
+	Fault  string // why records of it do not come over, as far as it is known here; "" = nothing is
 	// LeaderEpoch is that under which the log takes produces; -1 = it takes none.
 	LeaderEpoch int32
 }
@@ -401,7 +402,7 @@ func (d *Driver) Links() []LinkStatus {
 	now := d.now()
 	var list []LinkStatus
 	for _, r := range d.runners() {
-		s := LinkStatus{ID: r.replica().ID(), Topic: r.replica().Topic(), Lag: r.lag.at(now)}
+		s := LinkStatus{ID: r.replica().ID(), Topic: r.replica().Topic(), Lag: r.lag.at(now), Fault: r.faulty(now)}
 		if state := r.state.Load(); state != nil {
 			s.Leads, s.Halted, s.End, s.LeaderEpoch, s.Next, s.Copied = state.leads, state.halted, state.end, state.epoch, state.next, state.copied
 			s.Log = state.log

@@ -24,7 +24,7 @@ func (p *Pair) report() report {
 		if !s.Leads {
 			continue
 		}
-		l := linkReport{Topic: s.ID.Topic, Partition: s.ID.Partition, Leader: node, Epoch: s.LeaderEpoch, End: s.End, Next: s.Next, Copied: s.Copied, Log: s.Log,
+		l := linkReport{Topic: s.ID.Topic, Partition: s.ID.Partition, Leader: node, Epoch: s.LeaderEpoch, End: s.End, Next: s.Next, Copied: s.Copied, Log: s.Log, Fault: s.Fault,
 			Copying: view.Role == site.Standby && isRecopying(image, s.ID)}
 		if s.Lag.Known {
 			l.Lag = &lagJSON{Offsets: s.Lag.Offsets, Bytes: p.bytesBehind(&s), Ms: float64(s.Lag.Time) / float64(time.Millisecond)}
@@ -170,6 +170,7 @@ func (p *Pair) missing(asOf time.Time) (all []operator.Partition) {
 
 func (p *Pair) partitionFact(topic string, id site.PartitionID, role site.Role, here LinkStatus, there linkReport, known bool, asOf time.Time) operator.Partition {
 	f := operator.Partition{Topic: topic, Index: id.Partition, Led: here.Leads, Halted: here.Halted, Shipped: operator.End{Offset: -1}, Active: operator.End{Offset: -1}}
+	f.Fault = cmp.Or(here.Fault, there.Fault)
 	if role == site.Active {
 		f.Copied = here.Copied && !there.Copying
 		f.Active = operator.End{Offset: here.End, At: p.options.Now()}

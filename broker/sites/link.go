@@ -38,6 +38,7 @@ type runner struct {
 	copiedTo    int64 // what it had then
 
 	state     atomic.Pointer[linkState]
+	fault     atomic.Pointer[fault]
 	hardening atomic.Bool // MakeDurable is under way
 	lag       lag
 }
@@ -288,6 +289,12 @@ func (r *runner) settled(term uint64, kind entry.Kind, reason entry.VoidReason, 
 	if err != nil && !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, raft.ErrClosed) {
 		r.d.logger.Warn("proposal of a link failed", "topic", r.replica().Topic(), "partition", r.replica().ID().Partition, "kind", kind, "error", err)
 	}
+	switch {
+	case kind == entry.Data && errors.Is(err, raft.ErrLinked):
+		r.fail("what the active has of it came damaged: %w", err)
+	case kind == entry.Data && err == nil && reason == entry.Admitted:
+		r.fault.Store(nil)
+	}
 	if err != nil && reason == entry.Admitted {
 		reason = entry.VoidTerm
 	}
@@ -305,6 +312,7 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 		if err != nil {
 			r.d.logger.Error("link can not read what it has to ship", "topic", r.replica().Topic(), "partition", r.replica().ID().Partition,
 				"offset", e.From.Next, "error", err)
+			r.fail("it cannot be read: %w", err)
 		}
 		r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: r.term, late: true})
 		return
@@ -348,7 +356,7 @@ func (r *runner) shipment(e site.Ship, log *site.LogView) (m site.Message, end s
 	r.worker.pace.shipped(int(last.Pos+last.Length), end.Next < log.Durable.NextOffset)
 	head := site.Append{Partition: r.replica().ID(), Epoch: e.Epoch, Prev: e.From, Metadata: needs, Rows: rows, Payload: payload}
 	if stored != nil {
-		return transport.Stored{Append: head, From: stored}, end, release, nil
+		return transport.Stored{Append: head, From: shippedExtent{stored, r}}, end, release, nil
 	}
 	return head, end, release, nil
 }

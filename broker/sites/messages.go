@@ -82,6 +82,7 @@ type linkReport struct {
 	Lag       *lagJSON  `json:"lag,omitempty"`    // known at the active only
 	Copied    bool      `json:"copied,omitempty"` // the standby has had all, once
 	Halted    string    `json:"halted,omitempty"`
+	Fault     string    `json:"fault,omitempty"`   // why records of it do not come over
 	Log       uint32    `json:"log,omitempty"`     // incarnation of the standby's log
 	Copying   bool      `json:"copying,omitempty"` // by a standby: it is being copied anew, and not whole
 }

@@ -129,6 +129,8 @@ func (p *Pair) receive(from transport.PeerID, m any, release func()) {
 	case site.Message:
 		p.driver.Receive(m, release)
 		return
+	case transport.Damaged:
+		p.driver.Damaged(m.Partition, m.Err)
 	case transport.Broker:
 		if err := p.brokerMessage(from, m); err != nil {
 			p.logger.Warn("message of the other site", "from", from.String(), "kind", m.Kind, "error", err)

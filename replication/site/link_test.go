@@ -2,6 +2,7 @@ package site
 
 import (
 	"testing"
+	"time"
 
 	"github.com/tandembroker/tandem/storage/entry"
 )
@@ -302,6 +303,48 @@ func TestOneAckForManyAppendsOpensTheWindowForAll(t *testing.T) {
 	}
 	if effects = ack(7); len(effects) == 0 {
 		t.Fatal("all is acknowledged, and nothing is shipped")
+	}
+}
+
+// What the standby does not take, a batch that is damaged here, goes over about once a second, alone, and not as fast as it is refused.
+func TestWhatIsNeverTakenIsNotShippedAgainAtOnce(t *testing.T) {
+	log, v := active(t, 100)
+	l := NewLink(linkID, LinkOptions{Window: 4})
+	const damaged = 7
+	now, ships := time.Duration(0), 0
+	step := func(inputs ...LinkInput) {
+		for ; len(inputs) > 0 && ships < 1000; inputs = inputs[1:] {
+			for _, e := range l.Step(now, v, log.view(), inputs[0]) {
+				refused := false // who comes behind the damaged one, or asks
+				switch e := e.(type) {
+				case Ship:
+					ships++
+					refused = e.From.Next > damaged
+					inputs = append(inputs, Shipped{End: Position{e.From.Next + 1, 0}})
+				case Send:
+					_, refused = e.Message.(Probe)
+				}
+				if refused {
+					inputs = append(inputs, Received{Ack{Partition: linkID, Boot: 2, End: Position{damaged, 0}, Rejected: true}})
+				}
+			}
+		}
+	}
+	step(Received{Ack{Partition: linkID, Boot: 2, End: Position{damaged, 0}}})
+	first := ships
+	for range 100 {
+		now += 100 * time.Millisecond
+		step(Tick{})
+	}
+	if again := ships - first; first > 12 || again < 8 || again > 12 {
+		t.Errorf("%d Appends went at once, and %d within 10 s", first, again)
+	}
+	effects := l.Step(now, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{damaged + 1, 0}}})
+	for i := range 4 {
+		effects = l.Step(now, v, log.view(), Shipped{End: Position{only[Ship](t, effects).From.Next + 1, 0}})
+		if full := i == 3; full != (len(effects) == 0) {
+			t.Fatalf("%d Appends on their way behind progress, and then %+v", i+1, effects)
+		}
 	}
 }
 

@@ -23,7 +23,8 @@ type sender struct {
 	flying   []int64  // ends of the Appends that were sent and are not acknowledged, in order
 	shipping bool     // a Ship is being carried out
 	progress time.Duration
-	asked    int // times, since the last progress
+	asked    int  // times, since the last progress
+	lossy    bool // what was sent had to be sent again, and there was no progress since
 }
 
 // lead does what is due at the active site: first the log goes over to the epoch, then fences, then shipping.
@@ -105,9 +106,13 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 		if o.asked++; o.asked < askedMax { // what was sent may wait for the standby's disk: it knows
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
 		}
-		o.rewind()
+		o.resend()
 	}
-	if o.shipping || len(o.flying) >= l.options.Window || o.sent.Next >= log.Durable.NextOffset {
+	window := l.options.Window
+	if o.lossy {
+		window = 1 // what the standby never takes, a damaged batch, is not to go over as fast as it is refused, with all that follows it
+	}
+	if o.shipping || len(o.flying) >= window || o.sent.Next >= log.Durable.NextOffset {
 		return nil
 	}
 	o.shipping = true
@@ -120,6 +125,12 @@ const askedMax = 8
 
 // rewind has all that is not acknowledged shipped again.
 func (o *sender) rewind() { o.sent, o.flying, o.asked = o.acked, o.flying[:0], 0 }
+
+// resend is rewind for what the standby has not taken.
+func (o *sender) resend() {
+	o.rewind()
+	o.lossy = true
+}
 
 func (l *Link) shipped(now time.Duration, in Shipped) {
 	o := &l.out
@@ -159,14 +170,14 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 	}
 	o.logStart = max(o.logStart, m.LogStart)
 	if m.End.Next > o.acked.Next {
-		o.acked, o.progress, o.asked = m.End, now, 0
+		o.acked, o.progress, o.asked, o.lossy = m.End, now, 0, false
 		o.flying = slices.DeleteFunc(o.flying, func(end int64) bool { return end <= m.End.Next }) // one Ack may answer several
 		if o.sent.Next <= o.acked.Next {
 			o.rewind()
 		}
 	}
 	if m.Rejected && !o.shipping {
-		o.rewind()
+		o.resend()
 	}
 	return nil
 }

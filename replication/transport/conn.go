@@ -272,6 +272,7 @@ func (c *conn) readPaid(h header) error {
 		if err := m.CheckPayload(); err != nil {
 			// Of what may be wrong on the sender's disk nothing but this partition is to suffer: it is as if it had been lost.
 			c.t.log.Error("append of the other site is not as it says, and not taken", "partition", m.Partition.String(), "error", err)
+			c.t.options.Receive(c.s.id, Damaged{m.Partition, err}, func() {})
 			c.releaser(buffer, cost)()
 			return nil
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,7 @@ import (
 type fileRange struct {
 	f      vfs.File
 	pos, n int64
+	failed *atomic.Int32
 }
 
 func (r fileRange) File() (vfs.File, int64, int64) { return r.f, r.pos, r.n }
@@ -33,6 +35,8 @@ func (r fileRange) ReadInto(b []byte) error {
 	_, err := r.f.ReadAt(b, r.pos)
 	return err
 }
+
+func (r fileRange) Failed(error) { r.failed.Add(1) }
 
 // realBatch is an Append of one batch as it is stored, whose record has n bytes.
 func realBatch(t testing.TB, offset, n int) site.Append {
@@ -69,7 +73,7 @@ func stored(t testing.TB, m site.Append) Stored {
 	if _, err := f.WriteAt(m.Payload, pos); err != nil {
 		t.Fatal(err)
 	}
-	from := fileRange{f, pos, int64(len(m.Payload))}
+	from := fileRange{f, pos, int64(len(m.Payload)), new(atomic.Int32)}
 	m.Payload = nil
 	return Stored{m, from}
 }
@@ -77,16 +81,22 @@ func stored(t testing.TB, m site.Append) Stored {
 // arrivals are Appends as they came.
 type arrivals struct {
 	sync.Mutex
-	got []site.Append
+	got     []site.Append
+	damaged int
 }
 
 func (a *arrivals) receive(_ PeerID, m any, release func()) {
 	defer release()
-	if m, ok := m.(site.Append); ok {
+	a.Lock()
+	defer a.Unlock()
+	switch m := m.(type) {
+	case site.Append:
 		m.Payload = slices.Clone(m.Payload)
-		a.Lock()
-		defer a.Unlock()
 		a.got = append(a.got, m)
+	case Damaged:
+		if m.Partition == partition(0) && errors.Is(m.Err, entry.ErrCorrupt) {
+			a.damaged++
+		}
 	}
 }
 
@@ -149,32 +159,102 @@ func TestDamagedBatchIsPassedOver(t *testing.T) {
 	if got := a.all(); len(got) != 1 || !bytes.Equal(got[0].Payload, good.Payload) {
 		t.Errorf("%d appends came, the first behind offset %d", len(got), got[0].Prev.Next)
 	}
+	if a.damaged != 20 {
+		t.Errorf("%d are said to be damaged", a.damaged)
+	}
 	if s := e.Status().Peers[0]; s.Sessions != 1 {
 		t.Errorf("%d sessions: %s", s.Sessions, s.LastError)
 	}
 }
 
-// TestFileThatEndsEarlyEndsTheSession: the frame has promised the bytes.
-func TestFileThatEndsEarlyEndsTheSession(t *testing.T) {
+// unreadable is a file whose disk gives an error from byte end on; the kernel knows it where conn is so.
+type unreadable struct {
+	vfs.File
+	end int64
+}
+
+func (f unreadable) ReadAt(b []byte, pos int64) (int, error) {
+	if pos+int64(len(b)) > f.end {
+		return 0, errors.New("input/output error")
+	}
+	return f.File.ReadAt(b, pos)
+}
+
+// TestWhatAFileDoesNotGiveIsPassedOver: the frame has promised the bytes, and the session goes on all the same: of a damaged disk one partition has
+// to suffer, and not the link, again and again.
+func TestWhatAFileDoesNotGiveIsPassedOver(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("payloads do not go from files here")
 	}
-	var a arrivals
-	l := listener(t)
-	_, w := over(t, l, l.Addr().String(), Options{Receive: a.receive}, Options{BackoffMax: 10 * time.Millisecond})
-	m := stored(t, realBatch(t, 0, 100_000))
-	file, pos, _ := m.From.File()
-	if err := file.Truncate(pos + 50_000); err != nil {
-		t.Fatal(err)
+	const size = 300_000
+	for name, spoil := range map[string]func(m *Stored, r *fileRange){
+		"file that is shorter": func(_ *Stored, r *fileRange) {
+			if err := r.f.Truncate(r.pos + size/2); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"file that ends in front of it": func(_ *Stored, r *fileRange) {
+			if err := r.f.Truncate(r.pos); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"closed file": func(_ *Stored, r *fileRange) { r.f.Close() },
+		"bad sector":  func(_ *Stored, r *fileRange) { r.f = unreadable{r.f, r.pos + size/2} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var a arrivals
+			l := listener(t)
+			e, w := over(t, l, l.Addr().String(), Options{Receive: a.receive}, Options{})
+			m := stored(t, realBatch(t, 0, size))
+			r := m.From.(fileRange)
+			spoil(&m, &r)
+			m.From = r
+			sent := make(chan bool, 1)
+			w.Send(east().ID(), m, func(ok bool) { sent <- ok })
+			good := realBatch(t, 99, size)
+			w.Send(east().ID(), stored(t, good), nil)
+			until(t, "arrived", func() bool { return len(a.all()) > 0 })
+			if got := a.all(); len(got) != 1 || !bytes.Equal(got[0].Payload, good.Payload) || a.damaged != 1 {
+				t.Errorf("%d appends came, %d damaged", len(got), a.damaged)
+			}
+			if !<-sent || r.failed.Load() != 1 {
+				t.Errorf("the file has failed %d times", r.failed.Load())
+			}
+			if s := e.Status().Peers[0]; s.Sessions != 1 {
+				t.Errorf("%d sessions: %s", s.Sessions, s.LastError)
+			}
+		})
 	}
-	sent := make(chan bool, 1)
+}
+
+// TestStuckPeerOfAStoredAppend: who takes nothing for a timeout is left, in the middle of a file, and what was to go there is dropped once.
+func TestStuckPeerOfAStoredAppend(t *testing.T) {
+	l := listener(t)
+	w := start(t, west(), Options{Listener: l, Timeout: time.Second})
+	h := hello{Handshake: east(), session: 1, count: 1, credit: 64 << 20}
+	var conns [2]stranger
+	for i := range conns {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		conns[i] = stranger{t, c}
+		h.index = uint8(i)
+		if err := conns[i].greetWith(opening(), h, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "connected", func() bool { return w.Connected(east().ID()) })
+	m := stored(t, realBatch(t, 0, 32<<20))
+	sent := make(chan bool, 2)
 	w.Send(east().ID(), m, func(ok bool) { sent <- ok })
 	if <-sent {
 		t.Error("sent, it is said")
 	}
-	until(t, "another session", func() bool { return w.Connected(east().ID()) && w.Status().Peers[0].Sessions == 2 })
-	if n := len(a.all()); n != 0 {
-		t.Errorf("%d taken", n)
+	until(t, "the end of the session", func() bool { return !w.Connected(east().ID()) })
+	if n := m.From.(fileRange).failed.Load(); n != 0 || len(sent) != 0 {
+		t.Errorf("the file is said to have failed %d times, and told %d times more", n, len(sent))
 	}
 }
 
@@ -207,8 +287,14 @@ func TestFlippedBitOfAStoredAppend(t *testing.T) {
 			if bit/8 < batches && (len(taken) != 0 || e.Connected(west().ID()) || !strings.Contains(e.Status().Peers[0].LastError, "checksum")) {
 				t.Fatalf("bit %d: %d messages were taken, %+v", bit, len(taken), e.Status().Peers[0])
 			}
-			if bit/8 >= batches && (len(taken) != 1 || !bytes.Equal(taken[0].message.(site.Append).Payload, m.Payload) || !e.Connected(west().ID())) {
+			if bit/8 < batches {
+				return
+			}
+			if len(taken) != 2 || !e.Connected(west().ID()) {
 				t.Fatalf("bit %d: %d messages were taken, %+v", bit, len(taken), e.Status().Peers[0])
+			}
+			if _, ok := taken[0].message.(Damaged); !ok || !bytes.Equal(taken[1].message.(site.Append).Payload, m.Payload) {
+				t.Fatalf("bit %d: %+v", bit, taken)
 			}
 		})
 	}
@@ -293,3 +379,4 @@ type brokenRange int64
 
 func (r brokenRange) File() (vfs.File, int64, int64) { return nil, 0, int64(r) }
 func (brokenRange) ReadInto([]byte) error            { return errors.New("input/output error") }
+func (brokenRange) Failed(error)                     {}

@@ -43,7 +43,7 @@ type Options struct {
 	// TLS is for both directions: its certificates are shown, the peer's is demanded and verified. nil = without.
 	TLS *tls.Config
 
-	// Receive is called with a site.Message or a Broker, by one goroutine for each connection: messages of a partition's Appends come in
+	// Receive is called with a site.Message, a Damaged or a Broker, by one goroutine for each connection: messages of a partition's Appends come in
 	// order. It must not block for long: the connection stands still. release gives memory and credit of an Append or a large Broker
 	// message back; it must be called once for each message (calls beyond that do nothing), when nothing of Payload is used any more. The
 	// rest of a message belongs to the receiver for good.

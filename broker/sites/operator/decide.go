@@ -17,6 +17,7 @@ func (f *Facts) DecideSwitchover(o SwitchoverOrder) (Plan, *Error) {
 	}
 	active := f.active()
 	c := f.count()
+	faulty, _ := f.faulty()
 	switch {
 	case f.going():
 		return Plan{}, f.refuseBusy()
@@ -33,6 +34,8 @@ func (f *Facts) DecideSwitchover(o SwitchoverOrder) (Plan, *Error) {
 		return Plan{}, refuse(f.troubled(o.To).Next, "%s cannot take over: %s", o.To, f.troubled(o.To).Text)
 	case c.Halted > 0:
 		return Plan{}, refuse("see tandem dr status for the way out of each", "the links of %d of %d partitions have stopped: they would lose what was not shipped", c.Halted, c.All)
+	case faulty != nil:
+		return Plan{}, refuse(undamage(faulty), "records of %s-%d do not come to the standby, and would be lost: %s", faulty.Topic, faulty.Index, faulty.Fault)
 	case c.Copying > 0 && len(f.Metadata.LeftOut) > 0:
 		text, next := f.leftOut()
 		return Plan{}, refuse(next, "%s", text)

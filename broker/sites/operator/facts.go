@@ -66,6 +66,7 @@ type Partition struct {
 	Index  int32
 	Led    bool // a broker of this site leads it
 	Halted site.HaltReason
+	Fault  string // why records of it do not come over; "" = nothing is known to be wrong
 	// Copied: the standby's log has reached the active's, as it then was, at least once since it began to follow it.
 	Copied  bool
 	Shipped End // up to where the standby's log is durable

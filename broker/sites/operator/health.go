@@ -189,6 +189,13 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 			break
 		}
 	}
+	if p, n := f.faulty(); p != nil && f.Connected {
+		more := ""
+		if n > 1 {
+			more = fmt.Sprintf(" (and of %d more partitions)", n-1)
+		}
+		add("damaged", undamage(p), "records of %s-%d%s do not come to the standby: %s", p.Topic, p.Index, more, p.Fault)
+	}
 	if c.Unled > 0 {
 		add("not led", nextWatch, "%d of %d partitions have no leader at %s", c.Unled, c.All, f.Here.Name)
 	}
@@ -205,6 +212,24 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 	case lag != nil:
 		f.lagReason(time.Duration(*lag.Ms)*time.Millisecond, add)
 	}
+}
+
+// faulty is the first partition of which records do not come over, nil = none is known, and how many there are.
+func (f *Facts) faulty() (first *Partition, count int) {
+	for i := range f.Partitions {
+		if p := &f.Partitions[i]; p.Fault != "" {
+			if count++; first == nil {
+				first = p
+			}
+		}
+	}
+	return first, count
+}
+
+// undamage is what to do about records that do not come over.
+func undamage(p *Partition) string {
+	return fmt.Sprintf("mend the disk of the active site, or do without them: delete the records of %s-%d up to behind them there (kafka-delete-records); "+
+		"it goes on by itself then", p.Topic, p.Index)
 }
 
 // lagReason is told of the longest lag, or of one at which produces are held.

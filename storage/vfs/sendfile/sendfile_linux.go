@@ -71,7 +71,7 @@ func (s *Socket) Send(f vfs.File, pos, n int64) (sent int64, ok bool, err error)
 	}
 	s.call.pos, s.call.n, s.call.moved, s.call.err, s.call.wait = pos, int(n), 0, nil, nil
 	controlErr := s.src.Control(s.withFile)
-	return int64(s.call.moved), true, errors.Join(s.call.err, controlErr, s.call.wait)
+	return int64(max(s.call.moved, 0)), true, errors.Join(s.call.err, controlErr, s.call.wait)
 }
 
 // Forget lets go of the file that was sent from last.
