@@ -246,6 +246,13 @@ func TestStuckPeerOfAStoredAppend(t *testing.T) {
 		}
 	}
 	until(t, "connected", func() bool { return w.Connected(east().ID()) })
+	for _, c := range conns { // it is not silent, else its silence would end the session
+		go func() { // ends with the connection
+			for err := error(nil); err == nil; time.Sleep(50 * time.Millisecond) {
+				_, err = c.Write(appendNumber(nil, kindPing, 0))
+			}
+		}()
+	}
 	m := stored(t, realBatch(t, 0, 32<<20))
 	sent := make(chan bool, 2)
 	w.Send(east().ID(), m, func(ok bool) { sent <- ok })
@@ -253,6 +260,9 @@ func TestStuckPeerOfAStoredAppend(t *testing.T) {
 		t.Error("sent, it is said")
 	}
 	until(t, "the end of the session", func() bool { return !w.Connected(east().ID()) })
+	if text := w.Status().Peers[0].LastError; !strings.Contains(text, "could not be written") {
+		t.Error(text)
+	}
 	if n := m.From.(fileRange).failed.Load(); n != 0 || len(sent) != 0 {
 		t.Errorf("the file is said to have failed %d times, and told %d times more", n, len(sent))
 	}
