@@ -24,6 +24,8 @@ var transportBugs = []bug{
 		"c.t.options.Receive(c.s.id, Damaged{m.Partition, err}, func() {})", "_ = Damaged{m.Partition, err}"),
 	transportRule("file that cannot be read ends the session", "stored.go", "TestWhatAFileDoesNotGiveIsPassedOver",
 		"return c.pad(from, n, err)", "return notWritten(c, int(n), err)"),
+	{name: "transport: file system without sendfile is taken for a damaged file", file: "storage/vfs/sendfile/sendfile_linux.go", pkg: "replication/transport",
+		test: "TestFileSystemWithoutSendfile", old: "if unsupported(s.call.err) {", new: "if unsupported(nil) {"},
 	transportRule("stuck connection is taken for a damaged file", "stored.go", "TestStuckPeerOfAStoredAppend",
 		"errors.Is(err, os.ErrDeadlineExceeded):\n\t\t\treturn notWritten(c, int(n), err)", "errors.Is(err, os.ErrDeadlineExceeded):\n\t\t\tfrom.Failed(err)\n\t\t\treturn notWritten(c, int(n), err)"),
 	transportRule("older peer gets what it does not understand", "stored.go", "TestOlderPeerGetsWholeChecksums",

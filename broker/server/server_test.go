@@ -20,6 +20,7 @@ import (
 
 	"github.com/tandembroker/tandem/broker/config"
 	"github.com/tandembroker/tandem/storage/vfs"
+	"github.com/tandembroker/tandem/storage/vfs/sendfile/sendfiletest"
 )
 
 const (
@@ -378,8 +379,8 @@ func (f *fromFile) Send(w *Writer) error {
 	return errors.Join(w.Bytes([]byte("head")), w.File(f.file, f.pos, f.n), w.Bytes([]byte("tail")))
 }
 
-// TestFiles: ranges of all sizes arrive byte for byte, from files with a descriptor and from those without one; a file that
-// is shorter than promised ends the connection.
+// TestFiles: ranges of all sizes arrive byte for byte, from files with a descriptor, from those without one, and from
+// those of a file system without sendfile; a file that is shorter than promised ends the connection.
 func TestFiles(t *testing.T) {
 	content := make([]byte, fileBytes)
 	for i := range content {
@@ -397,6 +398,9 @@ func TestFiles(t *testing.T) {
 		return f
 	}
 	files := map[string]vfs.File{"sendfile": open(vfs.OS{}, filepath.Join(t.TempDir(), "f")), "copy": open(vfs.NewMem(), "f")}
+	for name, sent := range map[string]int{"refused by the file system": 0, "refused later on": 1} {
+		files[name] = sendfiletest.Refused(t, open(vfs.OS{}, filepath.Join(t.TempDir(), "f")), sent)
+	}
 	for name, file := range files {
 		t.Run(name, func(t *testing.T) {
 			var pos, n atomic.Int64

@@ -96,9 +96,11 @@ func (w *Writer) File(f vfs.File, pos, n int64) error {
 		return err
 	}
 	if w.files != nil {
-		if handled, err := w.sendFile(f, pos, n); handled {
+		sent, err := w.sendFile(f, pos, n)
+		if err != nil {
 			return err
 		}
+		pos, n = pos+sent, n-sent
 	}
 	return w.copyFile(f, pos, n)
 }
@@ -125,27 +127,30 @@ func (w *Writer) inline(f vfs.File, pos int64, n int) error {
 	return w.bound()
 }
 
-// sendFile moves a range from the file to the socket inside the kernel. handled is false when f is no file of the operating
-// system.
-func (w *Writer) sendFile(f vfs.File, pos, n int64) (handled bool, err error) {
+// sendFile moves a range from the file to the socket inside the kernel. sent is less than n when f is no file of the operating system, or of a
+// file system that refuses that.
+func (w *Writer) sendFile(f vfs.File, pos, n int64) (sent int64, err error) {
 	defer w.files.Forget()
-	for n > 0 {
+	for sent < n {
 		if err := w.deadline(); err != nil {
-			return true, w.fail(err)
+			return sent, w.fail(err)
 		}
-		step, ok, err := w.files.Send(f, pos, min(n, writeStepMax))
-		if !ok {
-			return false, nil
+		step, ok, err := w.files.Send(f, pos+sent, min(n-sent, writeStepMax))
+		switch {
+		case err != nil:
+			return sent, w.fail(fmt.Errorf("send %s at byte %d: %w", f.Name(), pos+sent, err))
+		case !ok:
+			return sent, nil
 		}
-		if err != nil {
-			return true, w.fail(fmt.Errorf("send %s at byte %d: %w", f.Name(), pos, err))
-		}
-		pos, n = pos+step, n-step
+		sent += step
 	}
-	return true, nil
+	return sent, nil
 }
 
 func (w *Writer) copyFile(f vfs.File, pos, n int64) error {
+	if n == 0 {
+		return nil
+	}
 	b := w.pool.Get(int(min(n, copyBytes)))
 	defer b.Release()
 	for n > 0 {

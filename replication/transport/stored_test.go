@@ -20,6 +20,7 @@ import (
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/vfs"
+	"github.com/tandembroker/tandem/storage/vfs/sendfile/sendfiletest"
 )
 
 // fileRange is a part of a file.
@@ -222,6 +223,27 @@ func TestWhatAFileDoesNotGiveIsPassedOver(t *testing.T) {
 			}
 			if s := e.Status().Peers[0]; s.Sessions != 1 {
 				t.Errorf("%d sessions: %s", s.Sessions, s.LastError)
+			}
+		})
+	}
+}
+
+// TestFileSystemWithoutSendfile: what the kernel does not send from there is copied. It is no damage.
+func TestFileSystemWithoutSendfile(t *testing.T) {
+	for name, sent := range map[string]int{"at all": 0, "any more": 1} {
+		t.Run(name, func(t *testing.T) {
+			var a arrivals
+			l := listener(t)
+			_, w := over(t, l, l.Addr().String(), Options{Receive: a.receive}, Options{})
+			want := realBatch(t, 0, 12<<20) // more than a connection takes at once
+			m := stored(t, want)
+			r := m.From.(fileRange)
+			r.f = sendfiletest.Refused(t, r.f, sent)
+			m.From = r
+			w.Send(east().ID(), m, nil)
+			until(t, "arrived", func() bool { a.Lock(); defer a.Unlock(); return len(a.got)+a.damaged > 0 })
+			if got := a.all(); len(got) != 1 || !bytes.Equal(got[0].Payload, want.Payload) || r.failed.Load() != 0 {
+				t.Errorf("%d appends came, %d damaged; the file has failed %d times", len(got), a.damaged, r.failed.Load())
 			}
 		})
 	}

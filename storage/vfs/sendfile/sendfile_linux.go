@@ -55,9 +55,10 @@ func New(conn net.Conn) *Socket {
 	return s
 }
 
-// Send moves up to n bytes of f from byte pos on and returns how many; ok is false when f has no descriptor. The position is given with each
-// call, so the file's own is never touched and many connections share one descriptor. It returns after the first call that moved something:
-// the caller then renews the deadline. Errors: io.ErrUnexpectedEOF where the file ends at pos.
+// Send moves up to n bytes of f from byte pos on and returns how many; ok is false, and nothing has moved, when f has no descriptor or the kernel
+// does not do that with it: some file systems have no sendfile. The position is given with each call, so the file's own is never touched and many
+// connections share one descriptor. It returns after the first call that moved something: the caller then renews the deadline.
+// Errors: io.ErrUnexpectedEOF where the file ends at pos.
 func (s *Socket) Send(f vfs.File, pos, n int64) (sent int64, ok bool, err error) {
 	if s.file != f {
 		file, ok := f.(syscall.Conn)
@@ -71,7 +72,15 @@ func (s *Socket) Send(f vfs.File, pos, n int64) (sent int64, ok bool, err error)
 	}
 	s.call.pos, s.call.n, s.call.moved, s.call.err, s.call.wait = pos, int(n), 0, nil, nil
 	controlErr := s.src.Control(s.withFile)
+	if unsupported(s.call.err) {
+		return 0, false, nil
+	}
 	return int64(max(s.call.moved, 0)), true, errors.Join(s.call.err, controlErr, s.call.wait)
+}
+
+// unsupported says that the system call refuses the file as such. Source: sendfile(2), which has callers fall back to read and write.
+func unsupported(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // Forget lets go of the file that was sent from last.
