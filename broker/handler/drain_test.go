@@ -3,8 +3,10 @@ package handler
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -73,6 +75,11 @@ func TestStopAnswers(t *testing.T) {
 	if joined.ErrorCode != codeOf(group.ErrRebalanceInProgress) {
 		t.Errorf("JoinGroup: %+v", joined)
 	}
+	_ = deletes.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, err := deletes.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("answered before the log has: %v", err)
+	}
+	_ = deletes.SetReadDeadline(time.Now().Add(limit))
 	o.deleted([]error{nil})
 	gone := &kmsg.DeleteGroupsResponse{}
 	receive(deletes, gone, 1)

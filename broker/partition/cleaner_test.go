@@ -286,7 +286,8 @@ func TestCleanerRuns(t *testing.T) {
 	b.fillKeys(t, q, 20)
 	b.checkpoint(t)
 	b.SetCleaner(CleanerOptions{Backoff: time.Millisecond, BytesPerSecond: 1000})
-	waitFor(t, "a round under way", func() bool { b.cleaning.Lock(); defer b.cleaning.Unlock(); return b.cleaning.busy[q] })
+	rate := b.cleaner.rate
+	waitFor(t, "a round that is held up", func() bool { rate.mu.Lock(); defer rate.mu.Unlock(); return rate.mu.free.After(b.clock.Now()) })
 	deleted := make(chan error, 1)
 	go func() { deleted <- b.Delete(context.Background(), topicID, 1) }()
 	select {
