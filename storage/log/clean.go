@@ -98,9 +98,9 @@ type Cleaned struct {
 // Clean does one round of compaction by Kafka's rules: of each key the last record stays, with its offset, in its batch; records
 // behind those that fit into the map stay for another round. Segments are rewritten beside the old ones, which stay in place, and
 // readable, until the new one is durable; a crash leaves either. The first offset that is left for the next round is stored in
-// cleaner-offset-checkpoint. One round at a time; it ends early, with what it has replaced in place, when ctx ends or the log is
-// closed. Errors: ctx's, ErrClosed, ErrSpace, ErrCorrupt (nothing of the damaged segment was changed), I/O; only a failure while
-// segments are replaced is ErrFailed.
+// cleaner-offset-checkpoint. One round at a time; it ends early, with what it has replaced in place, when ctx ends, the log is
+// closed, or cut (Cut): what it has read may be no more then. Errors: ctx's, ErrClosed, ErrSpace, ErrCorrupt (nothing of the damaged
+// segment was changed), I/O, one that only says that the log was cut; only a failure while segments are replaced is ErrFailed.
 func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 	l.cleaning.Lock()
 	defer l.cleaning.Unlock()
@@ -110,6 +110,7 @@ func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 	l.mu.Lock()
 	l.mu.endCleaning = cancel // else a throttle would hold up who stops it
 	l.mu.Unlock()
+	defer l.cleaningEnded()
 	c := cleaner{l: l, ctx: ctx, o: &o, now: l.options().Now().UnixMilli()}
 	if o.BufferBytes <= 0 {
 		o.BufferBytes = 128 << 10
@@ -130,12 +131,42 @@ func (l *Log) Clean(ctx context.Context, o CleanOptions) (Cleaned, error) {
 	err := c.round()
 	switch {
 	case err == nil || caller.Err() != nil:
+	case l.cutSinceCleaning():
+		err = fmt.Errorf("compact %s: %w", l.dir, errCleaningCut) // what it has met is no damage
 	case ctx.Err() != nil:
 		err = ErrClosed // StopCleaning
 	default:
 		err = fmt.Errorf("compact %s: %w", l.dir, err)
 	}
 	return c.done, err
+}
+
+// errCleaningCut: the log was cut under a round.
+var errCleaningCut = fmt.Errorf("%w: the log was cut since the round began", ErrInvalid)
+
+// cutCleaning ends the Clean under way, which may have read what is about to go, and has no later step of it change anything: by what
+// is cut off it would drop records that are the last ones of their keys then, or put back what was cut. It does not wait, because
+// who cuts may hold what CleanOptions.Replace takes. Under Log.files.
+func (l *Log) cutCleaning() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.endCleaning != nil {
+		l.mu.cleaningCut = true
+		l.mu.endCleaning()
+	}
+}
+
+// cutSinceCleaning says that the Clean under way must not change anything any more. Who is about to holds Log.files.
+func (l *Log) cutSinceCleaning() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.mu.cleaningCut
+}
+
+func (l *Log) cleaningEnded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.endCleaning, l.mu.cleaningCut = nil, false
 }
 
 // cleaner is one round.

@@ -143,6 +143,9 @@ func (l *Log) saveCleaned(end int64) error {
 	if err := l.writable(); err != nil {
 		return err
 	}
+	if l.cutSinceCleaning() {
+		return errCleaningCut
+	}
 	folder := path.Base(l.dir)
 	topic, partition := folder, "0"
 	if dash := strings.LastIndexByte(folder, '-'); dash >= 0 {

@@ -49,6 +49,7 @@ func (l *Log) Cut(offset int64, record func(Cutting) error) error {
 		c.End = Position{segments[i].base, pos}
 		c.Sealed = l.Sealed(c.End)
 	}
+	l.cutCleaning()
 	if err := l.beginCleaningAnew(offset); err != nil {
 		return l.fail(err)
 	}

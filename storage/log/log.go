@@ -112,7 +112,8 @@ type Log struct {
 		cleaned      int64      // first offset that compaction has not seen,
 		cleanedKnown bool       // once its checkpoint was read
 		noCleaning   bool       // StopCleaning was called
-		endCleaning  func()     // ends the Clean under way; nil = there was none
+		endCleaning  func()     // ends the Clean under way; nil = there is none
+		cleaningCut  bool       // the log was cut since that one has begun
 		open         bool       // recovered
 		closed       bool
 		err          error // first failure, as ErrFailed

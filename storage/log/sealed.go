@@ -220,6 +220,9 @@ func (l *Log) Replace(r Replacement) error {
 	if err := l.writable(); err != nil {
 		return err
 	}
+	if l.cutSinceCleaning() {
+		return errCleaningCut
+	}
 	fresh, olds, err := l.substitute(&r)
 	if err != nil {
 		return err

@@ -162,6 +162,7 @@ func (l *Log) Reset(start int64) error {
 	if err := l.writable(); err != nil {
 		return err
 	}
+	l.cutCleaning()
 	if err := l.reset(start); err != nil {
 		return l.fail(fmt.Errorf("reset to offset %d: %w", start, err))
 	}
