@@ -99,7 +99,7 @@ func TestNoSwitchoverToAHalfCopy(t *testing.T) {
 	}
 	promoted := r
 	promoted.Role, promoted.Epoch, promoted.Seen, promoted.Planned = site.Active, 1, 1, true
-	if err := s.do(commandSite, siteChange{Role: roleOf(promoted)}); !errors.Is(err, ErrSiteRecord) || s.record() != r {
+	if err := s.do(commandSite, siteChange{Role: roleOf(promoted)}); !errors.Is(err, ErrHalfCopy) || s.record() != r {
 		t.Fatalf("%v, %+v", err, s.record())
 	}
 	whole := c

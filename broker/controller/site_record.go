@@ -43,6 +43,9 @@ var ErrFormatLevel = errors.New("controller: a pair of sites needs format level 
 // ErrSiteRecord: a change of the record that would take back what it says already, or that does not fit to it.
 var ErrSiteRecord = errors.New("controller: site record")
 
+// ErrHalfCopy: a promotion by a switchover while a partition is being copied anew. It is surely not in the record.
+var ErrHalfCopy = fmt.Errorf("%w: a copy is not whole", ErrSiteRecord)
+
 // siteLevel is the format level that brings commands 7 and above.
 const siteLevel = 2
 
@@ -180,7 +183,7 @@ func (c *Controller) Conflicts() []Conflict {
 }
 
 // StoreSite makes a change of the record durable; nil = that part stays. The first call needs both parts. Errors: ErrFormatLevel,
-// ErrSiteRecord, ErrNotController, ErrTimeout.
+// ErrSiteRecord, which ErrHalfCopy is too, ErrNotController, ErrTimeout.
 func (c *Controller) StoreSite(ctx context.Context, role *site.Record, facts *SiteFacts) error {
 	if c.opts.Host.Store().FormatLevel() < siteLevel {
 		return ErrFormatLevel
@@ -243,7 +246,7 @@ func (m *machine) copiedLocked(old, next *siteState) error {
 	}
 	for _, t := range m.mu.byID {
 		if i := slices.IndexFunc(t.Partitions, func(p Partition) bool { return p.Recopying != nil }); i >= 0 {
-			return fmt.Errorf("%w: the copy of partition %d of topic %s is not whole", ErrSiteRecord, i, t.Name)
+			return fmt.Errorf("%w: that of partition %d of topic %s", ErrHalfCopy, i, t.Name)
 		}
 	}
 	return nil

@@ -123,6 +123,35 @@ func TestSwitchoverLosesNothingAndLeavesNoGap(t *testing.T) {
 	})
 }
 
+// A switchover to a copy that is not whole waits for it. Where the active is gone meanwhile, the site can be failed over to.
+func TestSwitchoverToAHalfCopyDoesNotStandInTheWayOfAFailover(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			east, west := newPair(t, 3)
+			defer closeBoth(east, west)
+			until(t, "east serves", func() bool { return writes(east) })
+			west.half.Store(true)
+			if err := west.driver.Order(site.Partitions{Target: 1, IDs: partitionIDs(west)}); err != nil {
+				t.Fatal(err)
+			}
+			give(t, east, site.Switchover{})
+			time.Sleep(2 * time.Second)
+			if writes(west) {
+				t.Fatal("promoted")
+			}
+			if lost {
+				give(t, west, site.Failover{ActiveIsDown: true})
+			} else {
+				west.half.Store(false)
+			}
+			until(t, "west serves", func() bool { return writes(west) })
+			if v := west.driver.View(); v.Planned == lost {
+				t.Errorf("%+v", v)
+			}
+		})
+	}
+}
+
 func TestLostSiteReturnsAndItsTailIsArchived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		east, west := newPair(t, 2)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/replication/site"
 	"github.com/tandembroker/tandem/storage/entry"
 	"github.com/tandembroker/tandem/storage/log"
@@ -272,6 +274,7 @@ type fakeSite struct {
 	needs    atomic.Uint64 // what its Appends name
 	room     atomic.Int64  // bytes that are free; 0 = any number
 	appends  atomic.Int64  // that it has sent
+	half     atomic.Bool   // a copy is not whole: no promotion by a switchover
 
 	mu   sync.Mutex
 	cut  bool
@@ -281,6 +284,9 @@ type fakeSite struct {
 
 func (s *fakeSite) StoreSite(_ context.Context, rec site.Record) error {
 	time.Sleep(time.Millisecond)
+	if s.half.Load() && rec.Role == site.Active && rec.Planned {
+		return fmt.Errorf("store: %w", controller.ErrHalfCopy)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.record = rec

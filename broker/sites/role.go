@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tandembroker/tandem/broker/controller"
 	"github.com/tandembroker/tandem/replication/site"
 )
 
@@ -81,10 +82,10 @@ func (r *role) step(in site.Input) error {
 	return nil
 }
 
-// store makes rec durable, however long that takes, and then tells the Site. There is one at a time.
+// store makes rec durable, however long that takes, and then tells the Site, or that it was refused for good. There is one at a time.
 func (r *role) store(rec site.Record) {
 	defer r.tasks.Done()
-	for {
+	for first := true; ; first = false {
 		err := r.records.StoreSite(r.ctx, rec)
 		if err == nil {
 			break
@@ -93,6 +94,10 @@ func (r *role) store(rec site.Record) {
 			return
 		}
 		r.logger.Warn("site record is not stored yet", "role", rec.Role, "epoch", rec.Epoch, "error", err)
+		if first && errors.Is(err, controller.ErrHalfCopy) { // behind another error the one before might still be on its way
+			_ = r.step(site.NotStored{})
+			return
+		}
 		select {
 		case <-r.ctx.Done():
 			return

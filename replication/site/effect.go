@@ -8,7 +8,7 @@ type Effect interface{ effect() }
 // Send hands a message to the network. It may be dropped.
 type Send struct{ Message Message }
 
-// Store makes Record durable in the metadata Raft group, then answers with Stored. There is one at a time.
+// Store makes Record durable in the metadata Raft group, then answers with Stored, or with NotStored. There is one at a time.
 type Store struct{ Record Record }
 
 // Propose appends an entry to the partition's Raft group, with the term and append sequence of this leadership. The driver answers with
@@ -71,6 +71,10 @@ type Received struct{ Message Message }
 // Stored says that the Record of the last Store is durable.
 type Stored struct{}
 
+// NotStored says that the Record of the last Store is surely not durable, and never will be: the metadata has refused a promotion by a switchover,
+// since it knows of a partition that is not whole.
+type NotStored struct{}
+
 // Partitions is the set of partitions that the switchover to Target must have drained: all that the active fences for it. It holds for no
 // other target: between two switchovers partitions come and go. Target 0 takes it away.
 type Partitions struct {
@@ -106,6 +110,7 @@ type SelfPromote struct{}
 func (Tick) input()            {}
 func (Received) input()        {}
 func (Stored) input()          {}
+func (NotStored) input()       {}
 func (Partitions) input()      {}
 func (Drained) input()         {}
 func (Met) input()             {}

@@ -126,7 +126,7 @@ func (s *Site) refuse(m Refuse) []Effect {
 
 // promotePlanned promotes to the target of a switchover when every partition is drained for it.
 func (s *Site) promotePlanned() []Effect {
-	if s.rec.Role != Standby || s.next != nil || s.fenced.Target == 0 {
+	if s.rec.Role != Standby || s.next != nil || s.declined || s.fenced.Target == 0 {
 		return nil
 	}
 	target := s.fenced.Target

@@ -72,7 +72,9 @@ type Site struct {
 	boot    Boot
 	rec     Record  // durable
 	next    *Record // being stored
-	reply   Message // sent once next is durable
+	// declined: the promotion by a switchover was refused, and is not tried again before a tick. Meanwhile whoever orders a failover is heard.
+	declined bool
+	reply    Message // sent once next is durable
 
 	confirmed bool   // Active: may serve in this run
 	above     uint32 // highest epoch of another active that was heard of in this run
@@ -140,6 +142,8 @@ func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
 		return s.receive(in.Message), nil
 	case Stored:
 		return s.stored(now), nil
+	case NotStored:
+		s.next, s.reply, s.keepLease, s.declined = nil, nil, false, true
 	case Partitions:
 		s.fenced = in
 		return s.promotePlanned(), nil // the marks may have come before it
@@ -165,6 +169,7 @@ func (s *Site) Step(now time.Duration, in Input) ([]Effect, error) {
 }
 
 func (s *Site) tick(now time.Duration) []Effect {
+	s.declined = false
 	effects := []Effect{Send{Hello{Role: s.rec.Role, Epoch: s.rec.Epoch, Boot: s.boot, Sent: now}}}
 	if s.givesUp() {
 		effects = append(effects, Send{Refuse{s.abandoned}})

@@ -97,6 +97,41 @@ func TestNoRefusalWhilePromoting(t *testing.T) {
 	}
 }
 
+// What the metadata does not take yet must not stand in the way of an order: the active may be gone before the copy is whole.
+func TestPromotionThatIsRefusedHoldsNothingUp(t *testing.T) {
+	p := PartitionID{Partition: 0}
+	declined := func() *Site {
+		b := Restart(Options{Index: 1}, 1, Record{})
+		if got := steps(t, b, Partitions{1, []PartitionID{p}}, Drained{p, 1, 1}); !promotes(got) {
+			t.Fatalf("drained: %v", got)
+		}
+		if got := steps(t, b, NotStored{}, Drained{p, 1, 1}); len(got) != 0 || b.Record().Role != Standby {
+			t.Fatalf("tried again at once: %v", got)
+		}
+		return b
+	}
+	b := declined()
+	if got := steps(t, b, Tick{}); !promotes(got) {
+		t.Errorf("not tried again: %v", got)
+	}
+	steps(t, b, Stored{})
+	if got := b.Record(); got.Role != Active || got.Epoch != 1 || !got.Planned {
+		t.Errorf("%+v", got)
+	}
+	b = declined()
+	steps(t, b, Failover{ActiveIsDown: true}, Stored{})
+	if got := b.Record(); got.Role != Active || got.Planned {
+		t.Errorf("failed over to %+v", got)
+	}
+	b = declined()
+	if got := steps(t, b, Received{Refuse{1}}, Stored{}); !sends(got, Refused{1}) {
+		t.Errorf("no word that the switchover is given up: %v", got)
+	}
+	if got := steps(t, b, Tick{}, Drained{p, 1, 1}); promotes(got) {
+		t.Errorf("promotes itself against its word: %v", got)
+	}
+}
+
 // Between two switchovers topics are created: what the first had to drain is not all that the second has to.
 func TestPartitionsOfOneSwitchoverAreNotThoseOfTheNext(t *testing.T) {
 	p, q := PartitionID{Partition: 0}, PartitionID{Partition: 1}
