@@ -144,6 +144,40 @@ func TestReplacementRefused(t *testing.T) {
 	}
 }
 
+// A replacement one of whose files is damaged by the time it is read is refused: the old segments stay, and no start is told to finish it,
+// whose files the one who made them removes.
+func TestReplacementWithADamagedFileIsRefused(t *testing.T) {
+	pw, g, _ := sealedStore(t)
+	segments := g.Log().Segments()
+	whole := readLog(t, g)
+	r := writeSwap(t, g, segments[1].Base, segments[3].Base)
+	name := path.Join(g.Log().Dir(), fmt.Sprintf("%020d", r.First))
+	f, err := pw.w.mem.OpenFile(name+".txnindex.swap", os.O_RDWR, 0)
+	if err == nil {
+		_, err = f.WriteAt([]byte("torn"), 0)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.ReplaceSegments(r); !errors.Is(err, log.ErrInvalid) || !errors.Is(err, log.ErrCorrupt) || errors.Is(err, log.ErrReplacing) {
+		t.Fatal(err)
+	}
+	if err := g.Offline(); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{".log.swap", ".index.swap", ".timeindex.swap", ".txnindex.swap"} {
+		if err := pw.w.mem.Remove(name + suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	syncDir(t, pw.w.mem, g.Log().Dir())
+	pw.lose()
+	if got := readLog(t, pw.want(1, "")); got != whole {
+		t.Fatalf("%d bytes, then %d", len(whole), len(got))
+	}
+}
+
 // The row that says what is about to be replaced is stored, and that fails: it may be on disk all the same, and then the next start
 // finishes it. So whoever made the files is told to leave them.
 func TestReplacementWhoseRowFailedMayBeDurable(t *testing.T) {

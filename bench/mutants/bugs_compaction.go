@@ -130,6 +130,11 @@ var compactionBugs = []bug{
 		pkg: "storage/log", test: "TestCleanEndsWhereTheLogIsCut",
 	},
 	{
+		name: "compaction: a damaged file of a replacement leaves it registered", file: "storage/log/sealed.go",
+		old: "fmt.Errorf(\"%w: %w\", ErrInvalid, &CorruptError{File: name, Pos: bad", new: "fmt.Errorf(\"%w\", &CorruptError{File: name, Pos: bad",
+		pkg: "storage", test: "TestReplacementWithADamagedFileIsRefused",
+	},
+	{
 		name: "compaction: a round ends before its last segment is in place", file: "storage/log/clean.go",
 		old: "\t\tsources = sources[n:]\n\t}\n\treturn c.finishAll()", new: "\t\tsources = sources[n:]\n\t}\n\treturn nil",
 		pkg: "storage/log", test: "TestCleanAgainstModel",

@@ -47,6 +47,9 @@ func (f *finished) replace(last int64, before *finishing, replace func(Replaceme
 			return before.err
 		}
 	}
+	if f.l.cutSinceCleaning() { // Replace refuses it too, but it need not be told to meta.db
+		return errCleaningCut
+	}
 	r := Replacement{First: f.base, Last: last, Size: f.size}
 	if err := replace(r); err != nil {
 		f.ours = errors.Is(err, ErrReplacing)

@@ -266,7 +266,8 @@ func (l *Log) substitute(r *Replacement) (fresh *segment, olds []int64, err erro
 	return fresh, olds, nil
 }
 
-// readAborted reads a whole .txnindex file of a segment with that base.
+// readAborted reads a whole .txnindex file of a segment with that base. Errors: ErrInvalid, for damage and I/O too: nothing was
+// replaced yet.
 func (l *Log) readAborted(name string, base int64) ([]AbortedTxn, error) {
 	b, err := readSmall(l.fsys, name)
 	if err != nil {
@@ -274,7 +275,7 @@ func (l *Log) readAborted(name string, base int64) ([]AbortedTxn, error) {
 	}
 	txns, bad := decodeAborted(b, base, math.MaxInt64)
 	if bad >= 0 {
-		return nil, &CorruptError{File: name, Pos: bad, Reason: "no aborted transaction of this segment"}
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, &CorruptError{File: name, Pos: bad, Reason: "no aborted transaction of this segment"})
 	}
 	return txns, nil
 }
