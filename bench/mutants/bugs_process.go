@@ -31,7 +31,7 @@ var processBugs = []bug{
 	},
 	{
 		name: "stop that hangs with the disk", file: "broker/stop.go",
-		old: "if b.stopLimits.over(took, disk) {", new: "if b.stopLimits.over(took, 0*sync) {",
+		old: "if b.stopLimits.over(took, disk) {", new: "if b.stopLimits.over(took, 0*disk) {",
 		pkg: "broker", test: "TestStopWithADiskThatHangs",
 	},
 }
