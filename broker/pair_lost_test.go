@@ -128,6 +128,48 @@ func TestStatusIsNotGreenBeforeWhatWasLostIsArchived(t *testing.T) {
 	}
 }
 
+// Where the archives cannot be made, neither site is green, also when the site that has to make them is active again.
+func TestNeitherSiteIsGreenBeforeAnActiveHasArchivedWhatWasLost(t *testing.T) {
+	east, west, between := startPairApart(t)
+	east.CreateTopic("both", 1)
+	produceTo(t, east, "both", "both", 1, 10)
+	awaitSameLog(t, east, west, "both", 1)
+	between.Cut(true)
+	east.CreateTopic("only", 1)
+	produceTo(t, east, "only", "lost", 1, 10)
+	inTheWay := filepath.Join(east.Config().LogDirs[0], "lost-records") // where archives are made
+	if err := os.WriteFile(inTheWay, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	orderOf(t, west, site.Failover{ActiveIsDown: true})
+	between.Cut(false)
+	archiving := func(b *brokertest.Broker) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(statusOf(t, b).Reasons, func(r operator.Reason) bool { return r.Code == "archiving" })
+		}
+	}
+	until(t, "said at the site that came back", archiving(east))
+	until(t, "said at the active", archiving(west))
+	until(t, "what both have is copied", func() bool { s := statusOf(t, west).Partitions; return s.Copying+s.Halted+s.Unled == 0 })
+	orderOf(t, west, site.Switchover{})
+	awaitWritable(t, east, "both", 1)
+	until(t, "said at the active", archiving(east))
+	until(t, "all else is well at the standby", func() bool {
+		s := statusOf(t, west)
+		return s.Sites[0].Role == "standby" && s.Metadata.Current && (s.Green || len(s.Reasons) == 1 && s.Reasons[0].Code == "archiving")
+	})
+	if s := statusOf(t, west); s.Green {
+		t.Error("the standby is green before all is in archives")
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "green", func() bool { return statusOf(t, east).Green && statusOf(t, west).Green })
+	if got := len(lostRecords(t, west)); got != 1 {
+		t.Errorf("green with archives of %d partitions", got)
+	}
+}
+
 // Until its data goes, a topic that only one site had comes back by undelete, once that site is active again: then it is not lost any more.
 func TestTopicThatOnlyTheLostSiteHadComesBack(t *testing.T) {
 	east, west, between := startPairApart(t, "dr.delete.delay.ms=600000")

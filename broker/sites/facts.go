@@ -93,11 +93,12 @@ func (p *Pair) metadataFacts(view *site.View) (m operator.Metadata) {
 		there, _ := p.remote.followed()
 		stands, m.LeftOut, m.Archiving = there.Version, there.LeftOut, there.Archiving+p.archiving()
 	} else {
-		if h := p.remote.active(view.Epoch); h != nil {
-			m.Active = h.Version.String()
-		}
 		here := p.have()
 		stands, m.LeftOut, m.Archiving = here.Version, here.LeftOut, here.Archiving
+		if h := p.remote.active(view.Epoch); h != nil {
+			m.Active = h.Version.String()
+			m.Archiving += h.Archiving
+		}
 	}
 	if stands != nil {
 		m.Standby = stands.String()

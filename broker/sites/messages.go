@@ -32,6 +32,8 @@ type head struct {
 	Epoch   uint32             `json:"epoch"` // the site epoch that the sender is active in
 	Version controller.Version `json:"version"`
 	Fencing uint32             `json:"fencing,omitempty"` // the target of the switchover that is going on
+	// Archiving is as in have: of a site that came back and was made active before all was in archives.
+	Archiving int `json:"archiving,omitempty"`
 }
 
 // have is what a standby has of the active's metadata.

@@ -34,7 +34,7 @@ func (p *Pair) tellVersion() {
 	case view.Role == site.Standby:
 		p.say(p.codec.pack(messageHave, p.have()))
 	case view.Serving:
-		p.say(p.codec.pack(messageHead, head{Epoch: view.Epoch, Version: p.options.Controller.LogicalVersion(), Fencing: view.Fencing}))
+		p.say(p.codec.pack(messageHead, head{Epoch: view.Epoch, Version: p.options.Controller.LogicalVersion(), Fencing: view.Fencing, Archiving: p.archiving()}))
 	}
 }
 
