@@ -219,6 +219,7 @@ func (m machine) Apply(_ uint64, h *entry.Header) any {
 func (p *Partition) commitLocked(h *entry.Header) {
 	ps, now := p.mu.producers, p.manager.options.Now().UnixMilli()
 	for i := range h.Rows {
+		p.mu.refusals.came(&h.Rows[i])
 		if t, ok := ps.apply(h, &h.Rows[i], now); ok && t.aborted {
 			p.noteAborted(t)
 		}

@@ -71,6 +71,18 @@ func (rs refusals) pass(row *entry.Row, now time.Time) bool {
 	return true
 }
 
+// came takes in a committed batch. What was refused may have come again at the other site and from there, and is not waited for then.
+func (rs refusals) came(row *entry.Row) {
+	r, ok := rs[row.ProducerID]
+	if !ok || row.BaseSequence < 0 {
+		return
+	}
+	last := record.IncrementSequence(row.BaseSequence, row.LastOffsetDelta)
+	if row.ProducerEpoch > r.epoch || row.ProducerEpoch == r.epoch && !behind(r.first, last) {
+		delete(rs, row.ProducerID)
+	}
+}
+
 // behind says that sequence a comes after b; sequences go on at 0 behind the largest.
 func behind(a, b int32) bool {
 	return a != b && (int64(a)-int64(b))&math.MaxInt32 < 1<<30

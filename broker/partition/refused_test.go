@@ -32,6 +32,30 @@ func TestBatchBehindARefusedOneIsNotWrittenBeforeIt(t *testing.T) {
 	}
 }
 
+// A batch that was refused here, written at the other site, and shipped from there is waited for no more: its producer would be held up
+// by the next failover for as long as a refusal holds.
+func TestBatchThatCameFromTheOtherSiteIsNotWaitedFor(t *testing.T) {
+	b := newSitesBroker(t)
+	p := b.create(t, 0)
+	follow(t, p, 1, 0)
+	refused := []write{{producer: 9, sequence: 7}, {producer: 8, sequence: 7}, {producer: 7, sequence: 0}, {producer: 6, sequence: 7}, {producer: 5, epoch: 1}}
+	for _, w := range refused {
+		wantError(t, p, w, ErrNotLeader)
+	}
+	shipped := []write{{producer: 9, sequence: 7}, {producer: 8, sequence: 9}, {producer: 7, sequence: math.MaxInt32}, {producer: 6, epoch: 1}, {producer: 5, sequence: 9}}
+	for i, w := range shipped {
+		ship(t, p, 1, w, int64(i), leaderEpoch(1))
+	}
+	promote(t, p, 2, -1)
+	mustAppend(t, p, write{producer: 9, sequence: 8})
+	mustAppend(t, p, write{producer: 8, sequence: 10})
+	wantError(t, p, write{producer: 7, sequence: 1}, ErrNotLeader) // what came is older
+	mustAppend(t, p, write{producer: 6, epoch: 1, sequence: 1})    // of a newer epoch
+	if epoch := p.mu.refusals[5].epoch; epoch != 1 {               // of an older one
+		t.Errorf("a refusal of epoch %d is left", epoch)
+	}
+}
+
 // A refusal holds for a while, and of so many producers.
 func TestRefusalsEnd(t *testing.T) {
 	now := time.Unix(1000, 0)
