@@ -59,6 +59,11 @@ var operatorBugs = []bug{
 		pkg: "broker/sites", test: "TestSiteThatHandedOverHasACopy",
 	},
 	{
+		name: "nothing lost where nobody was asked", file: "broker/sites/operator/report.go",
+		old: "case !planned && before.unasked():", new: "case false:",
+		pkg: "broker/sites/operator", test: "TestReportOfAnActiveThatHasAskedNobody",
+	},
+	{
 		name: "loss of a partition counted from a record's timestamp", file: "broker/sites/operator/report.go",
 		old: "promoted.Sub(end.At)", new: "promoted.Sub(p.Shipped.At)",
 		pkg: "broker/sites/operator", test: "TestReportKnowsThatWhatWasShippedExisted",

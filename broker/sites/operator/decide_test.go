@@ -311,6 +311,25 @@ func TestReportKnowsThatWhatWasShippedExisted(t *testing.T) {
 	}
 }
 
+// TestReportOfAnActiveThatHasAskedNobody: it was started again, and does not know whether the other site took its place meanwhile.
+func TestReportOfAnActiveThatHasAskedNobody(t *testing.T) {
+	report := func(serving, known bool) Report {
+		f := atActive()
+		f.Here.Serving, f.There.Known = serving, known
+		f.There.Role, f.There.Epoch = site.Standby, 0
+		return NewReport(f, Promotion{Failover, 5, noon, func(string, int32) (int64, bool) { return entry.BandStart(5), true }})
+	}
+	r := report(false, false)
+	if p := r.Partitions[0]; p.ActiveEnd != nil || p.ShippedEnd != nil || p.LostRecords != nil || r.Lost != (RPO{}) {
+		t.Errorf("%+v, lost %+v", p, r.Lost)
+	}
+	for _, r := range []Report{report(true, false), report(false, true)} {
+		if r.Lost.Records == nil || *r.Lost.Records != 0 {
+			t.Errorf("%+v", r.Lost)
+		}
+	}
+}
+
 func TestReportOfASwitchover(t *testing.T) {
 	f := atStandby()
 	r := NewReport(f, Promotion{Switchover, 5, noon, func(string, int32) (int64, bool) { return 120, true }})

@@ -170,6 +170,12 @@ func (f *Facts) overtaken() bool {
 	return f.Here.Role == site.Active && f.There.Known && f.There.Role == site.Active && f.There.Epoch > f.Here.Epoch
 }
 
+// unasked says that this site is active by its own record only, and was started without hearing of the other one, which may have been
+// promoted meanwhile.
+func (f *Facts) unasked() bool {
+	return f.Here.Role == site.Active && !f.Here.Serving && !f.There.Known
+}
+
 // hasAll says that this site has all that it ever acknowledged, and nobody else has more.
 func (f *Facts) hasAll() bool { return f.Here.Role == site.Active && !f.overtaken() }
 

@@ -51,12 +51,13 @@ func NewReport(before *Facts, p Promotion) Report {
 	planned := p.Kind == Switchover
 	for i := range before.Partitions {
 		part := before.Partitions[i]
-		if before.overtaken() { // these are figures of the epoch before
+		if before.overtaken() || !planned && before.unasked() { // these are figures of the epoch before
 			part.Active, part.Shipped, part.Lag = End{Offset: unknownEnd}, End{Offset: unknownEnd}, Lag{}
 		}
 		r.Partitions = append(r.Partitions, reportOf(&part, p, planned))
 	}
 	switch {
+	case !planned && before.unasked(): // nothing is known
 	case planned || before.hasAll():
 		r.Lost = RPO{Records: new(int64), Bytes: new(int64), Ms: new(int64)}
 	default:
