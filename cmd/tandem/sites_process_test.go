@@ -230,11 +230,11 @@ func (s *siteProcess) kgo(options ...kgo.Opt) *kgo.Client {
 }
 
 // write writes count records of size bytes to a topic of one partition, and waits until all are acknowledged.
-func (s *siteProcess) write(topic string, count, size int) {
+func (s *siteProcess) write(topic string, count, size int, more ...kgo.Opt) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	c := s.kgo(kgo.AllowAutoTopicCreation(), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	c := s.kgo(append(more, kgo.AllowAutoTopicCreation(), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
 	var records []*kgo.Record
 	for i := range count {
 		records = append(records, &kgo.Record{Topic: topic, Key: fmt.Append(nil, i), Value: bytes.Repeat([]byte{'v'}, size)})
