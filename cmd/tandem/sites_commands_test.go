@@ -155,7 +155,7 @@ func TestWhatNobodyAnswers(t *testing.T) {
 		}
 	}()
 	_, alone := startTandem(t, t.TempDir())
-	dead := freeAddress(t)
+	dead := brokertest.Reserve(t)
 	for _, c := range []struct {
 		name, address string
 		code          int

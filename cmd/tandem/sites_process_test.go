@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/tandembroker/tandem/broker/brokertest"
 	"github.com/tandembroker/tandem/broker/sites/operator"
 )
 
@@ -40,7 +40,7 @@ func newSites(t *testing.T) (east, west *siteProcess) {
 	t.Helper()
 	dir := t.TempDir()
 	make := func(name, node, role string) *siteProcess {
-		return &siteProcess{t: t, name: name, dir: filepath.Join(dir, name), own: freeAddress(t), set: map[string]string{
+		return &siteProcess{t: t, name: name, dir: filepath.Join(dir, name), own: brokertest.Reserve(t), set: map[string]string{
 			"site.name": name, "node.id": node, "site.role": role, "listener.security.protocol.map": plainSite, "group.initial.rebalance.delay.ms": "0",
 		}}
 	}
@@ -58,17 +58,6 @@ func startSites(t *testing.T) (east, west *siteProcess) {
 	east.green()
 	west.green()
 	return east, west
-}
-
-// freeAddress is one on loopback that nobody listens at now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // start runs the site's broker until it listens.

@@ -61,7 +61,7 @@ func TestSitesThatDoNotFitSayWhy(t *testing.T) {
 		},
 		{
 			"another name than expected", func(east, west *siteProcess) {
-				east.change("site.peers=west@" + freeAddress(east.t))
+				east.change("site.peers=west@" + brokertest.Reserve(east.t))
 				west.change("site.peers=south@" + east.own)
 			},
 			[2]string{`site "east" answered where "south" was expected`, `site "east" answered where "south" was expected`}, "correct site.peers of west",
@@ -69,7 +69,7 @@ func TestSitesThatDoNotFitSayWhy(t *testing.T) {
 		},
 		{
 			"a name that is not known", func(east, west *siteProcess) {
-				east.change("site.peers=west@" + freeAddress(east.t))
+				east.change("site.peers=west@" + brokertest.Reserve(east.t))
 				west.change("site.name=south")
 			},
 			[2]string{`site "south" is not known to "east"`, `site "south" is not known to "east"`}, "correct site.peers of the one, or site.name of the other",
@@ -79,7 +79,7 @@ func TestSitesThatDoNotFitSayWhy(t *testing.T) {
 			"topics of its own", func(east, west *siteProcess) {
 				west.change("site.name=", "site.role=", "site.peers=")
 				own := west.own
-				west.own = freeAddress(t)
+				west.own = brokertest.Reserve(t)
 				west.start()
 				west.write("own", 1, 1)
 				west.stop()

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tandembroker/tandem/broker/brokertest"
 	"github.com/tandembroker/tandem/broker/sites/operator"
 	"github.com/tandembroker/tandem/replication/site"
 )
@@ -194,12 +195,7 @@ func TestBrokenConnectionsDoNotBeginAnOrderTwice(t *testing.T) {
 }
 
 func TestOtherBrokersAreTried(t *testing.T) {
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dead := gone.Addr().String()
-	_ = gone.Close()
+	dead := brokertest.Reserve(t)
 	address := serveFake(t, newFake(), 0)
 	if code, _, stderr := run(t, dead+","+address, "", "status"); code != 0 {
 		t.Errorf("exit %d: %s", code, stderr)

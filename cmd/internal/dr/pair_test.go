@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -17,17 +16,6 @@ import (
 	"github.com/tandembroker/tandem/broker/brokertest"
 	"github.com/tandembroker/tandem/broker/sites/operator"
 )
-
-// freeAddress is one that nobody listens at.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
 
 // pair is two sites of one broker each.
 type pair struct {
@@ -44,7 +32,7 @@ func startPair(t *testing.T) *pair {
 func startPairThrough(t *testing.T, through func(site string) string) *pair {
 	t.Helper()
 	plain := "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SITE:PLAINTEXT"
-	site := freeAddress(t) // the same after a restart
+	site := brokertest.Reserve(t) // the same after a restart
 	west := brokertest.Start(t, "node.id=101", "site.name=west", "site.role=standby", plain, "listeners=PLAINTEXT://127.0.0.1:0,SITE://"+site)
 	east := brokertest.Start(t, "node.id=1", "site.name=east", "site.role=active", plain, "site.peers=west@"+through(site))
 	return &pair{t, east, west}
