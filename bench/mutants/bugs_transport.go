@@ -54,6 +54,8 @@ var transportBugs = []bug{
 		"if len(t.mu.opening) >= handshakesMax {", "if len(t.mu.opening) < 0 {"),
 	transportRule("zstd unpacks without a bound", "compress.go", "TestZstdIsBounded",
 		"zstd.WithDecodeAllCapLimit(true)", "zstd.WithDecodeAllCapLimit(false)"),
+	transportRule("narrow line is given up", "session.go", "TestNarrowLineIsNotGivenUp", "ok && n > before[i]", "ok && n < before[i]"),
+	transportRule("connection that takes nothing is waited for", "session.go", "TestStuckPeerOfAStoredAppend", "ok && n > before[i]", "ok && n >= before[i]"),
 	transportRule("data in front of control messages", "transport.go", "TestControlIsNeverBehindData",
 		"return s.conns[0].queue(m, done)", "return s.conns[1].queueBig(outgoing{m, brokerHeadLen, done})"),
 	{

@@ -153,12 +153,34 @@ func (s *session) run() {
 			}
 		})
 	}
-	<-s.done
+	s.watchSlow()
 	wg.Wait()
 	s.drop()
 	t.log.Info("site link down", "site", s.id.Site, "node", s.id.Node, "address", s.address, "reason", s.err)
 	t.changed(s.id)
 	close(s.ended)
+}
+
+// watchSlow gives what is being written more time as long as the other end takes some of it, until s ends. The kernel says only once a third of
+// its send buffer, which may be megabytes, is free that it takes more: over a slow line that can take longer than a timeout.
+func (s *session) watchSlow() {
+	timeout := s.t.options.Timeout
+	look := time.NewTicker(timeout / pings)
+	defer look.Stop()
+	before := make([]uint64, len(s.conns))
+	for {
+		select {
+		case <-look.C:
+		case <-s.done:
+			return
+		}
+		for i, c := range s.conns {
+			if n, ok := acked(c.raw); ok && n > before[i] {
+				before[i] = n
+				_ = c.renew() // of a connection that has failed its writer tells
+			}
+		}
+	}
 }
 
 // drop gives back what waits on the connections of a session that has failed and of which nothing runs. It is the last of it.

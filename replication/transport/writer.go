@@ -228,7 +228,7 @@ func (c *conn) pushFrame(f *frame) error {
 	return c.push(f.head, f.tail)
 }
 
-// renew begins the time that the next piece has.
+// renew begins the time that the next piece has, or one that is being written; for any goroutine.
 func (c *conn) renew() error {
 	if err := c.net.SetWriteDeadline(c.t.now().Add(c.t.options.Timeout)); err != nil {
 		return fmt.Errorf("write: %w", err)

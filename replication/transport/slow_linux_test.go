@@ -1,0 +1,77 @@
+package transport
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// slowLine passes on what connections bring in, bytesPerSecond of each, and holds next to nothing back: a narrow line, whose sender has to keep
+// what does not fit. The other direction is wide.
+func slowLine(t *testing.T, to string, bytesPerSecond int) (address string) {
+	t.Helper()
+	l := listener(t)
+	var tasks sync.WaitGroup
+	pass := func(from, to *net.TCPConn, piece int, each time.Duration) {
+		defer func() { _, _ = from.Close(), to.Close() }()
+		pace := time.NewTicker(each)
+		defer pace.Stop()
+		for b := make([]byte, piece); ; <-pace.C {
+			n, err := io.ReadAtLeast(from, b, 1)
+			if err != nil {
+				return
+			}
+			if _, err := to.Write(b[:n]); err != nil {
+				return
+			}
+		}
+	}
+	tasks.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			if err := in.(*net.TCPConn).SetReadBuffer(128 << 10); err != nil {
+				t.Error(err)
+			}
+			t.Cleanup(func() { _, _ = in.Close(), out.Close() })
+			const ticks = 100
+			tasks.Go(func() { pass(in.(*net.TCPConn), out.(*net.TCPConn), bytesPerSecond/ticks, time.Second/ticks) })
+			tasks.Go(func() { pass(out.(*net.TCPConn), in.(*net.TCPConn), 64<<10, time.Microsecond) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		tasks.Wait()
+	})
+	return l.Addr().String()
+}
+
+// TestNarrowLineIsNotGivenUp: the kernel takes megabytes at once, and says that it takes more long after the timeout.
+func TestNarrowLineIsNotGivenUp(t *testing.T) {
+	ours := newAuthority(t)
+	for name, o := range map[string]Options{"plain": {}, "TLS": {TLS: ours.config(t)}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var a arrivals
+			l := listener(t)
+			o.Timeout, o.DataConnections = 500*time.Millisecond, 1
+			_, w := over(t, l, slowLine(t, l.Addr().String(), 1<<20), Options{Receive: a.receive, TLS: o.TLS, Timeout: o.Timeout}, o)
+			for i := range 3 {
+				w.Send(east().ID(), stored(t, realBatch(t, i, 2<<20)), nil)
+			}
+			until(t, "it has arrived", func() bool { return len(a.all()) == 3 || w.Status().Peers[0].LastError != "" })
+			if p := w.Status().Peers[0]; p.Sessions != 1 || p.LastError != "" {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
