@@ -58,7 +58,7 @@ type Driver struct {
 	follows atomic.Pointer[controller.Version] // the active's metadata that stands here; nil = none
 
 	proposed   atomic.Int64 // bytes that the links have proposed, and that are not settled
-	turnedAway atomic.Int64 // bytes of the Append for which there was no room; 0 = none since there was some
+	turnedAway atomic.Int64 // bytes of the Append for which there was no room, and of what was on its way; 0 = none since there was some
 
 	ctx   context.Context
 	stop  context.CancelFunc

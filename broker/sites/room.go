@@ -13,19 +13,19 @@ func (d *Driver) admits(in site.LinkInput) bool {
 	if !ok {
 		return true
 	}
-	n := int64(len(m.Payload))
-	err := d.options.Room(d.proposed.Load() + n)
+	n := d.proposed.Load() + int64(len(m.Payload))
+	err := d.options.Room(n)
 	if err == nil {
 		return true
 	}
-	if d.turnedAway.Swap(max(n, 1)) == 0 {
+	if d.turnedAway.CompareAndSwap(0, max(n, 1)) {
 		d.logger.Warn("records of the other site are not taken before there is room", "error", err)
 	}
 	return false
 }
 
-// Full is why no records are taken here; nil = they are. What was turned away has to find twice the room that it lacked: near the end of the
-// disk there would be some after each Append that has come in, and none again a moment later.
+// Full is why no records are taken here; nil = they are. What was turned away, and what was on its way then, has to find twice the room that
+// it lacked: near the end of the disk there would be some once that is stored, and none again a moment later.
 func (d *Driver) Full() error {
 	n := d.turnedAway.Load()
 	err := d.options.Room(d.proposed.Load() + 2*n)
