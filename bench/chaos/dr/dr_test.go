@@ -172,3 +172,24 @@ func TestPlanHasEachKind(t *testing.T) {
 		t.Fatal("another seed has the same order")
 	}
 }
+
+// TestLongPausesFailTheRun: half of them, not a single one.
+func TestLongPausesFailTheRun(t *testing.T) {
+	of := func(switchover, failover time.Duration) round {
+		return round{kind: &kind{}, figures: figures{switchover: switchover, failover: failover, moved: -1}}
+	}
+	for _, c := range []struct {
+		rounds []round
+		text   string
+	}{
+		{[]round{of(time.Second, -1), of(-1, 2*time.Second), of(20*time.Second, 20*time.Second), of(time.Second, time.Second)}, ""},
+		{[]round{of(-1, -1)}, ""},
+		{[]round{of(time.Second, 6*time.Second), of(time.Second, 7*time.Second), of(time.Second, time.Second)}, "failover"},
+		{[]round{of(6*time.Second, time.Second)}, "switchover"},
+	} {
+		s := &suite{load: &load{}, done: c.rounds}
+		if err := s.table(); (err == nil) != (c.text == "") || err != nil && !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%q: %v", c.text, err)
+		}
+	}
+}

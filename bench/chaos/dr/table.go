@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -31,8 +32,11 @@ func (s *suite) sameRecords(at *site, records []*kgo.Record) error {
 	return nil
 }
 
-// table prints what was measured.
-func (s *suite) table() {
+// pauseMax is the longest median of the pauses that producers may see. Single ones may be longer: the machine stands still now and then.
+const pauseMax = 5 * time.Second
+
+// table prints what was measured. Its error names the pauses that were too long.
+func (s *suite) table() error {
 	var switchover, failover, held, green, group, lost, moved []int64
 	failures, acked := 0, 0
 	for _, r := range s.done {
@@ -65,6 +69,14 @@ func (s *suite) table() {
 		fmt.Printf("; %d times %q", count, text)
 	}
 	fmt.Println()
+	return errors.Join(short("switchover", switchover), short("failover", failover))
+}
+
+func short(name string, pauses []int64) error {
+	if len(pauses) > 0 && percentile(pauses, 50) > pauseMax.Milliseconds() {
+		return fmt.Errorf("half of the pauses of a %s took %d ms or more; %s may be", name, percentile(pauses, 50), pauseMax)
+	}
+	return nil
 }
 
 func add(values []int64, v int64, measured bool) []int64 {
@@ -79,9 +91,13 @@ func row(name string, values []int64) {
 		fmt.Printf("%-44s %6d\n", name, 0)
 		return
 	}
+	fmt.Printf("%-44s %6d %12d %12d %12d\n", name, len(values), percentile(values, 50), percentile(values, 90), percentile(values, 100))
+}
+
+// percentile sorts values.
+func percentile(values []int64, percent int) int64 {
 	slices.Sort(values)
-	at := func(percent int) int64 { return values[(len(values)-1)*percent/100] }
-	fmt.Printf("%-44s %6d %12d %12d %12d\n", name, len(values), at(50), at(90), at(100))
+	return values[(len(values)-1)*percent/100]
 }
 
 func span(d time.Duration) string {
