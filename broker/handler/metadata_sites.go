@@ -11,8 +11,8 @@ import (
 )
 
 // awaitLeaders waits, for handoverWait at most, until somebody is known to take produces of each partition that the request is about: in the
-// middle of a switchover nobody does. What a client is told then it may keep for seconds: franz-go asks again after MetadataMinAge (5 s),
-// kafka-go after up to MetadataTTL (6 s).
+// middle of a switchover nobody does, nor where the other site has just gone. What a client is told then it may keep for seconds: franz-go asks
+// again after MetadataMinAge (5 s), kafka-go after up to MetadataTTL (6 s).
 func (h *Handler) awaitLeaders(ctx context.Context, c call[*kmsg.MetadataRequest]) {
 	if !h.leaderless(c) {
 		return
@@ -60,9 +60,10 @@ func (h *Handler) leaderless(c call[*kmsg.MetadataRequest]) bool {
 // that has told of itself.
 func (h *Handler) lacksLeader(t *controller.Topic) bool {
 	serves := h.sites.leads()
+	gone := !serves && h.sites.BrokenOff()
 	for i := range t.Partitions {
 		if !serves {
-			if node, epoch := h.sites.Leader(site.PartitionID{Topic: t.ID, Partition: int32(i)}); node >= 0 && epoch < 0 {
+			if node, epoch := h.sites.Leader(site.PartitionID{Topic: t.ID, Partition: int32(i)}); node >= 0 && (epoch < 0 || gone) {
 				return true
 			}
 			continue

@@ -43,6 +43,26 @@ func TestMetadataWaitsForTheNewLeaders(t *testing.T) {
 			func(h *half, id site.PartitionID) { h.pair.set(func(p *pair) { p.leader[id] = [2]int32{away, other} }) },
 			away,
 		},
+		"the other site is gone, and this one takes over": {
+			func(h *half, id site.PartitionID) {
+				h.follow(1)
+				h.pair.role(false)
+				h.pair.set(func(p *pair) { p.leader[id], p.gone = [2]int32{away, other}, true })
+			},
+			func(h *half, _ site.PartitionID) {
+				h.pair.role(true)
+				h.promote(4)
+			},
+			own,
+		},
+		"the other site is gone, and comes back": {
+			func(h *half, id site.PartitionID) {
+				h.pair.role(false)
+				h.pair.set(func(p *pair) { p.leader[id], p.gone = [2]int32{away, other}, true })
+			},
+			func(h *half, _ site.PartitionID) { h.pair.set(func(p *pair) { p.gone = false }) },
+			away,
+		},
 		"this site is promoted, and its log not yet": {
 			func(h *half, _ site.PartitionID) {
 				h.follow(1)

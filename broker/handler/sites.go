@@ -25,6 +25,9 @@ type Sites interface {
 	PeerBrokers() []controller.Broker
 	// Leader is the broker that leads the Raft group of a partition at the other site, and its leader epoch, as last heard; -1, -1 = unknown.
 	Leader(id site.PartitionID) (node, epoch int32)
+	// BrokenOff says that the connections to the other site ended a moment ago, and that it has not come back: it may be gone, and this site be
+	// told in a moment to take over.
+	BrokenOff() bool
 	// Ships says whether a topic of that name goes to the other site.
 	Ships(topic string) bool
 	// InSync says that the other site is known to hold all of a partition below offset.

@@ -40,6 +40,7 @@ type pair struct {
 	peers  []controller.Broker
 	leader map[site.PartitionID][2]int32
 	behind time.Duration
+	gone   bool
 	apart  string                     // a topic that is not shipped
 	shared map[site.PartitionID]int64 // the other site has all below
 }
@@ -77,6 +78,12 @@ func (p *pair) InSync(id site.PartitionID, offset int64) bool {
 	defer p.mu.Unlock()
 	end, ok := p.shared[id]
 	return ok && offset <= end
+}
+
+func (p *pair) BrokenOff() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone
 }
 
 func (p *pair) Ships(topic string) bool {

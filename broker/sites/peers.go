@@ -152,6 +152,15 @@ func (p *Pair) silence() time.Duration { return p.driver.now() - time.Duration(p
 // reachablePatience is how long nothing may come of a site that is there.
 const reachablePatience = 3 * time.Second
 
+// BrokenOff says that the connections to the other site ended a moment ago, and that it has not come back. Where packets are dropped they last
+// longer than that moment.
+func (p *Pair) BrokenOff() bool {
+	return !p.Connected() && p.remote.last.Load() != 0 && p.silence() < brokenOffMoment
+}
+
+// brokenOffMoment is for how long a site that breaks off may be waited for. It is below the transport's timeout.
+const brokenOffMoment = 8 * time.Second
+
 // contactPatience is how long brokers count as live after the other site was heard of last.
 const contactPatience = 5 * time.Second
 

@@ -1,0 +1,45 @@
+//go:build linux && (amd64 || arm64)
+
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/tandembroker/tandem/broker/sites/operator"
+)
+
+// TestNewClientBehindALoss is not sent to the site that is gone: by its own defaults it would stay with that for 5 s, whatever is ordered
+// meanwhile.
+func TestNewClientBehindALoss(t *testing.T) {
+	const (
+		metadataMinAge = 5 * time.Second // franz-go's default
+		decides        = 300 * time.Millisecond
+	)
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 10, 10)
+	west.has("t")
+	east.kill()
+	west.until("the loss", func(st operator.Status) bool { return !st.Contact.Connected })
+	c, err := kgo.NewClient(kgo.SeedBrokers(west.address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	began, acknowledged := time.Now(), make(chan error, 1)
+	c.Produce(ctx, &kgo.Record{Topic: "t", Value: []byte("new")}, func(_ *kgo.Record, err error) { acknowledged <- err })
+	time.Sleep(decides) // the operator, who does not know of the client
+	west.does(0, "failover --to west --active-is-down --yes", "west is the active site")
+	if err := <-acknowledged; err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took >= metadataMinAge {
+		t.Errorf("acknowledged after %s", took)
+	}
+}
