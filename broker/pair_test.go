@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/broker/brokertest"
 	"github.com/tandembroker/tandem/protocol/record"
@@ -283,6 +284,40 @@ func TestRestartedActiveAsksBeforeItServes(t *testing.T) {
 	if others := east.Pair().PeerBrokers(); len(others) != 1 || others[0].Node != 101 {
 		t.Fatalf("clients are told of %+v beside a site that does not serve: they never get to west, which may have been promoted", others)
 	}
+}
+
+// TestProducerIDsOfAStandby are of the active's, and nobody else has them, over a loss of the active too.
+func TestProducerIDsOfAStandby(t *testing.T) {
+	east, west := startPair(t)
+	east.CreateTopic("t", 1)
+	produceTo(t, east, "t", "one", 1, 10)
+	awaitSameLog(t, east, west, "t", 1)
+	given := map[int64]bool{}
+	take := func(b *brokertest.Broker, epoch int64) {
+		t.Helper()
+		c := b.Dial()
+		for range 1100 { // more than a block
+			req := kmsg.NewPtrInitProducerIDRequest()
+			req.SetVersion(4)
+			p := c.Do(req).(*kmsg.InitProducerIDResponse)
+			if p.ErrorCode != 0 || p.ProducerID>>40 != epoch || given[p.ProducerID] {
+				t.Fatalf("%+v; given before: %t", p, given[p.ProducerID])
+			}
+			given[p.ProducerID] = true
+		}
+	}
+	take(west, 0)
+	take(east, 0)
+	take(west, 0)
+	if err := east.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	orderOf(t, west, site.Failover{ActiveIsDown: true})
+	awaitWritable(t, west, "t", 1)
+	take(west, 1)
+	east.Restart()
+	awaitSameLog(t, west, east, "t", 1)
+	take(east, 1)
 }
 
 func TestLostSiteComesBack(t *testing.T) {

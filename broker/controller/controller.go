@@ -44,7 +44,7 @@ type Controller struct {
 	logger   *slog.Logger
 	machine  *machine
 	life     *lifecycle
-	ids      producerIDs
+	ids      ProducerIDs
 	auto     autoCreation
 	group    *raft.Group // set by Start
 	cancel   context.CancelFunc
@@ -85,7 +85,7 @@ func New(o Options) (*Controller, error) {
 	c.machine.mu.state = newState()
 	c.life.standby = c.machine.standby
 	c.life.image, c.life.gone, c.life.taken = c.machine.Image, c.machine.forget, c.machine.kept
-	c.ids.controller, c.auto.controller = c, c
+	c.ids.Allocate, c.auto.controller = c.AllocateProducerIDs, c
 	c.auto.running = map[string]chan struct{}{}
 	if err := c.machine.load(); err != nil {
 		return nil, err

@@ -19,13 +19,24 @@ import (
 	"github.com/tandembroker/tandem/broker/server"
 )
 
-// producerIDWaitMax bounds the wait for a block of ids; clients try again.
-const producerIDWaitMax = 10 * time.Second
+// producerIDWaitMax bounds the wait for a block of ids, awayProducerIDWaitMax that for one of the other site; clients try again.
+const (
+	producerIDWaitMax     = 10 * time.Second
+	awayProducerIDWaitMax = 2 * time.Second
+)
 
-// initProducerIDOrClose closes the connection behind an answer of a site that does not serve, once the grace period is over: librdkafka
-// asks any broker that it is connected to, and as long as that is this one alone, it asks no other.
+// initProducerIDOrClose closes the connection behind an answer without an id, of a site that does not serve, once the grace period is over:
+// librdkafka asks any broker that it is connected to, and as long as that is this one alone, it asks no other.
 func (h *Handler) initProducerIDOrClose(ctx context.Context, r *server.Request) server.Reply {
-	reply := simple((*Handler).initProducerID)(h, ctx, r)
+	var given bool
+	reply := simple(func(h *Handler, ctx context.Context, c call[*kmsg.InitProducerIDRequest]) kmsg.Response {
+		resp := h.initProducerID(ctx, c)
+		given = resp.ErrorCode == codeNone
+		return resp
+	})(h, ctx, r)
+	if given {
+		return reply
+	}
 	if err := h.sites.outlasted(); err != nil {
 		return lastReply{reply, err}
 	}
@@ -46,7 +57,7 @@ func (r lastReply) Send(w *server.Writer) error {
 	return r.err
 }
 
-func (h *Handler) initProducerID(ctx context.Context, c call[*kmsg.InitProducerIDRequest]) kmsg.Response {
+func (h *Handler) initProducerID(ctx context.Context, c call[*kmsg.InitProducerIDRequest]) *kmsg.InitProducerIDResponse {
 	resp := kmsg.NewPtrInitProducerIDResponse()
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
 	if id := c.req.TransactionalID; id != nil {
@@ -61,19 +72,20 @@ func (h *Handler) initProducerID(ctx context.Context, c call[*kmsg.InitProducerI
 		resp.ErrorCode = h.fail("InitProducerId", codeInvalidRequest)
 		return resp
 	}
+	ids, wait := h.controller.ProducerID, producerIDWaitMax
 	if !h.sites.leads() {
-		// Not NOT_COORDINATOR: without a transactional id Java looks for the coordinator of null then.
-		resp.ErrorCode = h.fail("InitProducerId", codeCoordinatorLoadInProgress)
-		return resp
+		ids, wait = h.sites.ProducerID, awayProducerIDWaitMax
 	}
-	ctx, cancel := context.WithTimeout(ctx, producerIDWaitMax)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	id, err := h.controller.ProducerID(ctx)
+	id, err := ids(ctx)
 	switch {
 	case err == nil:
 		resp.ProducerID, resp.ProducerEpoch = id, 0
 	case errors.Is(err, controller.ErrNotController), errors.Is(err, controller.ErrTimeout):
-		resp.ErrorCode = codeCoordinatorLoadInProgress // Kafka's answer while it has no block of ids; clients try again
+		// Kafka's answer while it has no block of ids; clients try again. Not NOT_COORDINATOR: without a transactional id Java looks for the
+		// coordinator of null then.
+		resp.ErrorCode = codeCoordinatorLoadInProgress
 	default:
 		resp.ErrorCode = codeOf(err)
 	}

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -14,8 +15,8 @@ import (
 	"github.com/tandembroker/tandem/replication/site"
 )
 
-// Sites is what requests must know of the pair of sites that this broker is of. It is asked by each request, so it must not wait, and
-// answer fast. Safe for concurrent use.
+// Sites is what requests must know of the pair of sites that this broker is of. It is asked by each request, so it must not wait, but for
+// ProducerID, and answer fast. Safe for concurrent use.
 type Sites interface {
 	// View is the role of this site.
 	View() site.View
@@ -28,6 +29,9 @@ type Sites interface {
 	// BrokenOff says that the connections to the other site ended a moment ago, and that it has not come back: it may be gone, and this site be
 	// told in a moment to take over.
 	BrokenOff() bool
+	// ProducerID returns a producer id of the active site, where this one does not serve. It waits for the other site. Errors:
+	// controller.ErrNotController, controller.ErrTimeout.
+	ProducerID(ctx context.Context) (int64, error)
 	// Ships says whether a topic of that name goes to the other site.
 	Ships(topic string) bool
 	// InSync says that the other site is known to hold all of a partition below offset.

@@ -178,6 +178,24 @@ func TestStandbyLetsGoOfWhoAsksForProducerIDs(t *testing.T) {
 	}
 }
 
+// TestStandbyGivesProducerIDsOfTheActive: for as long as the client likes to ask.
+func TestStandbyGivesProducerIDsOfTheActive(t *testing.T) {
+	h := startHalf(t)
+	h.pair.role(false)
+	h.pair.set(func(p *pair) { p.ids = 4000 })
+	c := h.dial()
+	for n := range int64(3) {
+		if p := ask[*kmsg.InitProducerIDResponse](c, kmsg.NewPtrInitProducerIDRequest(), 4); p.ErrorCode != 0 || p.ProducerID != 4001+n || p.ProducerEpoch != 0 {
+			t.Fatalf("%+v", p)
+		}
+		h.skew.Add(int64(time.Minute))
+	}
+	h.pair.role(true)
+	if p := ask[*kmsg.InitProducerIDResponse](c, kmsg.NewPtrInitProducerIDRequest(), 4); p.ErrorCode != 0 || p.ProducerID == 4004 {
+		t.Errorf("a site that serves gives ids of the other one: %+v", p)
+	}
+}
+
 // TestRefusedProduceWaitsForTheNameOfTheNewLeader: while the other site takes over, the answer waits until it can name the leader there, and
 // that one takes produces; of one that nobody hears of it tells in the end.
 func TestRefusedProduceWaitsForTheNameOfTheNewLeader(t *testing.T) {

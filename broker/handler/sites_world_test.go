@@ -41,6 +41,7 @@ type pair struct {
 	leader map[site.PartitionID][2]int32
 	behind time.Duration
 	gone   bool
+	ids    int64                      // of the other site: the last that was given; 0 = it gives none
 	apart  string                     // a topic that is not shipped
 	shared map[site.PartitionID]int64 // the other site has all below
 }
@@ -84,6 +85,16 @@ func (p *pair) BrokenOff() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.gone
+}
+
+func (p *pair) ProducerID(context.Context) (int64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ids == 0 {
+		return 0, controller.ErrNotController
+	}
+	p.ids++
+	return p.ids, nil
 }
 
 func (p *pair) Ships(topic string) bool {

@@ -55,6 +55,7 @@ type Pair struct {
 	remote    remote
 	codec     *codec
 	calls     calls
+	ids       controller.ProducerIDs // of the active, for clients that begin at this standby
 	history   *history
 	ordering  sync.Mutex // held from when an order is decided until it is among orders
 	orders    orders
@@ -100,6 +101,7 @@ func Open(o PairOptions) (*Pair, error) {
 		Recopy: p.recopy,
 		Needs:  func(topic uuid.UUID) uint64 { return o.Controller.Image().Changed(topic).N },
 	})
+	p.ids.Allocate = p.borrowProducerIDs
 	p.drops = drops{metadata: o.Controller, warn: func(id site.PartitionID, err error) {
 		o.Logger.Warn("archive of a log that was dropped does not count yet", "topic", id.Topic, "partition", id.Partition, "error", err)
 	}}

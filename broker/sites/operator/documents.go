@@ -333,6 +333,12 @@ type LineageAnswer struct {
 	Found   *EpochEnd     `json:"found,omitempty"` // for Epoch; nil = it was not asked for
 }
 
+// ProducerIDs is a block of producer ids that nobody ever had, and that is given to nobody else.
+type ProducerIDs struct {
+	First int64 `json:"first"`
+	Count int64 `json:"count"`
+}
+
 // EpochEnd is the largest leader epoch of a log at or below another one, and the offset where it ends; -1, -1 = unknown.
 type EpochEnd struct {
 	Epoch int32 `json:"epoch"`

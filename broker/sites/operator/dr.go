@@ -22,6 +22,7 @@ const (
 	OpVerifySum      Operation = 13
 	OpRecopy         Operation = 14
 	OpLineage        Operation = 15
+	OpProducerIDs    Operation = 16
 )
 
 // DR carries out what the operator asks, for both sites: what this one cannot answer it asks the other one. Safe for concurrent use.
@@ -59,4 +60,6 @@ type DR interface {
 	Recopy(ctx context.Context, o RecopyOrder) (Recopied, error)
 	// Lineage is asked by the other site.
 	Lineage(ctx context.Context, q LineageQuestion) (LineageAnswer, error)
+	// ProducerIDs is asked by the other site, for clients that begin there.
+	ProducerIDs(ctx context.Context) (ProducerIDs, error)
 }

@@ -39,9 +39,10 @@ var operations = map[Operation]func(ctx context.Context, dr DR, document []byte)
 	OpVerifyProgress: with(func(ctx context.Context, dr DR, o identified) (Verification, error) {
 		return dr.VerifyProgress(ctx, o.ID)
 	}),
-	OpRecopy:    with(func(ctx context.Context, dr DR, o RecopyOrder) (Recopied, error) { return dr.Recopy(ctx, o) }),
-	OpLineage:   with(func(ctx context.Context, dr DR, q LineageQuestion) (LineageAnswer, error) { return dr.Lineage(ctx, q) }),
-	OpVerifySum: with(func(ctx context.Context, dr DR, r VerifyRange) (VerifySum, error) { return dr.VerifySum(ctx, r) }),
+	OpRecopy:      with(func(ctx context.Context, dr DR, o RecopyOrder) (Recopied, error) { return dr.Recopy(ctx, o) }),
+	OpLineage:     with(func(ctx context.Context, dr DR, q LineageQuestion) (LineageAnswer, error) { return dr.Lineage(ctx, q) }),
+	OpProducerIDs: with(func(ctx context.Context, dr DR, _ nothing) (ProducerIDs, error) { return dr.ProducerIDs(ctx) }),
+	OpVerifySum:   with(func(ctx context.Context, dr DR, r VerifyRange) (VerifySum, error) { return dr.VerifySum(ctx, r) }),
 	OpUndelete: with(func(ctx context.Context, dr DR, o named) (nothing, error) {
 		return nothing{}, dr.Undelete(ctx, o.Topic)
 	}),

@@ -70,6 +70,7 @@ func TestServeAsksTheDR(t *testing.T) {
 		OpUndelete:       {`{"topic":"t"}`, "undelete t"},
 		OpRecopy:         {`{"topic":"t","partition":3,"dry_run":true}`, "recopy {Topic:t Partition:3 DryRun:true}"},
 		OpLineage:        {`{"topic_id":"00000000-0000-0000-0000-000000000007","partition":3}`, "lineage of 3"},
+		OpProducerIDs:    {`{}`, "producer ids"},
 	} {
 		dr := &fakeDR{}
 		resp := Serve(t.Context(), dr, &wire.OperatorRequest{Operation: int16(op), Document: []byte(c.document)})
@@ -77,7 +78,7 @@ func TestServeAsksTheDR(t *testing.T) {
 			t.Errorf("operation %d: code %d %q, asked %q, want %q", op, resp.Code, resp.Message, dr.asked, c.asked)
 		}
 	}
-	if len(operations) != 15 {
+	if len(operations) != 16 {
 		t.Errorf("%d operations: some are not tried", len(operations))
 	}
 	page := LostPage{}
@@ -133,6 +134,10 @@ func FuzzServe(f *testing.F) {
 
 func (f *fakeDR) Recopy(_ context.Context, o RecopyOrder) (Recopied, error) {
 	return Recopied{}, f.note("recopy %+v", o)
+}
+
+func (f *fakeDR) ProducerIDs(context.Context) (ProducerIDs, error) {
+	return ProducerIDs{}, f.note("producer ids")
 }
 
 func (f *fakeDR) Lineage(_ context.Context, q LineageQuestion) (LineageAnswer, error) {

@@ -258,6 +258,10 @@ func (f *fakeDR) Recopy(_ context.Context, o operator.RecopyOrder) (operator.Rec
 	return r, nil
 }
 
+func (f *fakeDR) ProducerIDs(context.Context) (operator.ProducerIDs, error) {
+	return operator.ProducerIDs{}, nil
+}
+
 func (f *fakeDR) Lineage(context.Context, operator.LineageQuestion) (operator.LineageAnswer, error) {
 	return operator.LineageAnswer{}, nil
 }
