@@ -6,7 +6,10 @@ package handler
 //	4  several keys, each with its answer; before, one      5  a new error of transactions (KIP-890)
 //
 // The first request for a group creates __consumer_offsets. There is no transaction coordinator, and clients must not wait for one:
-// a transactional id gets INVALID_REQUEST, which they report.
+// a transactional id gets an error that they report, with the reason as its message. Which one that is depends on the version, for
+// none serves all: librdkafka, which speaks versions up to 2, asks again every 500 ms for ever on any but
+// TRANSACTIONAL_ID_AUTHORIZATION_FAILED (rd_kafka_txn_handle_FindCoordinator) and shows the message with it; Java shows the message
+// with any but that one (TransactionManager.FindCoordinatorHandler), and speaks versions from 4 on since release 3.0.
 
 import (
 	"context"
@@ -15,12 +18,20 @@ import (
 )
 
 const (
-	findVersionBatch = 4
-	coordinatorGroup = 0
+	findVersionBatch       = 4
+	coordinatorGroup       = 0
+	coordinatorTransaction = 1
 )
+
+// noTransactions is the message to a transactional producer.
+const noTransactions = "This broker has no transactions: take transactional.id out of the producer's configuration."
 
 func (h *Handler) findCoordinator(_ context.Context, c call[*kmsg.FindCoordinatorRequest]) kmsg.Response {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
+	if c.req.CoordinatorType == coordinatorTransaction {
+		h.refuseTransactions(c, resp)
+		return resp
+	}
 	if c.version < findVersionBatch {
 		code, at := h.coordinator(c.listener, c.req.CoordinatorType, c.req.CoordinatorKey)
 		resp.ErrorCode, resp.ErrorMessage = code, text(findMessages[code])
@@ -37,6 +48,22 @@ func (h *Handler) findCoordinator(_ context.Context, c call[*kmsg.FindCoordinato
 		resp.Coordinators = append(resp.Coordinators, out)
 	}
 	return resp
+}
+
+// refuseTransactions answers a transactional producer.
+func (h *Handler) refuseTransactions(c call[*kmsg.FindCoordinatorRequest], resp *kmsg.FindCoordinatorResponse) {
+	nobody, message := int32(-1), text(noTransactions)
+	if c.version < findVersionBatch {
+		resp.ErrorCode, resp.ErrorMessage = h.fail("FindCoordinator", codeTxnIDForbidden), message
+		resp.NodeID, resp.Port = nobody, nobody
+		return
+	}
+	for _, key := range c.req.CoordinatorKeys {
+		out := kmsg.NewFindCoordinatorResponseCoordinator()
+		out.Key, out.NodeID, out.Port = key, nobody, nobody
+		out.ErrorCode, out.ErrorMessage = h.fail("FindCoordinator", codeInvalidRequest), message
+		resp.Coordinators = append(resp.Coordinators, out)
+	}
 }
 
 // findMessages go with the codes in versions 1 to 3. Source: FindCoordinatorResponse.prepareOldResponse.
