@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -25,6 +26,9 @@ const (
 	controlBytesMax = 4 << 20
 	// pings is how often a side pings within one timeout: a few may be late.
 	pings = 5
+	// stalls is for how many timeouts one connection may stand still while others of its session do not. On a narrow line that drops packets
+	// they crowd each other out: TCP tries again after 10 s and more then, and a session that ended would lose what is half sent.
+	stalls = 4
 )
 
 // outgoing is a frame that needs credit: an Append, or a large Broker message.
@@ -47,6 +51,7 @@ type conn struct {
 	files   *sendfile.Socket // the writer's
 	wake    chan struct{}    // holds one: something may be sent
 	begun   time.Time        // pings count from here
+	heard   atomic.Int64     // when something came last, ns since begun
 
 	mu struct {
 		sync.Mutex
@@ -81,24 +86,30 @@ func newConn(t *Transport, raw, secured net.Conn) *conn {
 	return c
 }
 
-// readerOf reads from a connection, and gives up once nothing at all has come for a timeout.
+// readerOf reads from a connection, and gives up once nothing at all has come for a timeout; session.watch may give it more.
 type readerOf struct{ c *conn }
 
 func (r readerOf) Read(p []byte) (int, error) {
 	c := r.c
-	if c.s != nil { // else the deadline of the handshake stands
-		if err := c.net.SetReadDeadline(c.t.now().Add(c.t.options.Timeout)); err != nil {
-			return 0, err
-		}
+	if c.s == nil { // the deadline of the handshake stands
+		return c.net.Read(p)
+	}
+	if err := c.net.SetReadDeadline(c.t.now().Add(c.t.options.Timeout)); err != nil {
+		return 0, err
 	}
 	n, err := c.net.Read(p)
-	if c.s != nil {
-		c.s.traffic.in.Add(uint64(n))
+	if n > 0 {
+		c.heard.Store(int64(c.t.now().Sub(c.begun)))
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, fmt.Errorf("nothing came for %s: %w", c.t.options.Timeout, err)
+	c.s.traffic.in.Add(uint64(n))
+	switch timeout := c.t.options.Timeout; {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return n, err
+	case c.s.quiet() < timeout:
+		return n, fmt.Errorf("nothing came on one of the connections for %s: %w", stalls*timeout, err)
+	default:
+		return n, fmt.Errorf("nothing came for %s: %w", timeout, err)
 	}
-	return n, err
 }
 
 // open makes c a part of s, with the credit that the peer gave. The deadline of the handshake ends.

@@ -235,6 +235,47 @@ func TestPeerThatReadsNothingIsNoticed(t *testing.T) {
 	})
 }
 
+// TestOneStuckConnectionIsNotGivenUpAtOnce: on a narrow line the others crowd it out for longer than a timeout. One that stays stuck is lost.
+func TestOneStuckConnectionIsNotGivenUpAtOnce(t *testing.T) {
+	for stuck, name := range []string{"control", "data"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				net := newPipes()
+				e := start(t, east(), Options{Listener: net.listen("east:1")})
+				control, data := link(t, net, 1, 1<<20)
+				lanes := []stranger{control, data}
+				for i, s := range lanes {
+					if err := s.SetDeadline(time.Now().Add(time.Hour)); err != nil {
+						t.Fatal(err)
+					}
+					s.ignore()
+					if i == stuck {
+						continue
+					}
+					go func() { // ends with the connection
+						for {
+							if _, err := s.Write(appendNumber(nil, kindPing, 1)); err != nil {
+								return
+							}
+							time.Sleep(defaultTimeout / 2)
+						}
+					}()
+				}
+				time.Sleep(stalls*defaultTimeout - time.Second)
+				lanes[stuck].say(appendNumber(nil, kindPing, 1))
+				time.Sleep(stalls*defaultTimeout - time.Second)
+				if !e.Connected(west().ID()) {
+					t.Fatalf("given up too early: %+v", e.Status().Peers[0])
+				}
+				time.Sleep(2 * time.Second)
+				if e.Connected(west().ID()) || !strings.Contains(e.Status().Peers[0].LastError, "nothing came on one of the connections for 40s") {
+					t.Errorf("%+v", e.Status().Peers[0])
+				}
+			})
+		})
+	}
+}
+
 func TestSlowLinkIsNotGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := newPipes()

@@ -153,7 +153,7 @@ func (s *session) run() {
 			}
 		})
 	}
-	s.watchSlow()
+	s.watch()
 	wg.Wait()
 	s.drop()
 	t.log.Info("site link down", "site", s.id.Site, "node", s.id.Node, "address", s.address, "reason", s.err)
@@ -161,23 +161,51 @@ func (s *session) run() {
 	close(s.ended)
 }
 
-// watchSlow gives what is being written more time as long as the other end takes some of it, until s ends. The kernel says only once a third of
-// its send buffer, which may be megabytes, is free that it takes more: over a slow line that can take longer than a timeout.
-func (s *session) watchSlow() {
+// quiet is for how long nothing has come on any connection of a session that runs.
+func (s *session) quiet() time.Duration {
+	var newest int64
+	for _, c := range s.conns {
+		newest = max(newest, c.heard.Load())
+	}
+	return s.t.now().Sub(s.since) - time.Duration(newest)
+}
+
+// watch gives the connections more time, until s ends: to each as long as something comes on any of them, up to stalls timeouts, and to what is
+// being written as long as the other end takes some of it. The kernel says only once a third of its send buffer, which may be megabytes, is free
+// that it takes more: over a slow line that can take longer than a timeout.
+func (s *session) watch() {
 	timeout := s.t.options.Timeout
 	look := time.NewTicker(timeout / pings)
 	defer look.Stop()
-	before := make([]uint64, len(s.conns))
+	type progress struct {
+		bytes uint64 // that the other end has taken
+		at    time.Time
+	}
+	taken := make([]progress, len(s.conns))
+	for i := range taken {
+		taken[i].at = s.since
+	}
 	for {
 		select {
 		case <-look.C:
 		case <-s.done:
 			return
 		}
+		now := s.t.now()
+		end := now.Add(timeout - s.quiet())
 		for i, c := range s.conns {
-			if n, ok := acked(c.raw); ok && n > before[i] {
-				before[i] = n
-				_ = c.renew() // of a connection that has failed its writer tells
+			// Of a connection that has failed its reader and its writer tell.
+			if own := s.since.Add(time.Duration(c.heard.Load()) + stalls*timeout); end.After(own) {
+				_ = c.net.SetReadDeadline(own)
+			} else {
+				_ = c.net.SetReadDeadline(end)
+			}
+			n, ok := acked(c.raw)
+			if n > taken[i].bytes {
+				taken[i] = progress{n, now}
+			}
+			if ok && end.After(now) && now.Sub(taken[i].at) < (stalls-1)*timeout {
+				_ = c.renew()
 			}
 		}
 	}

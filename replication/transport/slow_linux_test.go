@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"sync"
@@ -9,12 +10,13 @@ import (
 )
 
 // slowLine passes on what connections bring in, bytesPerSecond of each, and holds next to nothing back: a narrow line, whose sender has to keep
-// what does not fit. The other direction is wide.
-func slowLine(t *testing.T, to string, bytesPerSecond int) (address string) {
+// what does not fit. The other direction is wide. What has brought in 1 MiB stands still for stuck then, once.
+func slowLine(t *testing.T, to string, bytesPerSecond int, stuck time.Duration) (address string) {
 	t.Helper()
 	l := listener(t)
 	var tasks sync.WaitGroup
 	pass := func(from, to *net.TCPConn, piece int, each time.Duration) {
+		passed := 0
 		defer func() { _, _ = from.Close(), to.Close() }()
 		pace := time.NewTicker(each)
 		defer pace.Stop()
@@ -25,6 +27,9 @@ func slowLine(t *testing.T, to string, bytesPerSecond int) (address string) {
 			}
 			if _, err := to.Write(b[:n]); err != nil {
 				return
+			}
+			if passed += n; passed >= 1<<20 && passed-n < 1<<20 {
+				time.Sleep(stuck) // is the line's behaviour
 			}
 		}
 	}
@@ -55,16 +60,21 @@ func slowLine(t *testing.T, to string, bytesPerSecond int) (address string) {
 	return l.Addr().String()
 }
 
-// TestNarrowLineIsNotGivenUp: the kernel takes megabytes at once, and says that it takes more long after the timeout.
+// TestNarrowLineIsNotGivenUp: the kernel takes megabytes at once, and says that it takes more long after the timeout. And
+// one connection may stand still for longer than that, as long as the other one does not.
 func TestNarrowLineIsNotGivenUp(t *testing.T) {
 	ours := newAuthority(t)
-	for name, o := range map[string]Options{"plain": {}, "TLS": {TLS: ours.config(t)}} {
+	const timeout = 500 * time.Millisecond
+	for name, c := range map[string]struct {
+		secured *tls.Config
+		stuck   time.Duration // the data connection, for a while
+	}{"plain": {}, "TLS": {secured: ours.config(t)}, "stuck": {stuck: 5 * timeout / 2}, "stuck, TLS": {ours.config(t), 5 * timeout / 2}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var a arrivals
 			l := listener(t)
-			o.Timeout, o.DataConnections = 500*time.Millisecond, 1
-			_, w := over(t, l, slowLine(t, l.Addr().String(), 1<<20), Options{Receive: a.receive, TLS: o.TLS, Timeout: o.Timeout}, o)
+			_, w := over(t, l, slowLine(t, l.Addr().String(), 1<<20, c.stuck), Options{Receive: a.receive, TLS: c.secured, Timeout: timeout},
+				Options{TLS: c.secured, Timeout: timeout, DataConnections: 1})
 			for i := range 3 {
 				w.Send(east().ID(), stored(t, realBatch(t, i, 2<<20)), nil)
 			}
