@@ -193,6 +193,9 @@ var siteBugs = []bug{
 		name: "two sites: bounded topic takes produces without limit", file: "broker/handler/produce_bounded.go",
 		old: "if !h.sites.Exceeds(id, limit) {\n\t\treturn nil", new: "if true {\n\t\treturn nil", pkg: "broker/handler", test: "TestBoundedProduceWaitsForTheOtherSite",
 	},
+	driverRule("first copy is never finished under load", "copied.go", "TestFirstCopyEndsUnderLoad", "acked >= c.goal", "acked >= end"),
+	driverRule("standby that lost records has its first copy", "copied.go", "TestFirstCopyEndsUnderLoad", "|| known && acked < c.acked {", "{"),
+	driverRule("obstacle of long ago", "troubles.go", "TestObstacleIsOfNow", "if peer.Connected && peer.Since.After(ended) {", "if false {"),
 	logRule("kinds of two sites at level 1", "admit.go", "TestLevelOneRefusesSites",
 		"if s.Level >= LevelSites && h.Kind&MaySkip == 0 {", "if h.Kind&MaySkip == 0 {"),
 }

@@ -61,7 +61,8 @@ func (p *Pair) facts() operator.Facts {
 		Here:      operator.Site{Name: c.Name, Index: int(r.Index), Known: true, Role: view.Role, Epoch: view.Epoch, Serving: p.driver.MayAcknowledge(), Fencing: view.Fencing, Waiting: rec.StopRenew},
 		There:     operator.Site{Name: cmp.Or(c.Peer, operator.Unnamed), Index: -1, Known: !heard.IsZero(), Role: roleOf(told.Active), Epoch: told.Epoch, Serving: told.Serving, Fencing: told.Fencing, Waiting: told.Waiting},
 		Connected: p.reachable() && !heard.IsZero(), LastContact: heard, AsOf: p.remote.made(),
-		SilenceMax: c.FailoverSilenceMax, ActiveLeased: p.driver.Leased(),
+		ReportsApart: time.Duration(p.reportTicks()-1) * headInterval,
+		SilenceMax:   c.FailoverSilenceMax, ActiveLeased: p.driver.Leased(),
 	}
 	if r.Peer != nil {
 		f.There.Name, f.There.Index = r.Peer.Name, int(r.Peer.Index)

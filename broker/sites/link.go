@@ -32,10 +32,7 @@ type runner struct {
 	link *site.Link // nil = this broker does not lead the partition
 	term uint64     // of the leadership that link belongs to
 	held []input    // until the next tick
-	// copied: under this site epoch the standby has had all that was here, once.
-	copied      bool
-	copiedEpoch uint32
-	copiedTo    int64 // what it had then
+	copy firstCopy
 
 	state     atomic.Pointer[linkState]
 	fault     atomic.Pointer[fault]
@@ -58,7 +55,7 @@ type linkState struct {
 	halted site.HaltReason
 	end    int64  // of the durable log
 	next   int64  // resumes
-	copied bool   // the standby has had all, once
+	copied bool   // as in firstCopy
 	log    uint32 // as in LinkStatus
 	epoch  int32  // leader epoch under which the log takes produces; -1 = it takes none
 }
@@ -159,13 +156,14 @@ func (r *runner) turn() {
 		r.take(view, &log, &inputs[i])
 	}
 	r.lag.note(r.d.now(), r.link, &log)
-	r.noteCopied(view, &log)
+	offsets, known := r.link.Lag(log)
+	r.copy.note(view.Epoch, log.Durable.NextOffset, log.Durable.NextOffset-offsets, known)
 	incarnation := log.Log
 	if view.Role == site.Active {
 		incarnation = r.link.PeerLog()
 	}
 	r.show(linkState{leads: true, log: incarnation, quiet: r.quiet(view, &log), halted: r.link.Halted(),
-		end: log.Durable.NextOffset, next: resumes(&log.Tip), copied: r.copied, epoch: servedEpoch(view, &log)})
+		end: log.Durable.NextOffset, next: resumes(&log.Tip), copied: r.copy.done, epoch: servedEpoch(view, &log)})
 }
 
 // quiet says that nothing is due before the log or the other site moves. Data of write.caching has to be written to disk first (harden).
@@ -190,18 +188,6 @@ func servedEpoch(view site.View, log *site.LogView) int32 {
 		return -1
 	}
 	return epoch
-}
-
-// noteCopied notes whether the standby has had all that was here, once: not where it has come back with less than it had.
-func (r *runner) noteCopied(view site.View, log *site.LogView) {
-	offsets, known := r.link.Lag(*log)
-	acked := log.Durable.NextOffset - offsets
-	switch {
-	case known && offsets == 0:
-		r.copied, r.copiedEpoch, r.copiedTo = true, view.Epoch, acked
-	case r.copiedEpoch != view.Epoch || known && acked < r.copiedTo:
-		r.copied = false
-	}
 }
 
 func (r *runner) show(s linkState) {

@@ -101,7 +101,10 @@ func troublesOf(name string, all []operator.Trouble) []operator.Trouble {
 
 // obstacle is why there is no connection with the other site: what does not pass by itself first, then the newest.
 func (p *Pair) obstacle() *operator.Obstacle {
-	st := p.transport.Status()
+	return obstacleOf(p.transport.Status(), p.options.Now())
+}
+
+func obstacleOf(st transport.Status, now time.Time) *operator.Obstacle {
 	var best *operator.Obstacle
 	var bestAt, ended time.Time
 	take := func(at time.Time, err error, from string) {
@@ -120,11 +123,14 @@ func (p *Pair) obstacle() *operator.Obstacle {
 		if peer.LastAt.After(ended) {
 			ended = peer.LastAt // of the last session: what was before it counts no more
 		}
+		if peer.Connected && peer.Since.After(ended) {
+			ended = peer.Since // nothing comes, and the session has not ended yet
+		}
 	}
 	for _, d := range st.Dials {
 		take(d.LastAt, d.Err, d.Address)
 	}
-	if t := st.TurnedDown; p.options.Now().Sub(t.At) < strangerFresh {
+	if t := st.TurnedDown; now.Sub(t.At) < strangerFresh {
 		take(t.At, t.Err, "from "+t.From)
 	}
 	return best

@@ -188,6 +188,9 @@ func TestStatusIsGreenOnlyWhenAllIsWell(t *testing.T) {
 		{"an order that has ended", func(f *Facts) { f.Order = &Order{State: Done} }, nil, ""},
 		{"no contact", func(f *Facts) { cut(f, 3*time.Second) }, []string{"no contact"}, "mend the network"},
 		{"connected and silent", func(f *Facts) { f.Quiet = quietMax + 1 }, []string{"silent"}, "--watch"},
+		{"words come, of long ago", func(f *Facts) { f.AsOf = noon.Add(-oldMax - 1) }, []string{"late"}, "look at the network"},
+		{"words come late", func(f *Facts) { f.AsOf = noon.Add(-oldMax) }, nil, ""},
+		{"words of long ago, and seldom by intent", func(f *Facts) { f.AsOf, f.ReportsApart = noon.Add(-oldMax-3*time.Second), time.Second }, nil, ""},
 		{"never in contact", func(f *Facts) { cut(f, 0); f.LastContact = time.Time{} }, []string{"no contact"}, "mend the network"},
 		{"order going on", func(f *Facts) { f.Order = &Order{Kind: Switchover, To: "west", State: Running} }, []string{"order"}, "--watch"},
 		{"being handed over", func(f *Facts) { f.Here.Fencing = 5 }, []string{"order"}, "--watch"},
@@ -270,6 +273,11 @@ func TestLagOfASilentActiveIsUnknown(t *testing.T) {
 	}
 	if s.RPO.UnknownSince == nil || *s.RPO.Records != 2 || *s.RPO.Ms != 2021 {
 		t.Errorf("RPO %+v", s.RPO)
+	}
+	f = atStandby() // on a narrow line what is shipped comes, and reports wait behind it
+	f.AsOf = noon.Add(-20 * time.Second)
+	if s := f.Status(); s.Green || s.Lag != nil || s.Topics[0].Lag != nil || s.RPO.UnknownSince == nil || *s.RPO.Ms != 20_021 {
+		t.Errorf("the newest report is 20 s old: %+v, RPO %+v", s, s.RPO)
 	}
 	f = atActive() // knows what it has
 	f.Quiet = 2 * time.Second

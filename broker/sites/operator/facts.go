@@ -20,6 +20,8 @@ type Facts struct {
 	Troubles    []Trouble     // of both sites, as last heard
 	// AsOf is up to when all is known that the other site has told by then: it takes a while to arrive. Zero = LastContact.
 	AsOf time.Time
+	// ReportsApart is how far apart the other site's reports are by intent, beyond the shortest interval.
+	ReportsApart time.Duration
 
 	SilenceMax time.Duration // dr.failover.silence.max.ms
 	Lease      time.Duration // dr.fence.after.ms and drift; 0 = none
@@ -162,8 +164,22 @@ func (f *Facts) silence() (d time.Duration, known bool) {
 // quietMax is how long a site that is there may say nothing: four times as long as it does.
 const quietMax = time.Second
 
+// oldMax is how old what the other site has told last may be: on a narrow line it waits behind what is shipped, and other things come all the time.
+const oldMax = 5 * time.Second
+
 // fresh says that what the other site has told of itself is of this moment. A connection outlives what it led to for a while.
-func (f *Facts) fresh() bool { return f.Connected && f.Quiet <= quietMax }
+func (f *Facts) fresh() bool { return f.Connected && f.Quiet <= quietMax && !f.late() }
+
+// late says that the newest word of how the other site stands is old.
+func (f *Facts) late() bool { return f.age() > oldMax+3*f.ReportsApart }
+
+// age is how long ago, at most, the other site said how it stands.
+func (f *Facts) age() time.Duration {
+	if f.AsOf.IsZero() {
+		return f.Now.Sub(f.LastContact)
+	}
+	return f.Now.Sub(f.AsOf)
+}
 
 // overtaken says that this site is active by its own record only: the other one was promoted above it, as it has said.
 func (f *Facts) overtaken() bool {

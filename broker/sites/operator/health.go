@@ -128,8 +128,11 @@ func (f *Facts) roleReasons(add func(code, next, format string, args ...any)) {
 
 func (f *Facts) contactReason(add func(code, next, format string, args ...any)) {
 	if f.Connected {
-		if !f.fresh() {
+		switch {
+		case f.Quiet > quietMax:
 			add("silent", nextWatch, "nothing was heard of %s for %s, though it is connected", f.There.Name, rough(f.Quiet))
+		case f.late():
+			add("late", "look at the network between the sites; "+nextWatch, "how %s stands comes late: the newest word of it may be %s old", f.There.Name, rough(f.age()))
 		}
 		return
 	}
