@@ -84,6 +84,8 @@ var clientsBugs = []bug{
 		test: "TestRefusedProduceWaitsForTheNameOfTheNewLeader", old: "!h.leads(p, leader) || p.Fenced() {", new: "!h.leads(p, leader) {"},
 	{name: "clients of two sites: metadata of before the switchover", file: "broker/handler/metadata.go", pkg: "broker/handler",
 		test: "TestMetadataWaitsForTheNewLeaders", old: "\th.awaitLeaders(ctx, c)\n", new: ""},
+	{name: "clients of two sites: who has read what was cut off begins anew", file: "broker/partition/sites.go", pkg: "broker/partition",
+		test: "TestFollowingLogIsReadAndNotWritten", old: "p.role() == entry.Following && offset > p.log.LogEnd()", new: "p.role() == entry.Following && offset < 0"},
 	{name: "clients of two sites: producer ids given at both", file: "broker/sites/producer_ids.go", pkg: "broker",
 		test: "TestProducerIDsOfAStandby", old: "Controller.AllocateProducerIDs(ctx)", new: "Controller.ProducerID(ctx)"},
 	{name: "clients of two sites: producer ids of the other site where this one serves", file: "broker/handler/init_producer_id.go", pkg: "broker/handler",

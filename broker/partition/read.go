@@ -72,6 +72,9 @@ func (p *Partition) ReadAfter(at Position, bytesMax int64, isolation Isolation, 
 	if r.Epoch = current; err != nil {
 		return r, err
 	}
+	if p.astray(at.Offset) {
+		return r, ErrNotLeader
+	}
 	if at.LastEpoch < 0 {
 		return p.read(r, at.Offset, bytesMax, isolation, atLeastOne)
 	}
@@ -107,6 +110,9 @@ func (p *Partition) read(r Read, offset, bytesMax int64, isolation Isolation, at
 	var end int64
 	r.LogStart, r.HW, r.LSO, end = p.Offsets()
 	if offset < r.LogStart || offset > end && offset > p.nextWrite() {
+		if p.astray(offset) { // the log was cut since the epoch was checked
+			return r, ErrNotLeader
+		}
 		return r, fmt.Errorf("%w: %d, the log is %d to %d", ErrOffsetOutOfRange, offset, r.LogStart, end)
 	}
 	limit := r.HW

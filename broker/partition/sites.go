@@ -61,6 +61,12 @@ func (p *Partition) Follows() bool {
 	return st.Role == entry.Following && st.Shared != entry.UnknownOffset
 }
 
+// astray says that offset is above all that this replica has of the log that it follows. The leader sends nobody here who is so far (KIP-392): the
+// client knows of no other leader yet, and what it has read here was cut off. Out of range it would begin anew somewhere, or stop.
+func (p *Partition) astray(offset int64) bool {
+	return p.role() == entry.Following && offset > p.log.LogEnd()
+}
+
 // checkRead is checkEpoch for a read, which a replica that follows may answer too. It does not hear of the active's elections, only of
 // their records: a client that knows a later epoch of the site that is followed reads the same log. Source: Kafka
 // Partition.localLogWithEpochOrThrow.

@@ -341,8 +341,15 @@ func TestFollowingLogIsReadAndNotWritten(t *testing.T) {
 		}
 	}
 	at.CurrentEpoch, at.Offset = none, 9
-	if _, err := p.ReadAfter(at, 1<<20, ReadUncommitted, true); !errors.Is(err, ErrOffsetOutOfRange) {
-		t.Errorf("above what is there: %v", err)
+	for _, last := range []int32{none, leaderEpoch(4)} {
+		at.LastEpoch = last
+		if r, err := p.ReadAfter(at, 1<<20, ReadUncommitted, true); !errors.Is(err, ErrNotLeader) || r.Diverging != nil {
+			t.Errorf("above what is there, behind epoch %d: %+v, %v", last, r.Diverging, err)
+		}
+	}
+	at.LastEpoch = none
+	if _, err := p.read(Read{}, 9, 1<<20, ReadUncommitted, true); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("cut meanwhile: %v", err)
 	}
 	if _, err := p.Read(0, 1<<20, ReadUncommitted, none, true); !errors.Is(err, ErrNotLeader) {
 		t.Errorf("as leader: %v", err)
