@@ -193,6 +193,8 @@ var siteBugs = []bug{
 		name: "two sites: bounded topic takes produces without limit", file: "broker/handler/produce_bounded.go",
 		old: "if !h.sites.Exceeds(id, limit) {\n\t\treturn nil", new: "if true {\n\t\treturn nil", pkg: "broker/handler", test: "TestBoundedProduceWaitsForTheOtherSite",
 	},
+	siteRule("gap is told for each Append behind it", "receiver.go", "TestGapIsToldOnce", "if rejected && in.gap && in.gapAt == at {", "if false {"),
+	siteRule("second gap at the same place is not told", "receiver.go", "TestGapIsToldOnce", "in.gap, in.gapAt = rejected, at", "in.gap, in.gapAt = true, at"),
 	driverRule("first copy is never finished under load", "copied.go", "TestFirstCopyEndsUnderLoad", "acked >= c.goal", "acked >= end"),
 	driverRule("standby that lost records has its first copy", "copied.go", "TestFirstCopyEndsUnderLoad", "|| known && acked < c.acked {", "{"),
 	driverRule("obstacle of long ago", "troubles.go", "TestObstacleIsOfNow", "if peer.Connected && peer.Since.After(ended) {", "if false {"),

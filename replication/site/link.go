@@ -238,6 +238,7 @@ func (l *Link) receive(now time.Duration, v View, log *LogView, m Message) []Eff
 		}
 		if l.linked(v, &log.Durable) && m.Epoch == v.Epoch {
 			// Where nothing is under way, what was sent beyond the end is lost, or so late that it may come twice.
+			l.in.gap = false
 			l.in.ackDue, l.in.rejected = true, l.in.rejected || l.in.pending == 0 && end(&log.Tip) == end(&log.Durable)
 		}
 	case LogStart:

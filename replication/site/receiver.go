@@ -11,6 +11,8 @@ type receiver struct {
 	broken     bool     // one of them became a void: no more are proposed until all are settled
 	ackDue     bool
 	rejected   bool
+	gap        bool // an Append has come that does not continue the log, which ends at gapAt; the active was told
+	gapAt      Position
 	short      uint64 // an Append was not taken for want of metadata of this version; 0 = none was
 	ackedEnd   Position
 	ackedStart int64
@@ -93,9 +95,15 @@ func (l *Link) append(v View, log *LogView, m Append) []Effect {
 		at = end(&log.Tip)
 	}
 	if m.Prev != at {
-		in.ackDue, in.rejected = true, m.Prev.Next > at.Next
+		rejected := m.Prev.Next > at.Next
+		if rejected && in.gap && in.gapAt == at {
+			return nil // it was sent before the active has heard that: said again, all would be shipped once for each
+		}
+		in.gap, in.gapAt = rejected, at
+		in.ackDue, in.rejected = true, rejected
 		return nil
 	}
+	in.gap = false
 	last := &m.Rows[len(m.Rows)-1]
 	in.pending++
 	in.proposed = Position{last.LastOffset + 1, last.LeaderEpoch}

@@ -26,8 +26,10 @@ const (
 	controlBytesMax = 4 << 20
 	// pings is how often a side pings within one timeout: a few may be late.
 	pings = 5
-	// stalls is for how many timeouts one connection may stand still while others of its session do not. On a narrow line that drops packets
-	// they crowd each other out: TCP tries again after 10 s and more then, and a session that ended would lose what is half sent.
+	// trips is for how many round trips one connection may stand still while others of its session do not, beyond a timeout and up to stalls of
+	// them. On a narrow line that drops packets they crowd each other out, and the queue in front of it makes the round trips long: TCP tries
+	// again after 10 s and more then, and a session that ended would lose what is half sent. On a good line one that stands still is dead.
+	trips  = 40
 	stalls = 4
 )
 
@@ -106,7 +108,7 @@ func (r readerOf) Read(p []byte) (int, error) {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return n, err
 	case c.s.quiet() < timeout:
-		return n, fmt.Errorf("nothing came on one of the connections for %s: %w", stalls*timeout, err)
+		return n, fmt.Errorf("nothing came on one of the connections for %s: %w", c.s.patience(), err)
 	default:
 		return n, fmt.Errorf("nothing came for %s: %w", timeout, err)
 	}

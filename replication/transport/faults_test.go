@@ -235,40 +235,68 @@ func TestPeerThatReadsNothingIsNoticed(t *testing.T) {
 	})
 }
 
-// TestOneStuckConnectionIsNotGivenUpAtOnce: on a narrow line the others crowd it out for longer than a timeout. One that stays stuck is lost.
+// TestOneStuckConnectionIsNotGivenUpAtOnce: on a narrow line, where round trips are long, the others crowd it out for longer than a timeout. One
+// that stays stuck is lost, and on a good line at once.
 func TestOneStuckConnectionIsNotGivenUpAtOnce(t *testing.T) {
-	for stuck, name := range []string{"control", "data"} {
-		t.Run(name, func(t *testing.T) {
+	const both = 2
+	for _, c := range []struct {
+		name     string
+		stuck    int // 0 = control
+		rtt      time.Duration
+		patience time.Duration
+	}{
+		{"control, narrow line", 0, 2 * time.Second, stalls * defaultTimeout},
+		{"data, narrow line", 1, 2 * time.Second, stalls * defaultTimeout},
+		{"data, long line", 1, defaultTimeout / 20, 2 * defaultTimeout},
+		{"data, good line", 1, time.Millisecond, defaultTimeout},
+		{"both, narrow line", both, 2 * time.Second, defaultTimeout},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				net := newPipes()
 				e := start(t, east(), Options{Listener: net.listen("east:1")})
 				control, data := link(t, net, 1, 1<<20)
 				lanes := []stranger{control, data}
+				ended := make(chan struct{})
+				defer close(ended)
 				for i, s := range lanes {
 					if err := s.SetDeadline(time.Now().Add(time.Hour)); err != nil {
 						t.Fatal(err)
 					}
 					s.ignore()
-					if i == stuck {
+					if i == c.stuck || c.stuck == both {
 						continue
 					}
-					go func() { // ends with the connection
+					go func() {
 						for {
 							if _, err := s.Write(appendNumber(nil, kindPing, 1)); err != nil {
 								return
 							}
-							time.Sleep(defaultTimeout / 2)
+							select {
+							case <-time.After(defaultTimeout / 2):
+							case <-ended:
+								return
+							}
 						}
 					}()
 				}
-				time.Sleep(stalls*defaultTimeout - time.Second)
-				lanes[stuck].say(appendNumber(nil, kindPing, 1))
-				time.Sleep(stalls*defaultTimeout - time.Second)
+				time.Sleep(c.rtt)
+				control.say(appendNumber(nil, kindPong, 0)) // the answer to a ping of the beginning
+				for i, s := range lanes {
+					if i == c.stuck || c.stuck == both {
+						s.say(appendNumber(nil, kindPing, 1))
+					}
+				}
+				time.Sleep(c.patience - time.Millisecond)
 				if !e.Connected(west().ID()) {
 					t.Fatalf("given up too early: %+v", e.Status().Peers[0])
 				}
-				time.Sleep(2 * time.Second)
-				if e.Connected(west().ID()) || !strings.Contains(e.Status().Peers[0].LastError, "nothing came on one of the connections for 40s") {
+				time.Sleep(2 * time.Millisecond)
+				want := "nothing came on one of the connections for "
+				if c.stuck == both {
+					want = "nothing came for "
+				}
+				if e.Connected(west().ID()) || !strings.Contains(e.Status().Peers[0].LastError, want+c.patience.String()) {
 					t.Errorf("%+v", e.Status().Peers[0])
 				}
 			})

@@ -170,7 +170,13 @@ func (s *session) quiet() time.Duration {
 	return s.t.now().Sub(s.since) - time.Duration(newest)
 }
 
-// watch gives the connections more time, until s ends: to each as long as something comes on any of them, up to stalls timeouts, and to what is
+// patience is for how long one connection may stand still while others do not.
+func (s *session) patience() time.Duration {
+	timeout := s.t.options.Timeout
+	return min(max(timeout, trips*time.Duration(s.rtt.Load())), stalls*timeout)
+}
+
+// watch gives the connections more time, until s ends: to each as long as something comes on any of them, up to its patience, and to what is
 // being written as long as the other end takes some of it. The kernel says only once a third of its send buffer, which may be megabytes, is free
 // that it takes more: over a slow line that can take longer than a timeout.
 func (s *session) watch() {
@@ -192,19 +198,20 @@ func (s *session) watch() {
 			return
 		}
 		now := s.t.now()
-		end := now.Add(timeout - s.quiet())
+		end, patience := now.Add(timeout-s.quiet()), s.patience()
 		for i, c := range s.conns {
 			// Of a connection that has failed its reader and its writer tell.
-			if own := s.since.Add(time.Duration(c.heard.Load()) + stalls*timeout); end.After(own) {
+			if own := s.since.Add(time.Duration(c.heard.Load()) + patience); end.After(own) {
 				_ = c.net.SetReadDeadline(own)
 			} else {
 				_ = c.net.SetReadDeadline(end)
 			}
 			n, ok := acked(c.raw)
-			if n > taken[i].bytes {
+			moves := n > taken[i].bytes
+			if moves {
 				taken[i] = progress{n, now}
 			}
-			if ok && end.After(now) && now.Sub(taken[i].at) < (stalls-1)*timeout {
+			if ok && end.After(now) && (moves || now.Sub(taken[i].at) < patience-timeout) {
 				_ = c.renew()
 			}
 		}

@@ -10,12 +10,13 @@ import (
 )
 
 // slowLine passes on what connections bring in, bytesPerSecond of each, and holds next to nothing back: a narrow line, whose sender has to keep
-// what does not fit. The other direction is wide. What has brought in 1 MiB stands still for stuck then, once.
-func slowLine(t *testing.T, to string, bytesPerSecond int, stuck time.Duration) (address string) {
+// what does not fit. The other direction is wide. What has brought in 1 MiB stands still for stuck then, once; the way back takes trip, which is
+// short.
+func slowLine(t *testing.T, to string, bytesPerSecond int, stuck, trip time.Duration) (address string) {
 	t.Helper()
 	l := listener(t)
 	var tasks sync.WaitGroup
-	pass := func(from, to *net.TCPConn, piece int, each time.Duration) {
+	pass := func(from, to *net.TCPConn, piece int, each, trip time.Duration) {
 		passed := 0
 		defer func() { _, _ = from.Close(), to.Close() }()
 		pace := time.NewTicker(each)
@@ -25,6 +26,7 @@ func slowLine(t *testing.T, to string, bytesPerSecond int, stuck time.Duration) 
 			if err != nil {
 				return
 			}
+			time.Sleep(trip)
 			if _, err := to.Write(b[:n]); err != nil {
 				return
 			}
@@ -49,8 +51,8 @@ func slowLine(t *testing.T, to string, bytesPerSecond int, stuck time.Duration) 
 			}
 			t.Cleanup(func() { _, _ = in.Close(), out.Close() })
 			const ticks = 100
-			tasks.Go(func() { pass(in.(*net.TCPConn), out.(*net.TCPConn), bytesPerSecond/ticks, time.Second/ticks) })
-			tasks.Go(func() { pass(out.(*net.TCPConn), in.(*net.TCPConn), 64<<10, time.Microsecond) })
+			tasks.Go(func() { pass(in.(*net.TCPConn), out.(*net.TCPConn), bytesPerSecond/ticks, time.Second/ticks, 0) })
+			tasks.Go(func() { pass(out.(*net.TCPConn), in.(*net.TCPConn), 64<<10, time.Microsecond, trip) })
 		}
 	})
 	t.Cleanup(func() {
@@ -73,7 +75,7 @@ func TestNarrowLineIsNotGivenUp(t *testing.T) {
 			t.Parallel()
 			var a arrivals
 			l := listener(t)
-			_, w := over(t, l, slowLine(t, l.Addr().String(), 1<<20, c.stuck), Options{Receive: a.receive, TLS: c.secured, Timeout: timeout},
+			_, w := over(t, l, slowLine(t, l.Addr().String(), 1<<20, c.stuck, c.stuck/20), Options{Receive: a.receive, TLS: c.secured, Timeout: timeout},
 				Options{TLS: c.secured, Timeout: timeout, DataConnections: 1})
 			for i := range 3 {
 				w.Send(east().ID(), stored(t, realBatch(t, i, 2<<20)), nil)
