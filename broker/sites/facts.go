@@ -135,6 +135,7 @@ func (p *Pair) partitionFacts(role site.Role, asOf time.Time) []operator.Partiti
 			f := p.partitionFact(t.Name, id, role, here, there, known, asOf)
 			if t.Config.DRBounded {
 				f.LagMax = time.Duration(t.Config.DRLagMaxMs) * time.Millisecond
+				f.Held = role == site.Active && p.driver.Exceeds(id, f.LagMax)
 			}
 			all = append(all, f)
 		}

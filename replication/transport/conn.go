@@ -107,7 +107,7 @@ func (r readerOf) Read(p []byte) (int, error) {
 	switch timeout := c.t.options.Timeout; {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return n, err
-	case c.s.quiet() < timeout:
+	case c.s.quiet() < timeout-timeout/pings: // others have gone on
 		return n, fmt.Errorf("nothing came on one of the connections for %s: %w", c.s.patience(), err)
 	default:
 		return n, fmt.Errorf("nothing came for %s: %w", timeout, err)

@@ -206,6 +206,14 @@ func TestStatusIsGreenOnlyWhenAllIsWell(t *testing.T) {
 		{"lag unknown", func(f *Facts) { f.Partitions[1].Lag.Ms = nil }, []string{"lag unknown"}, "--watch"},
 		{"lag", func(f *Facts) { f.Partitions[1].Lag.Ms = number(10_001) }, []string{"lag"}, "network"},
 		{"lag of a topic that is bounded", func(f *Facts) { f.Partitions[1].Lag.Ms, f.Partitions[1].LagMax = number(501), 500*time.Millisecond }, []string{"lag"}, "network"},
+		{"lag of a topic that is bounded, without contact", func(f *Facts) {
+			cut(f, 3*time.Second)
+			f.Partitions[1].Lag.Ms, f.Partitions[1].LagMax = number(501), 500*time.Millisecond
+		}, []string{"no contact", "lag"}, "mend the network"},
+		{"unknown lag of a topic that is bounded, behind a failover", func(f *Facts) {
+			cut(f, 3*time.Second)
+			f.Partitions[1].Copied, f.Partitions[1].Lag, f.Partitions[1].LagMax, f.Partitions[1].Held = false, Lag{}, 500*time.Millisecond, true
+		}, []string{"no contact", "copying", "lag"}, "mend the network"},
 		{"lag within the bound", func(f *Facts) { f.Partitions[1].Lag.Ms, f.Partitions[1].LagMax = number(500), 500*time.Millisecond }, nil, ""},
 		{"lag of another topic than the one that is bounded", func(f *Facts) { f.Partitions[1].Lag.Ms, f.Partitions[0].LagMax = number(501), 500*time.Millisecond }, nil, ""},
 		{"topic on its way", func(f *Facts) { f.Metadata.Active = "0.8" }, []string{"metadata"}, "--watch"},

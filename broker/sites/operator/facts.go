@@ -78,6 +78,8 @@ type Partition struct {
 	Lag Lag
 	// LagMax is the dr.max.lag.ms that its topic keeps to, by dr.mode=bounded; 0 = none.
 	LagMax time.Duration
+	// Held: of the active, produces to it are held, because it is more than LagMax behind, or has not been known for so long how far it is.
+	Held bool
 }
 
 // End is the end of a log.

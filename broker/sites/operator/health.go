@@ -209,6 +209,7 @@ func (f *Facts) linkReasons(add func(code, next, format string, args ...any)) {
 	}
 	lag := totalLag(f.Partitions)
 	switch {
+	case f.boundedReason(add): // told whatever else is wrong: clients meet it
 	case !f.fresh() || c.Halted+c.Copying+c.Unled > 0: // told already
 	case len(f.Partitions) > 0 && (lag == nil || lag.Ms == nil):
 		add("lag unknown", nextWatch, "how far the standby is behind is not known yet")
@@ -235,20 +236,35 @@ func undamage(p *Partition) string {
 		"it goes on by itself then", p.Topic, p.Index)
 }
 
-// lagReason is told of the longest lag, or of one at which produces are held.
+const nextOfLag = "look at the network and the standby's disk; " + nextWatch
+
+// lagReason is told of the longest lag.
 func (f *Facts) lagReason(longest time.Duration, add func(code, next, format string, args ...any)) {
-	const next = "look at the network and the standby's disk; " + nextWatch
+	if longest > lagMax {
+		add("lag", nextOfLag, "the standby is %s behind, more than %s", rough(longest), rough(lagMax))
+	}
+}
+
+// boundedReason is told of a partition to which produces are held, and says whether there is one. At the active it counts as long as the lag,
+// which is known there without contact too; a standby knows only what it is told.
+func (f *Facts) boundedReason(add func(code, next, format string, args ...any)) bool {
+	if !f.fresh() && (f.Here.Role != site.Active || !f.Here.Serving) {
+		return false
+	}
 	for i := range f.Partitions {
 		p := &f.Partitions[i]
-		if behind := time.Duration(*p.Lag.Ms) * time.Millisecond; p.LagMax > 0 && behind > p.LagMax {
-			add("lag", next, "the standby is %s behind in %s-%d, more than its dr.max.lag.ms (%s): produces to it are held, and refused in the end (dr.mode=bounded)",
-				rough(behind), p.Topic, p.Index, rough(p.LagMax))
-			return
+		switch {
+		case p.Held && p.Lag.Ms == nil:
+			add("lag", nextOfLag, "how far the standby is behind in %s-%d has not been known for longer than its dr.max.lag.ms (%s): produces to it are held,"+
+				" and refused in the end (dr.mode=bounded)", p.Topic, p.Index, rough(p.LagMax))
+			return true
+		case p.LagMax > 0 && p.Lag.Ms != nil && time.Duration(*p.Lag.Ms)*time.Millisecond > p.LagMax:
+			add("lag", nextOfLag, "the standby is %s behind in %s-%d, more than its dr.max.lag.ms (%s): produces to it are held, and refused in the end (dr.mode=bounded)",
+				rough(time.Duration(*p.Lag.Ms)*time.Millisecond), p.Topic, p.Index, rough(p.LagMax))
+			return true
 		}
 	}
-	if longest > lagMax {
-		add("lag", next, "the standby is %s behind, more than %s", rough(longest), rough(lagMax))
-	}
+	return false
 }
 
 // wayOut is what to do about a link that has stopped.

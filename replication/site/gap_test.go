@@ -1,0 +1,42 @@
+package site
+
+import "testing"
+
+// TestGapIsToldOnce: what was on its way behind an Append that was not taken comes too, and for each that is refused all would be shipped again.
+func TestGapIsToldOnce(t *testing.T) {
+	log, v := standby(t)
+	l := NewLink(linkID, LinkOptions{})
+	gap := Append{Partition: linkID, Epoch: 0, Prev: Position{Next: 7}, Rows: batch(7)}
+	told := func(m Message) bool {
+		t.Helper()
+		for _, e := range l.Step(0, v, log.view(), Received{m}) {
+			if s, ok := e.(Send); ok && s.Message.(Ack).Rejected {
+				return true
+			}
+		}
+		return false
+	}
+	for _, s := range []struct {
+		what string
+		m    Message
+		told bool
+	}{
+		{"a gap", gap, true},
+		{"what was sent behind it", Append{Partition: linkID, Prev: Position{Next: 8}, Rows: batch(8)}, false},
+		{"a question", Probe{Partition: linkID}, true},
+		{"a gap behind that", gap, true},
+		{"once more", gap, false},
+	} {
+		if got := told(s.m); got != s.told {
+			t.Errorf("%s: told %v", s.what, got)
+		}
+	}
+	// What is shipped again may overlap what is under way, and is not taken then: what is behind that is another gap.
+	only[Propose](t, l.Step(0, v, log.view(), Received{Append{Partition: linkID, Prev: Position{Epoch: -1}, Rows: batch(0)}}))
+	if !told(gap) || told(gap) {
+		t.Error("a gap behind what is under way")
+	}
+	if told(Append{Partition: linkID, Prev: Position{Epoch: -1}, Rows: batch(0)}) || !told(gap) {
+		t.Error("a gap behind what was shipped again")
+	}
+}
