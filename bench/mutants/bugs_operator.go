@@ -110,7 +110,7 @@ var operatorBugs = []bug{
 	},
 	{
 		name: "lag at which produces are held is green", file: "broker/sites/operator/health.go",
-		old: "p.LagMax > 0 && behind > p.LagMax", new: "p.LagMax > lagMax && behind > p.LagMax",
+		old: "case p.LagMax > 0 && p.Lag.Ms != nil &&", new: "case p.LagMax > lagMax && p.Lag.Ms != nil &&",
 		pkg: "broker/sites/operator", test: "TestStatusIsGreenOnlyWhenAllIsWell",
 	},
 	{
