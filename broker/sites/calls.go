@@ -2,6 +2,7 @@ package sites
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -69,6 +70,12 @@ func (c *calls) done() {
 // errNoAnswer is a request that the other site has not answered; it may have carried it out all the same.
 var errNoAnswer = &operator.Error{Code: operator.CodeFailed, Text: "contact with the other site was lost before it answered", Next: "tandem dr status"}
 
+// errLate is the same, where there is contact.
+var errLate = &operator.Error{Code: operator.CodeFailed, Text: "the other site has not answered in time", Next: "tandem dr status"}
+
+// unanswered says that err is not what the other site has said.
+func unanswered(err error) bool { return errors.Is(err, errNoAnswer) || errors.Is(err, errLate) }
+
 // forward has the other site carry out a request, and reads its answer into out; nil = of no interest. Errors: an *operator.Error, errNoAnswer
 // as soon as contact is lost.
 func (p *Pair) forward(ctx context.Context, op operator.Operation, in, out any) error {
@@ -109,7 +116,7 @@ func (p *Pair) call(ctx context.Context, op operator.Operation, in any) (answer,
 			}
 			return answer{}, errNoAnswer
 		case <-ctx.Done():
-			return answer{}, &operator.Error{Code: operator.CodeFailed, Text: "the other site has not answered in time", Next: "tandem dr status"}
+			return answer{}, errLate
 		case <-p.ctx.Done():
 			return answer{}, &operator.Error{Code: operator.CodeFailed, Text: "the broker stops", Next: "ask another broker"}
 		}

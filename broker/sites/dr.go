@@ -82,7 +82,7 @@ func (d DR) passOn(ctx context.Context, o operator.SwitchoverOrder, f operator.F
 		d.p.passed.begin(operator.Switchover, o.ID, nil, f, o.To)
 	}
 	err := d.p.forward(ctx, operator.OpSwitchover, o, &out)
-	if known, ok := d.p.passed.known(d.p, o.ID); ok && errors.Is(err, errNoAnswer) {
+	if known, ok := d.p.passed.known(d.p, o.ID); ok && unanswered(err) {
 		return known, nil
 	}
 	if err != nil {
@@ -184,8 +184,16 @@ func (d DR) Progress(ctx context.Context, id string) (operator.Order, error) {
 		defer cancel()
 		var out operator.Order
 		err := d.p.forward(ctx, operator.OpProgress, identified{id}, &out)
-		if err == nil || !d.p.goesOn(id) {
+		if err == nil || !unanswered(err) && !d.p.goesOn(id) {
 			return out, err
+		}
+	}
+	if d.asked && id != "" { // it may be about to begin: that takes as long as the other site takes to answer
+		d.p.ordering.Lock()
+		o, ok := d.p.orders.find(d.p, id)
+		d.p.ordering.Unlock()
+		if ok {
+			return o, nil
 		}
 	}
 	if o, ok := d.p.passed.known(d.p, id); ok {

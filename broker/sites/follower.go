@@ -20,23 +20,60 @@ type follower struct {
 		sync.Mutex
 		frame   []byte // newest that came and was not applied
 		refused error  // why the active's metadata is not this site's; nil = it is, or may become it
+		anew    bool   // there is another session: nobody answers what was asked in the one before
 	}
 
 	// Of run.
-	asked  time.Time
+	asks   asks
 	whole  bool   // changes are not enough
 	target uint32 // of the switchover whose partitions the Site knows; 0 = none
 	warned string
 }
 
-// askInterval is how long an answer may take.
-const askInterval = 2 * time.Second
+const (
+	// askInterval is how long an answer may take, at first.
+	askInterval    = 2 * time.Second
+	askIntervalMax = 32 * time.Second
+)
+
+// asks is when to ask again. On a narrow line an answer may take long, and one for each question would take longer still: the answers would
+// go out one behind the other, with nothing in between.
+type asks struct {
+	last     time.Time // zero = at once
+	patience time.Duration
+}
+
+// due says that it is time to ask, and takes note that it is done.
+func (a *asks) due(now time.Time) bool {
+	if now.Sub(a.last) < max(a.patience, askInterval) {
+		return false
+	}
+	if a.last.IsZero() {
+		a.patience = 0
+	}
+	a.last, a.patience = now, min(2*max(a.patience, askInterval/2), askIntervalMax)
+	return true
+}
+
+// answered says that an answer has come, or that none will: the next question, if there is one, goes at once.
+func (a *asks) answered() { *a = asks{} }
 
 // look has run look at what there is to do; it never waits.
 func (f *follower) look() {
 	if f != nil {
 		nudge(f.wake)
 	}
+}
+
+// again has run ask at once what the other site has not answered: there is another session.
+func (f *follower) again() {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	f.mu.anew = true
+	f.mu.Unlock()
+	f.look()
 }
 
 // take hands in metadata of the active.
@@ -122,11 +159,9 @@ func (f *follower) follow() {
 	if h == nil || current {
 		return
 	}
-	now := p.options.Now()
-	if now.Sub(f.asked) < askInterval {
+	if !f.asks.due(p.options.Now()) {
 		return
 	}
-	f.asked = now
 	question := ask{Since: &have}
 	if !ok || f.whole {
 		question.Since = nil
@@ -166,7 +201,10 @@ func (p *Pair) switched(complete bool) (ids []site.PartitionID) {
 func (f *follower) apply() {
 	f.mu.Lock()
 	frame := f.mu.frame
-	f.mu.frame = nil
+	if f.mu.anew {
+		f.asks.answered()
+	}
+	f.mu.frame, f.mu.anew = nil, false
 	f.mu.Unlock()
 	if frame == nil {
 		return
@@ -174,7 +212,7 @@ func (f *follower) apply() {
 	ctx, cancel := context.WithTimeout(f.pair.ctx, recordTimeout)
 	defer cancel()
 	done, err := f.pair.options.Controller.ApplyLogical(ctx, frame)
-	f.asked = time.Time{}
+	f.asks.answered()
 	switch {
 	case err == nil:
 		f.refuse(nil)
@@ -188,7 +226,7 @@ func (f *follower) apply() {
 		f.whole = true
 	case errors.Is(err, controller.ErrOldMetadata), errors.Is(err, controller.ErrMetadataMoved), errors.Is(err, controller.ErrNotFollowing):
 	default:
-		f.asked = f.pair.options.Now()
+		f.asks.due(f.pair.options.Now()) // a while later
 		f.refuse(err)
 		f.warn("metadata of the active is not applied", err)
 	}

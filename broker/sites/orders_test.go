@@ -2,6 +2,7 @@ package sites
 
 import (
 	"testing"
+	"time"
 
 	"github.com/tandembroker/tandem/broker/sites/operator"
 	"github.com/tandembroker/tandem/replication/site"
@@ -38,5 +39,33 @@ func TestOrdersThatWereOvertakenEnd(t *testing.T) {
 				t.Fatalf("%s (%s), want %s", got, why, c.want)
 			}
 		})
+	}
+}
+
+// TestOrderThatIsAboutToBeginIsKnown: whoever has passed a switchover on, and got no answer in time, asks what became of it while the other site
+// may still be making sure that it is answered itself.
+func TestOrderThatIsAboutToBeginIsKnown(t *testing.T) {
+	p := &Pair{}
+	p.ordering.Lock()
+	type result struct {
+		order operator.Order
+		err   error
+	}
+	got := make(chan result, 1)
+	go func() {
+		o, err := DR{p, true}.Progress(t.Context(), "west-1")
+		got <- result{o, err}
+	}()
+	select {
+	case r := <-got:
+		t.Errorf("told before it was decided: %+v", r)
+	case <-time.After(20 * time.Millisecond):
+	}
+	p.orders.mu.Lock()
+	p.orders.list = []*order{{Order: operator.Order{ID: "west-1", State: operator.Done}}}
+	p.orders.mu.Unlock()
+	p.ordering.Unlock()
+	if r := <-got; r.err != nil || r.order.ID != "west-1" {
+		t.Errorf("%+v", r)
 	}
 }

@@ -69,6 +69,7 @@ type Pair struct {
 	drops     drops
 	lost      sync.Mutex    // held while topics that only this site had are archived, or brought back
 	ticks     int           // of run
+	unsent    atomic.Int32  // reports that wait to go out
 	versions  chan struct{} // the metadata has another version; capacity 1
 	aside     chan struct{} // topics may have been set aside; capacity 1
 

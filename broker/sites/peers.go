@@ -82,7 +82,7 @@ func (p *Pair) peerChanged(peer transport.PeerID) {
 		}
 	}
 	p.remote.greeted.Store(false) // facts are said again
-	p.follows.look()
+	p.follows.again()
 }
 
 // Connected implements Network.

@@ -22,7 +22,7 @@ func (p *Pair) tell() {
 	p.ticks++
 	p.tellVersion()
 	if p.ticks%p.reportTicks() == 0 {
-		p.say(p.codec.pack(messageReport, p.report()))
+		p.tellReport()
 	}
 }
 
@@ -62,6 +62,22 @@ const linksPerTick = 1000
 
 // factsTicks is how seldom facts are repeated.
 const factsTicks = 40
+
+// tellReport says how this site stands, unless what it said last still waits to go out: on a narrow line old reports would pile up in front of new ones.
+func (p *Pair) tellReport() {
+	if p.unsent.Load() > 0 {
+		return
+	}
+	m, err := p.codec.pack(messageReport, p.report())
+	if err != nil {
+		p.logger.Warn("report to the other site", "error", err)
+		return
+	}
+	for _, peer := range *p.peers.Load() {
+		p.unsent.Add(1)
+		p.transport.Send(peer, m, func(bool) { p.unsent.Add(-1) })
+	}
+}
 
 func (p *Pair) say(m transport.Broker, err error) {
 	if err != nil {
