@@ -252,7 +252,7 @@ func TestFileSystemWithoutSendfile(t *testing.T) {
 // TestStuckPeerOfAStoredAppend: who takes nothing for a timeout is left, in the middle of a file, and what was to go there is dropped once.
 func TestStuckPeerOfAStoredAppend(t *testing.T) {
 	l := listener(t)
-	w := start(t, west(), Options{Listener: l, Timeout: time.Second})
+	w := start(t, west(), Options{Listener: l, Timeout: 4 * time.Second})
 	h := hello{Handshake: east(), session: 1, count: 1, credit: 64 << 20}
 	var conns [2]stranger
 	for i := range conns {
