@@ -18,8 +18,8 @@ func TestMetadataIsAskedForLessAndLessOften(t *testing.T) {
 	}
 	var a asks
 	got := asked(&a, 0, 2*time.Minute)
-	for i, want := range []time.Duration{0, 2, 6, 14, 30, 62, 94} {
-		if i >= len(got) || got[i] != want*time.Second {
+	for i, seconds := range []int{0, 2, 6, 14, 30, 62, 94} {
+		if i >= len(got) || got[i] != time.Duration(seconds)*time.Second {
 			t.Fatalf("asked at %v", got)
 		}
 	}
