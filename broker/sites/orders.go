@@ -185,27 +185,43 @@ func (p *Pair) takesOver(n *order, view site.View) {
 	n.SiteEpoch = view.Epoch
 	n.Step = "partitions go over"
 	next := map[site.PartitionID]int64{}
-	done := 0
 	for _, s := range p.driver.Links() {
 		if s.Leads && s.LeaderEpoch >= 0 {
-			done++
 			next[s.ID] = s.Next
 		}
 	}
-	n.PartitionsDone = min(done, n.Partitions)
-	if view.Serving && done >= p.offline(n.Partitions) {
+	if p.over(n, next) && view.Serving {
 		p.finish(n, next)
 	}
 }
 
-// offline takes the partitions that no order can bring over, because their data cannot be used, off a count.
-func (p *Pair) offline(count int) int {
-	for _, part := range p.options.Partitions.All() {
-		if part.Offline() != nil {
-			count--
+// over notes how many of an order's partitions have gone over, which are those in next, and says whether all have that can.
+func (p *Pair) over(n *order, next map[site.PartitionID]int64) bool {
+	left := 0
+	for _, id := range p.awaited(n) {
+		if _, ok := next[id]; !ok {
+			left++
 		}
 	}
-	return max(count, 0)
+	n.PartitionsDone = min(len(next), max(n.Partitions-left, 0))
+	return left == 0
+}
+
+// awaited are the partitions that an order has to bring over: those that it began with, as far as they are here. What only the other site has told
+// of is not, nor what was deleted meanwhile, nor what cannot be used: an order that waited for that would never end.
+func (p *Pair) awaited(n *order) (all []site.PartitionID) {
+	image := p.options.Controller.Image()
+	for _, b := range n.before.Partitions {
+		t, ok := image.Topic(b.Topic)
+		if !ok || !t.Has(b.Index) || !p.options.Config.Ships(t.Name) {
+			continue
+		}
+		if part, _ := p.options.Partitions.Find(t.ID, b.Index); part != nil && part.Offline() != nil {
+			continue
+		}
+		all = append(all, site.PartitionID{Topic: t.ID, Partition: b.Index})
+	}
+	return all
 }
 
 // handsOver is the progress of a switchover at the site that was active.
@@ -232,17 +248,14 @@ func (p *Pair) handsOver(n *order, view site.View) {
 		return
 	}
 	next := map[site.PartitionID]int64{}
-	done := 0
 	p.remote.mu.Lock()
 	for id, l := range p.remote.mu.links {
 		if l.Epoch >= 0 {
-			done++
 			next[id] = l.Next
 		}
 	}
 	p.remote.mu.Unlock()
-	n.PartitionsDone = min(done, n.Partitions)
-	if told.Serving && done >= p.offline(n.Partitions) {
+	if p.over(n, next) && told.Serving {
 		p.finish(n, next)
 	}
 }

@@ -177,3 +177,30 @@ func TestTopicThatIsLeftOut(t *testing.T) {
 	east.green()
 	west.green()
 }
+
+// TestFailoverWithoutATopicThatIsLeftOut ends, though the active has told of a topic that will never be here.
+func TestFailoverWithoutATopicThatIsLeftOut(t *testing.T) {
+	t.Parallel()
+	east, west := newSites(t)
+	west.change("dr.topics.exclude=own")
+	east.start()
+	west.start()
+	east.write("t", 1, 1)
+	west.has("t")
+	east.does(0, "switchover --to west --yes", "west is the active site")
+	west.write("own", 5, 5)
+	west.green()
+	west.does(0, "switchover --to east --yes", "east is the active site")
+	east.write("own", 3, 3)
+	west.until("the active's word of the partition", func(st operator.Status) bool { return st.Partitions.All == 2 })
+	east.kill()
+	west.until("the silence", func(st operator.Status) bool { return !st.Contact.Connected })
+	west.does(0, "failover --to west --active-is-down --accept-data-loss --yes", "west is the active site", "own-0")
+	if st := west.status(); st.Order != nil {
+		t.Errorf("an order goes on: %+v", *st.Order)
+	}
+	west.write("t", 1, 1)
+	east.start()
+	west.does(0, "history", "failover")
+	east.does(3, "failover --to west --active-is-down --yes", "west is the active site already")
+}
