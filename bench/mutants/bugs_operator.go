@@ -23,6 +23,11 @@ var operatorBugs = []bug{
 		pkg: "broker/sites/operator", test: "TestDecideFailover",
 	},
 	{
+		name: "failover waits for what only the lost site had", file: "broker/sites/orders.go",
+		old: "if !ok || !t.Has(b.Index) || !p.options.Config.Ships(t.Name) {\n\t\t\tcontinue\n\t\t}", new: "if !ok || !t.Has(b.Index) {\n\t\t\tcontinue\n\t\t}",
+		pkg: "cmd/tandem", test: "TestFailoverWithoutATopicThatIsLeftOut",
+	},
+	{
 		name: "two failovers decided at a time", file: "broker/sites/dr.go",
 		old: "\td.p.ordering.Lock()\n\tdefer d.p.ordering.Unlock()\n\tif known, ok := d.p.orders.known(d.p, o.ID); ok && !o.DryRun {\n\t\treturn known, nil\n\t}\n",
 		new: "\tif known, ok := d.p.orders.known(d.p, o.ID); ok && !o.DryRun {\n\t\treturn known, nil\n\t}\n\td.p.orders.end(d.p, operator.Failed, \"replaced\")\n",

@@ -2,6 +2,16 @@ package main
 
 // siteBugs break the protocol between two sites.
 var siteBugs = []bug{
+	{
+		name: "empty partition that both sites have added is never copied", file: "replication/site/sender.go",
+		old: "o.acked.Next == durable.NextOffset || o.acked.Epoch < 0 && durable.LastEpoch < 0", new: "o.acked.Next == durable.NextOffset",
+		pkg: "replication/site", test: "TestEmptyLogsThatBeginAtDifferentOffsetsAreEqual",
+	},
+	{
+		name: "empty standby drained at the end of the active's log", file: "replication/site/sender.go",
+		old: "end, next = o.acked, max(next, o.acked.Next)", new: "_ = o",
+		pkg: "replication/site", test: "TestEmptyLogsThatBeginAtDifferentOffsetsAreEqual",
+	},
 	promise("site epoch that the other site owns", "epoch.go",
 		"return e + (index+Sites-e%Sites)%Sites", "return e"),
 	promise("site epoch not raised by a promotion", "promote.go", "rec.Role, rec.Epoch, rec.Seen, rec.Planned = Active, epoch,", "rec.Role, rec.Epoch, rec.Seen, rec.Planned = Active, rec.Epoch,"),

@@ -157,7 +157,8 @@ func (r *runner) turn() {
 	}
 	r.lag.note(r.d.now(), r.link, &log)
 	offsets, known := r.link.Lag(log)
-	r.copy.note(view.Epoch, log.Durable.NextOffset, log.Durable.NextOffset-offsets, known)
+	acked := r.link.Acked()
+	r.copy.note(view.Epoch, acked+offsets, acked, known) // empty logs may end at different offsets
 	incarnation := log.Log
 	if view.Role == site.Active {
 		incarnation = r.link.PeerLog()

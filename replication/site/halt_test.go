@@ -155,3 +155,42 @@ func TestAnotherSiteEpochEndsAHalt(t *testing.T) {
 		t.Fatal("a topic that was created anew is the same one by now")
 	}
 }
+
+// Both sites have added the partition, each in a band of its own, and nobody has written to it: nothing is lacking, and the one is drained where
+// it stands.
+func TestEmptyLogsThatBeginAtDifferentOffsetsAreEqual(t *testing.T) {
+	for _, c := range []struct{ active, standby, next int64 }{
+		{entry.BandStart(9), entry.BandStart(8), entry.BandStart(9)},
+		{entry.BandStart(5), entry.BandStart(8), entry.BandStart(8)},
+	} {
+		log, v := active(t, 0)
+		log.state.NextOffset, log.lineage.LogStart = c.active, c.active
+		l := NewLink(linkID, LinkOptions{})
+		l.Step(0, v, log.view(), Tick{})
+		if effects := l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{c.standby, -1}, LogStart: c.standby}}); effects != nil {
+			t.Fatalf("%+v", effects)
+		}
+		if lag, known := l.Lag(log.view()); lag != 0 || !known || l.Acked() != c.standby {
+			t.Errorf("lag %d, known %v, acknowledged to %d", lag, known, l.Acked())
+		}
+		if !l.Quiet(v, log.view()) {
+			t.Error("something is due")
+		}
+		v.Fencing = 13
+		log.store(only[Propose](t, l.Step(0, v, log.view(), Tick{})).Header)
+		l.Step(0, v, log.view(), Settled{Kind: entry.Fence})
+		d := only[Send](t, l.Step(0, v, log.view(), Tick{})).Message.(Drain)
+		if d.End != (Position{c.standby, -1}) || d.Next != c.next {
+			t.Errorf("%+v", d)
+		}
+	}
+	log, v := active(t, 0)
+	log.state.NextOffset = 1000
+	log.produce(1)
+	l := NewLink(linkID, LinkOptions{})
+	l.Step(0, v, log.view(), Tick{})
+	ship := only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{10, -1}}}))
+	if lag, _ := l.Lag(log.view()); lag != 991 || ship.From.Next != 10 {
+		t.Errorf("the first record: lag %d, %+v", lag, ship)
+	}
+}

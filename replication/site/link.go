@@ -113,7 +113,7 @@ func (l *Link) Quiet(v View, log LogView) bool {
 	case l.control || l.voided || v.Epoch != l.epoch || v.Role != l.role:
 		return false
 	case v.Role == Active:
-		return l.heard() && l.out.acked.Next == log.Durable.NextOffset && l.out.logStart >= log.Lineage.LogStart &&
+		return l.heard() && l.out.hasAll(&log.Durable) && l.out.logStart >= min(log.Lineage.LogStart, l.out.acked.Next) &&
 			log.Durable.FenceTarget == entry.NoFence && v.Fencing == 0
 	}
 	return l.linked(v, &log.Durable) && l.in.pending == 0 && !l.in.ackDue && !l.in.starting

@@ -94,10 +94,13 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 		return nil
 	case o.acked.Next < log.Lineage.LogStart && o.acked.Epoch >= 0 && log.Lineage.LogStart > log.Purged:
 		return l.refuse(HaltGap, o.log, o.boot) // an empty standby lacks nothing that is gone: its log begins where this one does
-	case o.acked.Next == log.Durable.NextOffset:
+	case o.hasAll(&log.Durable):
 		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && !v.Abandoned && v.PeerBoot != 0 {
-			return []Effect{Send{Drain{Partition: l.id, Epoch: v.Epoch, Target: f, End: end(&log.Durable),
-				Next: log.Durable.NextWrite(), Boot: v.PeerBoot}}}
+			end, next := end(&log.Durable), log.Durable.NextWrite()
+			if end.Epoch < 0 {
+				end, next = o.acked, max(next, o.acked.Next)
+			}
+			return []Effect{Send{Drain{Partition: l.id, Epoch: v.Epoch, Target: f, End: end, Next: next, Boot: v.PeerBoot}}}
 		}
 		return nil
 	}
@@ -117,6 +120,12 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	}
 	o.shipping = true
 	return []Effect{Ship{Epoch: v.Epoch, From: o.sent}}
+}
+
+// hasAll says that the standby lacks nothing: its log ends where this one does, or neither holds a record. Empty logs may end at different offsets:
+// where both sites have added the partition, each in a site epoch of its own, or one has been emptied by a cut.
+func (o *sender) hasAll(durable *entry.State) bool {
+	return o.acked.Next == durable.NextOffset || o.acked.Epoch < 0 && durable.LastEpoch < 0
 }
 
 // askedMax is how often a standby is asked that makes no progress, before all is shipped again whatever it says: one of an earlier release does not
@@ -185,8 +194,14 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 // Lag is how many offsets the standby is behind, gaps included. known is false where the standby has not said it under this epoch: then
 // nothing may be concluded.
 func (l *Link) Lag(log LogView) (offsets int64, known bool) {
-	if l.role != Active || !l.heard() {
+	switch {
+	case l.role != Active || !l.heard():
 		return 0, false
+	case l.out.hasAll(&log.Durable):
+		return 0, true
 	}
 	return log.Durable.NextOffset - l.out.acked.Next, true
 }
+
+// Acked is how far the standby's log is durable, as it has said; it means something where Lag is known.
+func (l *Link) Acked() int64 { return l.out.acked.Next }
