@@ -88,7 +88,7 @@ var siteBugs = []bug{
 	promise("promotion goes on at the log end offset", "sender.go",
 		"base := entry.BandStart(v.Epoch)", "base := log.Tip.NextOffset"),
 	promise("switchover goes on at the log end offset, not at the base", "sender.go",
-		"Next: log.Durable.NextWrite(),", "Next: log.Durable.NextOffset,"),
+		"end(&log.Durable), log.Durable.NextWrite()", "end(&log.Durable), log.Durable.NextOffset"),
 	promise("acknowledged before the standby's sync", "receiver.go",
 		"return l.acknowledge(v, durable, log", "return l.acknowledge(v, tip, log"),
 	promise("shipped before the active's sync", "sender.go",
