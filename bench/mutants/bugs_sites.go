@@ -203,6 +203,7 @@ var siteBugs = []bug{
 		name: "two sites: bounded topic takes produces without limit", file: "broker/handler/produce_bounded.go",
 		old: "if !h.sites.Exceeds(id, limit) {\n\t\treturn nil", new: "if true {\n\t\treturn nil", pkg: "broker/handler", test: "TestBoundedProduceWaitsForTheOtherSite",
 	},
+	siteRule("long line is asked too soon", "sender.go", "TestLongLineIsNotAskedTooSoon", "max(l.options.Resend, waitTrips*v.RTT)", "max(l.options.Resend, v.RTT/waitTrips)"),
 	siteRule("gap is told for each Append behind it", "receiver.go", "TestGapIsToldOnce", "if rejected && in.gap && in.gapAt == at {", "if false {"),
 	siteRule("second gap at the same place is not told", "receiver.go", "TestGapIsToldOnce", "in.gap, in.gapAt = rejected, at", "in.gap, in.gapAt = true, at"),
 	driverRule("order that is being decided is not known", "dr.go", "TestOrderThatIsAboutToBeginIsKnown", "if d.asked && id != \"\" { // it", "if false { // it"),

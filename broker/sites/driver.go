@@ -38,6 +38,8 @@ type Options struct {
 	Room func(bytes int64) error
 	// Held says that the other site takes nothing now: then nothing is shipped. nil = it always does.
 	Held func() bool
+	// RTT is that of the line to the other site, about; 0 = unknown. nil = it never is known.
+	RTT func() time.Duration
 
 	TickInterval time.Duration // 0 = 200 ms
 	IdleTicks    int           // a link with nothing due is ticked every so many ticks only; 0 = 25
@@ -92,6 +94,9 @@ func New(o Options) *Driver {
 	}
 	if o.Room == nil {
 		o.Room = func(int64) error { return nil }
+	}
+	if o.RTT == nil {
+		o.RTT = func() time.Duration { return 0 }
 	}
 	if o.Held == nil {
 		o.Held = func() bool { return false }
@@ -366,6 +371,7 @@ func (d *Driver) linkView() site.View {
 	if f := d.follows.Load(); f != nil && v.Role == site.Standby && f.Epoch == v.Epoch {
 		v.Metadata = f.N
 	}
+	v.RTT = d.options.RTT()
 	return v
 }
 

@@ -70,6 +70,7 @@ type Pair struct {
 	lost      sync.Mutex    // held while topics that only this site had are archived, or brought back
 	ticks     int           // of run
 	unsent    atomic.Int32  // reports that wait to go out
+	rtt       atomic.Int64  // of the line, ns; 0 = unknown
 	versions  chan struct{} // the metadata has another version; capacity 1
 	aside     chan struct{} // topics may have been set aside; capacity 1
 
@@ -98,7 +99,7 @@ func Open(o PairOptions) (*Pair, error) {
 		// An active that has never met the other site has sent nothing to it (Send), so nobody can have taken over: there is nobody to ask.
 		Found: o.Record.Role.Role == site.Active && o.Record.Peer == nil,
 		Site:  p.siteOptions(&o.Record), Record: o.Record.Role, Boot: p.boot, Records: p, Network: p, Logger: o.Logger, Now: o.Now,
-		Changed: p.roleChanged, Room: o.Room, Held: p.remote.full,
+		Changed: p.roleChanged, Room: o.Room, Held: p.remote.full, RTT: func() time.Duration { return time.Duration(p.rtt.Load()) },
 		Recopy: p.recopy,
 		Needs:  func(topic uuid.UUID) uint64 { return o.Controller.Image().Changed(topic).N },
 	})
@@ -227,6 +228,7 @@ func (p *Pair) run() {
 	defer ticker.Stop()
 	for {
 		p.links()
+		p.measure()
 		p.tell()
 		p.orders.running(p) // its end is noted, and kept, also where nobody asks any more
 		for waiting := true; waiting; {
@@ -240,6 +242,15 @@ func (p *Pair) run() {
 			}
 		}
 	}
+}
+
+// measure takes note of how long the line is.
+func (p *Pair) measure() {
+	var longest time.Duration
+	for _, peer := range *p.peers.Load() {
+		longest = max(longest, p.transport.RTT(peer))
+	}
+	p.rtt.Store(int64(longest))
 }
 
 // headInterval is how often a site tells the other of its metadata and its partitions.

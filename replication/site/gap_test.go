@@ -1,6 +1,9 @@
 package site
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // TestGapIsToldOnce: what was on its way behind an Append that was not taken comes too, and for each that is refused all would be shipped again.
 func TestGapIsToldOnce(t *testing.T) {
@@ -38,5 +41,20 @@ func TestGapIsToldOnce(t *testing.T) {
 	}
 	if told(Append{Partition: linkID, Prev: Position{Epoch: -1}, Rows: batch(0)}) || !told(gap) {
 		t.Error("a gap behind what was shipped again")
+	}
+}
+
+// TestLongLineIsNotAskedTooSoon: what was sent may be on its way for as long as the line takes.
+func TestLongLineIsNotAskedTooSoon(t *testing.T) {
+	log, v := active(t, 3)
+	v.RTT = 2 * time.Second
+	l := NewLink(linkID, LinkOptions{})
+	only[Ship](t, l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{0, -1}}}))
+	l.Step(0, v, log.view(), Shipped{End: Position{3, 0}})
+	if e := l.Step(waitTrips*v.RTT-1, v, log.view(), Tick{}); len(e) != 0 {
+		t.Errorf("%+v before it can have arrived", e)
+	}
+	if m := only[Send](t, l.Step(waitTrips*v.RTT, v, log.view(), Tick{})).Message; m != (Probe{Partition: linkID}) {
+		t.Errorf("%+v", m)
 	}
 }

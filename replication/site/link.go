@@ -50,7 +50,7 @@ func end(s *entry.State) Position { return Position{s.NextOffset, s.LastEpoch} }
 // LinkOptions of a Link; the zero value works.
 type LinkOptions struct {
 	Window int           // Appends on their way at most; 0 = 8
-	Resend time.Duration // after so long without progress what was sent is sent again; 0 = 1 s
+	Resend time.Duration // after so long without progress what was sent is sent again, or longer where the line is long (View.RTT); 0 = 1 s
 }
 
 // HaltReason says why a link has stopped for good.

@@ -104,7 +104,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 		}
 		return nil
 	}
-	if tick && o.sent != o.acked && now-o.progress >= l.options.Resend {
+	if tick && o.sent != o.acked && now-o.progress >= l.patience(v) {
 		o.progress = now
 		if o.asked++; o.asked < askedMax { // what was sent may wait for the standby's disk: it knows
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
@@ -127,6 +127,13 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 func (o *sender) hasAll(durable *entry.State) bool {
 	return o.acked.Next == durable.NextOffset || o.acked.Epoch < 0 && durable.LastEpoch < 0
 }
+
+// waitTrips is how many round trips what was sent may take before the standby is asked: a question overtakes it, and the answer would be that
+// nothing is on its way.
+const waitTrips = 4
+
+// patience is how long there may be no progress.
+func (l *Link) patience(v View) time.Duration { return max(l.options.Resend, waitTrips*v.RTT) }
 
 // askedMax is how often a standby is asked that makes no progress, before all is shipped again whatever it says: one of an earlier release does not
 // say what it lacks.

@@ -64,6 +64,8 @@ type View struct {
 	// Metadata is the n of the version of the active's logical metadata that stands here, under Epoch; 0 = none. Of a standby; the Site does
 	// not know it, the driver fills it in.
 	Metadata uint64
+	// RTT is how long a message and its answer take between the sites at this moment, about; 0 = unknown. The driver fills it in.
+	RTT time.Duration
 }
 
 // Site is one site's role. Not safe for concurrent use.

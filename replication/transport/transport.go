@@ -260,6 +260,15 @@ func (t *Transport) SetRateLimit(bytes int64) {
 // Connected says whether there is a session with the peer.
 func (t *Transport) Connected(peer PeerID) bool { return t.session(peer) != nil }
 
+// RTT is the newest of the session with the peer; 0 = there is none, or it is not measured yet.
+func (t *Transport) RTT(peer PeerID) time.Duration {
+	s := t.session(peer)
+	if s == nil {
+		return 0
+	}
+	return time.Duration(s.rtt.Load())
+}
+
 // Peer is what the peer said of itself when the session began; false where there is none.
 func (t *Transport) Peer(peer PeerID) (Handshake, bool) {
 	s := t.session(peer)
