@@ -37,6 +37,7 @@ const (
 	codeRebalanceInProgress       int16 = 27
 	codeInvalidCommitOffsetSize   int16 = 28
 	codeInvalidTimestamp          int16 = 32
+	codeIllegalSASLState          int16 = 34
 	codeUnsupportedVersion        int16 = 35
 	codeTopicAlreadyExists        int16 = 36
 	codeInvalidPartitions         int16 = 37

@@ -28,6 +28,7 @@ var dispatch = map[int16]handle{
 	14:         (*Handler).syncGroup,
 	15:         simple((*Handler).describeGroups),
 	16:         simple((*Handler).listGroups),
+	17:         simple((*Handler).saslHandshake),
 	18:         (*Handler).apiVersions,
 	19:         simple((*Handler).createTopics),
 	20:         simple((*Handler).deleteTopics),

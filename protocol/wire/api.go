@@ -55,6 +55,7 @@ var apis = [...]API{
 	{Key: 14, Name: "SyncGroup", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 32 << 20}, // the leader's has all assignments
 	{Key: 15, Name: "DescribeGroups", Min: 0, Max: 6, AcceptMin: 0, SizeMax: 4 << 20, ElementsMax: namesMax, ElementMemory: 620},
 	{Key: 16, Name: "ListGroups", Min: 0, Max: 5, AcceptMin: 0, SizeMax: 128 << 10},
+	{Key: 17, Name: "SaslHandshake", Min: 0, Max: 1, AcceptMin: 0, SizeMax: PreLoginSizeMax},
 	{Key: keyAPIVersions, Name: "ApiVersions", Min: 0, Max: 4, AcceptMin: 0, PreLogin: true, SizeMax: PreLoginSizeMax},
 	{Key: 19, Name: "CreateTopics", Min: 0, Max: 7, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 20, Name: "DeleteTopics", Min: 0, Max: 6, AcceptMin: 0, SizeMax: 4 << 20},
