@@ -60,6 +60,7 @@ type Driver struct {
 	follows atomic.Pointer[controller.Version] // the active's metadata that stands here; nil = none
 
 	proposed   atomic.Int64 // bytes that the links have proposed, and that are not settled
+	asking     atomic.Int64 // messages that links say again at each tick, and that wait to go out
 	turnedAway atomic.Int64 // bytes of the Append for which there was no room, and of what was on its way; 0 = none since there was some
 
 	ctx   context.Context
@@ -70,6 +71,25 @@ type Driver struct {
 	links map[site.PartitionID]*runner
 	jobs  map[site.PartitionID]*job
 	ended bool
+}
+
+// askingMax bounds what waits to go out of what links say again at each tick, until it is answered. Where a narrow line has no room for all of
+// them, thousands of partitions would fill the queue, and all else, leases, reports, what is answered, would wait behind questions of long ago.
+const askingMax = 128
+
+// say sends what a link says.
+func (d *Driver) say(m site.Message) {
+	switch m.(type) {
+	case site.Probe, site.Compare, site.Drain:
+	default:
+		d.network.Send(m, nil)
+		return
+	}
+	if d.asking.Add(1) > askingMax {
+		d.asking.Add(-1) // as if it had been lost
+		return
+	}
+	d.network.Send(m, func(bool) { d.asking.Add(-1) })
 }
 
 // shipIdleBytes are kept for the next Appends.

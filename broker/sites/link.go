@@ -242,7 +242,7 @@ func (r *runner) carry(log *site.LogView, effects []site.Effect, i *input) {
 	for _, e := range effects {
 		switch e := e.(type) {
 		case site.Send:
-			r.d.network.Send(e.Message, nil)
+			r.d.say(e.Message)
 		case site.Propose:
 			release := func() {}
 			if len(e.Payload) > 0 && i.release != nil {

@@ -58,3 +58,26 @@ func TestLongLineIsNotAskedTooSoon(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// TestUnheardStandbyIsAskedLessOften: one that has no such partition yet does not answer, and says so by itself once it has. Another run is asked at
+// once.
+func TestUnheardStandbyIsAskedLessOften(t *testing.T) {
+	log, v := active(t, 3)
+	l := NewLink(linkID, LinkOptions{})
+	asked := func(from, to time.Duration) (n int) {
+		for now := from; now < to; now += 200 * time.Millisecond {
+			n += len(l.Step(now, v, log.view(), Tick{}))
+		}
+		return n
+	}
+	if n := asked(0, time.Second); n != 2 && n != 3 {
+		t.Errorf("asked %d times within 1 s", n)
+	}
+	if n := asked(time.Second, 101*time.Second); n < 8 || n > 12 {
+		t.Errorf("asked %d times within 100 s", n)
+	}
+	v.PeerBoot++
+	if n := asked(101*time.Second, 102*time.Second); n != 2 && n != 3 {
+		t.Errorf("another run was asked %d times within 1 s", n)
+	}
+}
