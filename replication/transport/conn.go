@@ -211,7 +211,7 @@ func (c *conn) number(k kind, body []byte) (err error) {
 	n := binary.BigEndian.Uint64(body)
 	if k == kindPong {
 		if rtt := c.t.now().Sub(c.begun) - time.Duration(n); rtt >= 0 && int64(n) >= 0 && !c.data {
-			c.s.rtt.Store(int64(rtt))
+			c.s.answered(rtt)
 		}
 		return nil
 	}

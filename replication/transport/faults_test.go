@@ -249,6 +249,7 @@ func TestOneStuckConnectionIsNotGivenUpAtOnce(t *testing.T) {
 		{"data, narrow line", 1, 2 * time.Second, stalls * defaultTimeout},
 		{"data, long line", 1, defaultTimeout / 20, 2 * defaultTimeout},
 		{"data, good line", 1, time.Millisecond, defaultTimeout},
+		{"data, interrupted line", 1, 2 * time.Second, defaultTimeout},
 		{"both, narrow line", both, 2 * time.Second, defaultTimeout},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -282,6 +283,9 @@ func TestOneStuckConnectionIsNotGivenUpAtOnce(t *testing.T) {
 				}
 				time.Sleep(c.rtt)
 				control.say(appendNumber(nil, kindPong, 0)) // the answer to a ping of the beginning
+				if c.name == "data, interrupted line" {
+					control.say(appendNumber(nil, kindPong, uint64(c.rtt-time.Millisecond)))
+				}
 				for i, s := range lanes {
 					if i == c.stuck || c.stuck == both {
 						s.say(appendNumber(nil, kindPing, 1))

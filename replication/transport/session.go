@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,17 @@ type session struct {
 	since   time.Time
 	rtt     atomic.Int64 // newest on the control connection, ns; 0 = not measured
 	traffic *traffic
+	recent  [4]time.Duration // newest RTTs, in turn; the control connection's reader's
+	pongs   int              // how many there were; as recent
+	least   atomic.Int64     // of recent, ns
+}
+
+// answered takes note of an RTT.
+func (s *session) answered(rtt time.Duration) {
+	s.rtt.Store(int64(rtt))
+	s.recent[s.pongs%len(s.recent)] = rtt
+	s.pongs++
+	s.least.Store(int64(slices.Min(s.recent[:min(s.pongs, len(s.recent))])))
 }
 
 func newSession(t *Transport, mine, peer *hello, dialled bool, address string) *session {
@@ -170,10 +182,11 @@ func (s *session) quiet() time.Duration {
 	return s.t.now().Sub(s.since) - time.Duration(newest)
 }
 
-// patience is for how long one connection may stand still while others do not.
+// patience is for how long one connection may stand still while others do not. What is slow only now and then does not count: a line that was
+// interrupted is good again, and a connection that rests because of that is better dialled anew.
 func (s *session) patience() time.Duration {
 	timeout := s.t.options.Timeout
-	return min(max(timeout, trips*time.Duration(s.rtt.Load())), stalls*timeout)
+	return min(max(timeout, trips*time.Duration(s.least.Load())), stalls*timeout)
 }
 
 // watch gives the connections more time, until s ends: to each as long as something comes on any of them, up to its patience, and to what is
