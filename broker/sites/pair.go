@@ -69,6 +69,7 @@ type Pair struct {
 	drops     drops
 	lost      sync.Mutex    // held while topics that only this site had are archived, or brought back
 	ticks     int           // of run
+	reported  time.Duration // when the newest report was made, by the driver's clock; of run
 	unsent    atomic.Int32  // reports that wait to go out
 	rtt       atomic.Int64  // of the line, ns; 0 = unknown
 	versions  chan struct{} // the metadata has another version; capacity 1

@@ -63,11 +63,14 @@ const linksPerTick = 1000
 // factsTicks is how seldom facts are repeated.
 const factsTicks = 40
 
-// tellReport says how this site stands, unless what it said last still waits to go out: on a narrow line old reports would pile up in front of new ones.
+// tellReport says how this site stands, unless what it said last still waits to go out, or may still be on its way: on a narrow line old reports
+// would pile up in front of new ones, and of all else.
 func (p *Pair) tellReport() {
-	if p.unsent.Load() > 0 {
+	now := p.driver.now()
+	if p.unsent.Load() > 0 || p.reported != 0 && now-p.reported < time.Duration(p.rtt.Load()) {
 		return
 	}
+	p.reported = now
 	m, err := p.codec.pack(messageReport, p.report())
 	if err != nil {
 		p.logger.Warn("report to the other site", "error", err)

@@ -168,7 +168,7 @@ func (l *Link) Step(now time.Duration, v View, log LogView, in LinkInput) []Effe
 	if v.Role == Active {
 		return append(effects, l.lead(now, v, &log, tick)...)
 	}
-	return append(effects, l.follow(v, &log, tick)...)
+	return append(effects, l.follow(now, v, &log, tick)...)
 }
 
 func ackIn(in LinkInput) (ack Ack, ok bool) {

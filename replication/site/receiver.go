@@ -1,6 +1,8 @@
 package site
 
 import (
+	"time"
+
 	"github.com/tandembroker/tandem/storage/entry"
 )
 
@@ -19,6 +21,7 @@ type receiver struct {
 	starting   bool  // a log start is proposed and not settled
 	drained    Drain // newest; Target 0 = none
 	step       stage
+	comparing  repeats   // asking: of the question
 	cut        entry.Cut // archiving: the truncate-to that will follow
 }
 
@@ -34,7 +37,7 @@ const (
 )
 
 // follow does what is due at the standby site: the log stops taking what it took before, is compared, and then linked.
-func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
+func (l *Link) follow(now time.Duration, v View, log *LogView, tick bool) []Effect {
 	tip, durable := &log.Tip, &log.Durable
 	if l.in.pending == 0 {
 		l.in.broken = false
@@ -45,7 +48,7 @@ func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
 	case l.control || l.voided:
 		return nil
 	case tip.SiteEpoch < v.Epoch || tip.Role != entry.Following:
-		l.in.step = asking
+		l.in.step, l.in.comparing = asking, repeats{}
 		return l.propose(entry.Follow, v.Epoch, entry.Followed{SiteEpoch: v.Epoch, Shared: entry.UnknownOffset}.Append(nil))
 	case l.linked(v, durable):
 		if l.in.short != 0 && v.Metadata >= l.in.short {
@@ -56,9 +59,9 @@ func (l *Link) follow(v View, log *LogView, tick bool) []Effect {
 		return nil // what decides is not durable yet
 	}
 	if l.in.step == done {
-		l.in.step = asking // cut: compare what is left
+		l.in.step, l.in.comparing = asking, repeats{} // cut: compare what is left
 	}
-	if l.in.step == asking && tick {
+	if l.in.step == asking && tick && l.in.comparing.due(now, l.options.Resend/4, 4*l.options.Resend) {
 		return []Effect{Send{Compare{Partition: l.id, Epoch: v.Epoch}}}
 	}
 	return nil

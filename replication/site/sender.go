@@ -26,11 +26,8 @@ type sender struct {
 	asked    int  // times, since the last progress
 	lossy    bool // what was sent had to be sent again, and there was no progress since
 
-	unheard struct { // of the standby, which was asked where its log ends
-		peer  Boot
-		times int
-		next  time.Duration // it is asked again then
-	}
+	unheard     repeats // of the standby, which is asked where its log ends
+	unheardPeer Boot
 }
 
 // lead does what is due at the active site: first the log goes over to the epoch, then fences, then shipping.
@@ -134,19 +131,13 @@ func (o *sender) hasAll(durable *entry.State) bool {
 	return o.acked.Next == durable.NextOffset || o.acked.Epoch < 0 && durable.LastEpoch < 0
 }
 
-// mayAsk says that a standby that has not said where its log ends is to be asked now: less and less often, for one that does not have the partition yet
-// says it by itself once it has. With thousands of them nothing else would get through a narrow line.
+// mayAsk says that a standby that has not said where its log ends is to be asked now: one that does not have the partition yet says it by itself
+// once it has.
 func (o *sender) mayAsk(now time.Duration, peer Boot, resend time.Duration) bool {
-	u := &o.unheard
-	switch {
-	case u.times == 0 || u.peer != peer:
-		u.peer, u.times = peer, 0
-	case now < u.next:
-		return false
+	if o.unheardPeer != peer {
+		o.unheard, o.unheardPeer = repeats{}, peer
 	}
-	u.next = now + resend<<min(u.times, 6)/4 // a quarter, up to 16 times
-	u.times++
-	return true
+	return o.unheard.due(now, resend/4, 16*resend)
 }
 
 // waitTrips is how many round trips what was sent may take before the standby is asked: a question overtakes it, and the answer would be that
