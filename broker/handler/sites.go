@@ -26,8 +26,7 @@ type Sites interface {
 	PeerBrokers() []controller.Broker
 	// Leader is the broker that leads the Raft group of a partition at the other site, and its leader epoch, as last heard; -1, -1 = unknown.
 	Leader(id site.PartitionID) (node, epoch int32)
-	// BrokenOff says that the connections to the other site ended a moment ago, and that it has not come back: it may be gone, and this site be
-	// told in a moment to take over.
+	// BrokenOff says that the other site has just gone, or fallen silent, and has not come back: this site may be told in a moment to take over.
 	BrokenOff() bool
 	// ProducerID returns a producer id of the active site, where this one does not serve. It waits for the other site. Errors:
 	// controller.ErrNotController, controller.ErrTimeout.

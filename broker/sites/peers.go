@@ -142,8 +142,11 @@ func (p *Pair) receive(from transport.PeerID, m any, release func()) {
 // reachable says that the other site is there now, as far as an operator may rely on: where packets are dropped, connections last until their
 // timeout, and a site says something several times a second.
 func (p *Pair) reachable() bool {
-	last := p.remote.last.Load()
-	return p.Connected() && last != 0 && p.silence() < reachablePatience
+	return p.Connected() && p.heardLately()
+}
+
+func (p *Pair) heardLately() bool {
+	return p.remote.last.Load() != 0 && p.silence() < reachablePatience
 }
 
 // silence is how long nothing has come of the other site; at most as long as this run.
@@ -152,29 +155,25 @@ func (p *Pair) silence() time.Duration { return p.driver.now() - time.Duration(p
 // reachablePatience is how long nothing may come of a site that is there.
 const reachablePatience = 3 * time.Second
 
-// BrokenOff says that the connections to the other site ended a moment ago, and that it has not come back. Where packets are dropped they last
-// longer than that moment.
+// BrokenOff says that the other site has just gone, or fallen silent, and has not come back.
 func (p *Pair) BrokenOff() bool {
-	return !p.Connected() && p.remote.last.Load() != 0 && p.silence() < brokenOffMoment
+	return !p.reachable() && p.remote.last.Load() != 0 && p.silence() < brokenOffMoment
 }
 
-// brokenOffMoment is for how long a site that breaks off may be waited for. It is below the transport's timeout.
+// brokenOffMoment is for how long after its last word a site that has gone may be waited for.
 const brokenOffMoment = 8 * time.Second
 
-// contactPatience is how long brokers count as live after the other site was heard of last.
-const contactPatience = 5 * time.Second
-
-// PeerBrokers are the brokers of the other site, as they have told of themselves. An active site has those of a standby that it is in contact
-// with; a standby has the active's all the time: its clients may reach what it does not. So has an active site that does not serve, because it was
-// started again and has not heard whether the other one was promoted, or whose lease has lapsed: clients that are told of nobody else never get
-// away from it.
+// PeerBrokers are the brokers of the other site, as they have told of themselves. An active site has those of a standby that was heard of
+// lately: clients wait for who is named and does not answer. A standby has the active's all the time: its clients may reach what it does not.
+// So has an active site that does not serve, because it was started again and has not heard whether the other one was promoted, or whose lease
+// has lapsed: clients that are told of nobody else never get away from it.
 func (p *Pair) PeerBrokers() []controller.Broker {
 	r, ok := p.options.Controller.SiteRecord()
 	if !ok || r.Peer == nil {
 		return nil
 	}
 	v := p.driver.View()
-	if _, heard := p.remote.told(); v.Role == site.Active && v.Serving && p.driver.MayAcknowledge() && !p.Connected() && p.options.Now().Sub(heard) > contactPatience {
+	if v.Role == site.Active && v.Serving && p.driver.MayAcknowledge() && !p.heardLately() {
 		return nil
 	}
 	return p.options.Controller.Image().OtherBrokers()

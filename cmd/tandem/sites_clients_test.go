@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/tandembroker/tandem/broker/sites/operator"
@@ -19,27 +21,37 @@ func TestNewClientBehindALoss(t *testing.T) {
 		metadataMinAge = 5 * time.Second // franz-go's default
 		decides        = 300 * time.Millisecond
 	)
-	t.Parallel()
-	east, west := startSites(t)
-	east.write("t", 10, 10)
-	west.has("t")
-	east.kill()
-	west.until("the loss", func(st operator.Status) bool { return !st.Contact.Connected })
-	c, err := kgo.NewClient(kgo.SeedBrokers(west.address))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	began, acknowledged := time.Now(), make(chan error, 1)
-	c.Produce(ctx, &kgo.Record{Topic: "t", Value: []byte("new")}, func(_ *kgo.Record, err error) { acknowledged <- err })
-	time.Sleep(decides) // the operator, who does not know of the client
-	west.does(0, "failover --to west --active-is-down --yes", "west is the active site")
-	if err := <-acknowledged; err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(began); took >= metadataMinAge {
-		t.Errorf("acknowledged after %s", took)
+	for name, lose := range map[string]func(*siteProcess){
+		"killed": func(s *siteProcess) { s.kill() },
+		"frozen": func(s *siteProcess) { s.signal(syscall.SIGSTOP) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			east, west := startSites(t)
+			east.write("t", 10, 10)
+			west.has("t")
+			lose(east)
+			west.until("the loss", func(st operator.Status) bool { return !st.Contact.Connected })
+			c, err := kgo.NewClient(kgo.SeedBrokers(west.address))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			began, acknowledged := time.Now(), make(chan error, 1)
+			c.Produce(ctx, &kgo.Record{Topic: "t", Value: []byte("new")}, func(_ *kgo.Record, err error) { acknowledged <- err })
+			time.Sleep(decides) // the operator, who does not know of the client
+			west.does(0, "failover --to west --active-is-down --yes", "west is the active site")
+			if err := <-acknowledged; err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took >= metadataMinAge {
+				t.Errorf("acknowledged after %s", took)
+			}
+			if brokers, err := kadm.NewClient(c).ListBrokers(ctx); name == "frozen" && (err != nil || len(brokers) != 1) {
+				t.Errorf("clients are told of %v, %v: whatever any broker may be asked goes to one that does not answer", brokers, err)
+			}
+		})
 	}
 }
