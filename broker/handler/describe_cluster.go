@@ -1,8 +1,9 @@
 package handler
 
-// DescribeCluster (key 60), versions 0 and 1.
+// DescribeCluster (key 60), versions 0 to 2.
 //
 //	1  the kind of endpoint: 1 brokers, 2 controllers; brokers do not answer for the latter
+//	2  fenced brokers too, if asked for (KIP-1073): brokers do not register here, so that none is fenced
 
 import (
 	"context"

@@ -258,11 +258,12 @@ func TestDescribeClusterAndLogDirs(t *testing.T) {
 	b.CreateTopic("t", 1)
 	mustProduce(t, b, "t", batch(t, nil, "x"))
 	c := b.Dial()
-	for version := int16(0); version <= 1; version++ {
+	for version := int16(0); version <= 2; version++ {
 		req := kmsg.NewPtrDescribeClusterRequest()
 		req.SetVersion(version)
+		req.IncludeFencedBrokers = true
 		got := c.Do(req).(*kmsg.DescribeClusterResponse)
-		if got.ErrorCode != 0 || got.ControllerID != 1 || len(got.Brokers) != 1 || got.ClusterID == "" {
+		if got.ErrorCode != 0 || got.ControllerID != 1 || len(got.Brokers) != 1 || got.Brokers[0].IsFenced || got.ClusterID == "" {
 			t.Errorf("version %d: %+v", version, got)
 		}
 	}

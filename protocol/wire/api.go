@@ -72,7 +72,7 @@ var apis = [...]API{
 	{Key: 42, Name: "DeleteGroups", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 4 << 20, ElementsMax: namesMax, ElementMemory: 210},
 	{Key: 44, Name: "IncrementalAlterConfigs", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 4 << 20},
 	{Key: 47, Name: "OffsetDelete", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20, ElementsMax: offsetsMax, ElementMemory: 60},
-	{Key: 60, Name: "DescribeCluster", Min: 0, Max: 1, AcceptMin: 0, SizeMax: 128 << 10},
+	{Key: 60, Name: "DescribeCluster", Min: 0, Max: 2, AcceptMin: 0, SizeMax: 128 << 10},
 	{Key: 75, Name: "DescribeTopicPartitions", Min: 0, Max: 0, AcceptMin: 0, SizeMax: 4 << 20},
 }
 
