@@ -74,12 +74,22 @@ func (p *Pair) verifiable(_ context.Context, topics []string) (all []verify.Part
 			return nil, fmt.Errorf("there is no topic %s that is shipped", name)
 		}
 	}
+	halted := map[string]site.HaltReason{} // by what verify.Partition is called
+	f := p.facts()
+	for i := range f.Partitions {
+		one := verify.Partition{Topic: f.Partitions[i].Topic, Index: f.Partitions[i].Index}
+		halted[one.String()] = f.Partitions[i].Halted
+	}
 	for _, t := range image.Topics() {
 		if !p.options.Config.Ships(t.Name) || len(topics) > 0 && !slices.Contains(topics, t.Name) {
 			continue
 		}
 		for i := range t.Partitions {
-			all = append(all, verify.Partition{Topic: t.Name, TopicID: t.ID, Index: int32(i), Compacted: t.Config.Compact})
+			one := verify.Partition{Topic: t.Name, TopicID: t.ID, Index: int32(i), Compacted: t.Config.Compact}
+			if reason := halted[one.String()]; reason != site.Running {
+				one.Halted = reason.String()
+			}
+			all = append(all, one)
 		}
 	}
 	return all, nil

@@ -293,6 +293,7 @@ func TestActiveWithAnOldDataDirectory(t *testing.T) {
 	copyDir(kept, east.dir)
 	east.start()
 	east.write("t", 10, 10)
+	east.has("t") // which knows of all that the standby follows
 	west.has("t")
 	east.kill()
 	copyDir(east.dir, kept)
@@ -301,6 +302,7 @@ func TestActiveWithAnOldDataDirectory(t *testing.T) {
 		s.tells("east has lost the end of its disk, or was put back from a copy", "tandem dr failover --active-is-down --to west")
 		s.until("a halted link", func(st operator.Status) bool { return st.Partitions.Halted == 1 })
 		s.does(0, "status", "the link of t-0 has stopped: divergent logs")
+		s.does(1, "verify", "not compared: t-0: its link has stopped (divergent logs)", "1 of 1 partitions could not be compared")
 		s.does(3, "recopy --topic t --partition 0 --yes", "east has lost the end of its disk", "tandem dr failover --active-is-down --to west")
 		s.does(3, "switchover --to west --yes", "next: ")
 	}

@@ -24,6 +24,8 @@ type Partition struct {
 	// Compacted: each site has a cleaner of its own, so batches may differ where records are the same. It is compared, and a difference is
 	// told in Skipped instead.
 	Compacted bool
+	// Halted is why its link has stopped; "" = it has not. What one site holds beyond the other is no lag then, and nobody knows what it is.
+	Halted string
 }
 
 func (p Partition) String() string { return fmt.Sprintf("%s-%d", p.Topic, p.Index) }
@@ -158,6 +160,11 @@ func (c *comparison) partition(ctx context.Context, p Partition) error {
 				return nil
 			}
 		}
+	}
+	if p.Halted != "" {
+		c.skip(p, fmt.Sprintf("its link has stopped (%s): the one log ends at offset %d, the other at %d, and only what is below both was compared", p.Halted,
+			ends.here.End, ends.there.End))
+		c.result.NotCompared++
 	}
 	return nil
 }

@@ -197,6 +197,21 @@ func TestWhatCannotBeComparedIsTold(t *testing.T) {
 	}
 }
 
+// Where a link has stopped nobody knows what the longer log has more: equal up to there is not equal.
+func TestRestOfALinkThatHasStoppedIsNotCompared(t *testing.T) {
+	halted := slices.Clone(orders)
+	halted[0].Halted = "divergent logs"
+	v := compare(t, newLog(upTo(10)...), newLog(upTo(30)...), halted)
+	if v.NotCompared != 1 || v.Batches != 10 || len(v.Skipped) != 1 || !strings.Contains(v.Skipped[0], "(divergent logs): the one log ends at offset 10, the other at 30") {
+		t.Errorf("%+v", v)
+	}
+	other := newLog(upTo(30)...)
+	other.bytes[3] = []byte("recorD 3")
+	if v = compare(t, newLog(upTo(10)...), other, halted); v.Difference == nil || v.Difference.Offset != 3 {
+		t.Errorf("a difference below that: %+v", v)
+	}
+}
+
 func TestErrorOfASideEndsTheComparison(t *testing.T) {
 	down := errors.New("site gone")
 	if _, err := Compare(t.Context(), side{log: newLog(1)}, side{log: newLog(1), err: down}, orders, Options{}); !errors.Is(err, down) {
