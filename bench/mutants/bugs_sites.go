@@ -8,6 +8,16 @@ var siteBugs = []bug{
 		pkg: "replication/site", test: "TestEmptyLogsThatBeginAtDifferentOffsetsAreEqual",
 	},
 	{
+		name: "standby with nothing left is never drained", file: "replication/site/sender.go",
+		old: "if o.acked.Epoch < 0 {", new: "if end.Epoch < 0 {",
+		pkg: "replication/site", test: "TestStandbyWithNothingLeftIsDrained",
+	},
+	{
+		name: "empty standby behind records of the active taken for equal", file: "replication/site/sender.go",
+		old: "if m.End.Epoch < 0 && log.Lineage.RecordsBelow(m.End.Next) {", new: "if false {",
+		pkg: "replication/site", test: "TestStandbyWithNothingLeftIsDrained",
+	},
+	{
 		name: "empty standby drained at the end of the active's log", file: "replication/site/sender.go",
 		old: "end, next = o.acked, max(next, o.acked.Next)", new: "_ = o",
 		pkg: "replication/site", test: "TestEmptyLogsThatBeginAtDifferentOffsetsAreEqual",

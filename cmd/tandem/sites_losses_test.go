@@ -147,6 +147,51 @@ func TestPartitionThatBothSitesHaveAdded(t *testing.T) {
 	east.does(0, "verify", "equal: ")
 }
 
+// TestReturnToALogWithNothingLeft: all that both sites had was deleted, so behind the cut of its tail the lost site has an empty log. It follows,
+// and takes over again.
+func TestReturnToALogWithNothingLeft(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 10, 10)
+	west.has("t")
+	east.admin(func(ctx context.Context, c *kadm.Client) error {
+		ends, err := c.ListEndOffsets(ctx, "t")
+		if err == nil {
+			err = ends.Error()
+		}
+		if err != nil {
+			return err
+		}
+		r, err := c.DeleteRecords(ctx, ends.Offsets())
+		if err == nil {
+			err = r.Error()
+		}
+		return err
+	})
+	west.kill()
+	east.write("t", 5, 10)
+	east.kill()
+	west.start()
+	west.does(0, "failover --to west --active-is-down --accept-data-loss --yes", "west is the active site")
+	west.admin(func(ctx context.Context, c *kadm.Client) error { // it may not have heard of that
+		r, err := c.DeleteRecords(ctx, kadm.OffsetsFromRecords(kgo.Record{Topic: "t", Offset: 9, LeaderEpoch: -1}))
+		if err == nil {
+			err = r.Error()
+		}
+		return err
+	})
+	east.start()
+	west.until("green with the lost records archived", func(st operator.Status) bool { return st.Green && st.Archives.Archives == 1 })
+	west.does(0, "verify", "equal: ")
+	west.does(0, "switchover --to east --yes", "east is the active site")
+	east.write("t", 5, 10)
+	east.green()
+	east.does(0, "switchover --to west --yes", "west is the active site")
+	if all := west.keys("t", "", 5); len(all) != 5 {
+		t.Errorf("%v", all)
+	}
+}
+
 // TestFailoverBehindARestartOfTheTarget: the standby remembers when it last heard of the active, and that it had everything.
 func TestFailoverBehindARestartOfTheTarget(t *testing.T) {
 	t.Parallel()

@@ -194,3 +194,33 @@ func TestEmptyLogsThatBeginAtDifferentOffsetsAreEqual(t *testing.T) {
 		t.Errorf("the first record: lag %d, %+v", lag, ship)
 	}
 }
+
+// A standby of which all was deleted, and the rest cut, knows of no leader epoch: it is drained where it says that it ends. Where records are left
+// here that it does not have, it can not be drained, nor may it seem to have them.
+func TestStandbyWithNothingLeftIsDrained(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		start   int64 // of the active's log
+		drained bool
+	}{{"all is deleted here too", 5, true}, {"records are left here", 4, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			log, v := active(t, 5)
+			log.lineage.LogStart = c.start
+			l := NewLink(linkID, LinkOptions{})
+			l.Step(0, v, log.view(), Tick{})
+			effects := l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{5, -1}, LogStart: 5}})
+			if !c.drained {
+				if h := only[Halt](t, effects); h.Reason != HaltDivergent {
+					t.Fatal(h.Reason)
+				}
+				return
+			}
+			v.Fencing = 1
+			log.store(only[Propose](t, l.Step(0, v, log.view(), Tick{})).Header)
+			l.Step(0, v, log.view(), Settled{Kind: entry.Fence})
+			if d := only[Send](t, l.Step(0, v, log.view(), Tick{})).Message.(Drain); d.End != (Position{5, -1}) || d.Next != 5 {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+}

@@ -100,7 +100,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	case o.hasAll(&log.Durable):
 		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && !v.Abandoned && v.PeerBoot != 0 {
 			end, next := end(&log.Durable), log.Durable.NextWrite()
-			if end.Epoch < 0 {
+			if o.acked.Epoch < 0 { // no record is left below its end, so it knows of no leader epoch
 				end, next = o.acked, max(next, o.acked.Next)
 			}
 			return []Effect{Send{Drain{Partition: l.id, Epoch: v.Epoch, Target: f, End: end, Next: next, Boot: v.PeerBoot}}}
@@ -189,6 +189,9 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 		return nil // of a log that is no more
 	}
 	another = another || m.Log != o.log
+	if m.End.Epoch < 0 && log.Lineage.RecordsBelow(m.End.Next) {
+		return l.refuse(HaltDivergent, m.Log, m.Boot) // an empty log which begins behind records that are here would never get them
+	}
 	if !log.Lineage.Holds(m.End.Next, m.End.Epoch) || (!o.known || another) && !log.sameAt(m.End) {
 		return l.refuse(HaltDivergent, m.Log, m.Boot)
 	}

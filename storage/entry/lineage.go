@@ -141,6 +141,11 @@ func (l *Lineage) Holds(next int64, leaderEpoch int32) bool {
 	return false
 }
 
+// RecordsBelow says that the log holds records in front of offset, which are not deleted. Those of a compacted log may be gone all the same.
+func (l *Lineage) RecordsBelow(offset int64) bool {
+	return slices.ContainsFunc(l.Spans, func(s EpochSpan) bool { return s.Start >= 0 && max(s.Start, l.LogStart) < min(s.End, offset) })
+}
+
 // LastShared is the newest offset that is known to be shared with the other site; 0 = none.
 func (l *Lineage) LastShared() int64 {
 	for i := len(l.Spans) - 1; i >= 0; i-- {

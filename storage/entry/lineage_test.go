@@ -143,3 +143,16 @@ func TestLineageForgetsWhatIsCut(t *testing.T) {
 		t.Fatalf("newest cut %+v", l.s.Cut)
 	}
 }
+
+func TestRecordsBelow(t *testing.T) {
+	l := Lineage{LogStart: 5, Spans: []EpochSpan{{SiteEpoch: 0, Start: 0, End: 10}, {SiteEpoch: 1, Start: -1, End: -1}, {SiteEpoch: 4, Start: 100, End: 110}}}
+	for offset, want := range map[int64]bool{0: false, 5: false, 6: true, 10: true, 100: true} {
+		if l.RecordsBelow(offset) != want {
+			t.Errorf("below %d: %v", offset, !want)
+		}
+	}
+	l.LogStart = 10
+	if l.RecordsBelow(100) || !l.RecordsBelow(101) {
+		t.Error("what is deleted counts, or what is left does not")
+	}
+}
