@@ -44,7 +44,7 @@ type Options struct {
 	TickInterval time.Duration // 0 = 200 ms
 	IdleTicks    int           // a link with nothing due is ticked every so many ticks only; 0 = 25
 	Workers      int           // 0 = 4
-	ShipBytesMax int           // of one Append, unless one batch is larger; 0 = 1 MiB
+	ShipBytesMax int           // of one Append, unless one batch is larger, and less where the line is narrow; 0 = 1 MiB
 }
 
 // Driver runs the role of the site and the links of this broker's partitions. Safe for concurrent use.

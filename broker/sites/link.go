@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tandembroker/tandem/protocol/wire"
 	"github.com/tandembroker/tandem/replication/raft"
@@ -33,6 +34,9 @@ type runner struct {
 	term uint64     // of the leadership that link belongs to
 	held []input    // until the next tick
 	copy firstCopy
+	size portion
+
+	took atomic.Int64 // how long the last Append was being written, ns; 0 = not known
 
 	state     atomic.Pointer[linkState]
 	fault     atomic.Pointer[fault]
@@ -304,10 +308,11 @@ func (r *runner) ship(e site.Ship, log *site.LogView) {
 		r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: r.term, late: true})
 		return
 	}
-	term := r.term
+	term, began := r.term, r.d.now()
 	r.d.network.Send(m, func(sent bool) {
 		release()
 		if sent {
+			r.took.Store(int64(r.d.now() - began))
 			r.put(input{in: site.Shipped{Epoch: e.Epoch, End: end}, term: term})
 		} else {
 			r.put(input{in: site.Shipped{Epoch: e.Epoch, End: e.From}, term: term, late: true})
@@ -322,7 +327,8 @@ func (r *runner) shipment(e site.Ship, log *site.LogView) (m site.Message, end s
 	// Asked behind the look at the log: what was written under a version is not read with an older one.
 	needs := r.d.options.Needs(r.replica().ID().Topic)
 	var buffer *wire.Buffer
-	rows, payload, stored, err := r.replica().TakeShipped(max(e.From.Next, start), log.Durable.NextOffset, r.d.options.ShipBytesMax, func(n int) []byte {
+	most := r.size.next(time.Duration(r.took.Swap(0)), r.d.options.ShipBytesMax)
+	rows, payload, stored, err := r.replica().TakeShipped(max(e.From.Next, start), log.Durable.NextOffset, most, func(n int) []byte {
 		buffer = r.d.pool.Get(n)
 		return buffer.Bytes()
 	})
