@@ -9,7 +9,12 @@ var siteBugs = []bug{
 	},
 	{
 		name: "standby with nothing left is never drained", file: "replication/site/sender.go",
-		old: "if o.acked.Epoch < 0 {", new: "if end.Epoch < 0 {",
+		old: "if o.acked.Epoch < 0 || end.Epoch < 0 {", new: "if end.Epoch < 0 {",
+		pkg: "replication/site", test: "TestStandbyWithNothingLeftIsDrained",
+	},
+	{
+		name: "active with nothing left never drains its standby", file: "replication/site/sender.go",
+		old: "if o.acked.Epoch < 0 || end.Epoch < 0 {", new: "if o.acked.Epoch < 0 {",
 		pkg: "replication/site", test: "TestStandbyWithNothingLeftIsDrained",
 	},
 	{

@@ -183,6 +183,12 @@ func TestReturnToALogWithNothingLeft(t *testing.T) {
 	east.start()
 	west.until("green with the lost records archived", func(st operator.Status) bool { return st.Green && st.Archives.Archives == 1 })
 	west.does(0, "verify", "equal: ")
+	for range 2 { // there, back, and there again
+		west.does(0, "switchover --to east --yes", "east is the active site")
+		east.green()
+		east.does(0, "switchover --to west --yes", "west is the active site")
+		west.green()
+	}
 	west.does(0, "switchover --to east --yes", "east is the active site")
 	east.write("t", 5, 10)
 	east.green()

@@ -199,16 +199,21 @@ func TestEmptyLogsThatBeginAtDifferentOffsetsAreEqual(t *testing.T) {
 // here that it does not have, it can not be drained, nor may it seem to have them.
 func TestStandbyWithNothingLeftIsDrained(t *testing.T) {
 	for _, c := range []struct {
-		name    string
-		start   int64 // of the active's log
-		drained bool
-	}{{"all is deleted here too", 5, true}, {"records are left here", 4, false}} {
+		name       string
+		start      int64 // of the active's log
+		last, says int32 // leader epochs: of its last record, and of that which the standby ends with
+		drained    bool
+	}{
+		{"all is deleted here too", 5, 0, -1, true},
+		{"all is deleted, and it is this log that does not know", 5, -1, 0, true},
+		{"records are left here", 4, 0, -1, false},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			log, v := active(t, 5)
-			log.lineage.LogStart = c.start
+			log.lineage.LogStart, log.state.LastEpoch = c.start, c.last
 			l := NewLink(linkID, LinkOptions{})
 			l.Step(0, v, log.view(), Tick{})
-			effects := l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{5, -1}, LogStart: 5}})
+			effects := l.Step(0, v, log.view(), Received{Ack{Partition: linkID, Boot: 2, End: Position{5, c.says}, LogStart: 5}})
 			if !c.drained {
 				if h := only[Halt](t, effects); h.Reason != HaltDivergent {
 					t.Fatal(h.Reason)
@@ -218,7 +223,7 @@ func TestStandbyWithNothingLeftIsDrained(t *testing.T) {
 			v.Fencing = 1
 			log.store(only[Propose](t, l.Step(0, v, log.view(), Tick{})).Header)
 			l.Step(0, v, log.view(), Settled{Kind: entry.Fence})
-			if d := only[Send](t, l.Step(0, v, log.view(), Tick{})).Message.(Drain); d.End != (Position{5, -1}) || d.Next != 5 {
+			if d := only[Send](t, l.Step(0, v, log.view(), Tick{})).Message.(Drain); d.End != (Position{5, c.says}) || d.Next != 5 {
 				t.Errorf("%+v", d)
 			}
 		})

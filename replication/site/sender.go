@@ -100,7 +100,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	case o.hasAll(&log.Durable):
 		if f := log.Durable.FenceTarget; tick && f != entry.NoFence && f == v.Fencing && !v.Abandoned && v.PeerBoot != 0 {
 			end, next := end(&log.Durable), log.Durable.NextWrite()
-			if o.acked.Epoch < 0 { // no record is left below its end, so it knows of no leader epoch
+			if o.acked.Epoch < 0 || end.Epoch < 0 { // where no record is left below the end, a log may know of no leader epoch
 				end, next = o.acked, max(next, o.acked.Next)
 			}
 			return []Effect{Send{Drain{Partition: l.id, Epoch: v.Epoch, Target: f, End: end, Next: next, Boot: v.PeerBoot}}}
