@@ -90,6 +90,7 @@ var steps = []step{
 	{"kafka-perf-group", false, (*suite).kafkaPerfGroup},
 	{"kafka-streams", false, (*suite).kafkaStreams},
 	{"kafka-connect", false, (*suite).kafkaConnect},
+	{"refusals", true, (*suite).refusals},
 	{"kafka-dump-log", true, (*suite).kafkaDumpLog},
 	{"compaction", true, (*suite).kafkaCompaction},
 	{"millions", true, (*suite).millions},
