@@ -73,6 +73,10 @@ func TestStandbyThatStandsStill(t *testing.T) {
 	if code != 1 || !strings.Contains(stderr, "no answer from "+west.address) || !strings.Contains(stderr, "next: ") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
+	code, _, stderr = west.drFor("500ms", "switchover", "--to", "east", "--yes") // which it may carry out later
+	if code != 1 || !strings.Contains(stderr, "whether that was begun is not known") || !strings.Contains(stderr, "next: tandem dr status") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
 	west.signal(syscall.SIGCONT)
 	east.green()
 	west.has("t")

@@ -42,7 +42,10 @@ func (c *client) close() {
 }
 
 // noAnswer is that no broker has answered.
-type noAnswer struct{ told *operator.Error }
+type noAnswer struct {
+	told *operator.Error
+	sent bool // a broker may have got the request
+}
 
 func (n *noAnswer) Error() string { return n.told.Text }
 func (n *noAnswer) Unwrap() error { return n.told }
@@ -57,8 +60,10 @@ func (c *client) ask(ctx context.Context, op operator.Operation, in, out any) er
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	sent := false
 	for tries := 1; ; tries++ {
 		resp, err := c.try(ctx, req)
+		sent = sent || c.conn != nil
 		if err == nil {
 			return operator.ReadAnswer(resp, out)
 		}
@@ -68,7 +73,7 @@ func (c *client) ask(ctx context.Context, op operator.Operation, in, out any) er
 		}
 		// The first round is for addresses that are down for good; who is there is asked again only where it was there before.
 		if tries >= len(c.addresses) && c.correlation == 0 || ctx.Err() != nil || c.sleep(ctx, retryPause) != nil {
-			return &noAnswer{&operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("no answer from %s: %v", c.address(), err),
+			return &noAnswer{sent: sent, told: &operator.Error{Code: operator.CodeFailed, Text: fmt.Sprintf("no answer from %s: %v", c.address(), err),
 				Next: "is a broker there? --bootstrap-server takes any broker of either site, or several: HOST:PORT,HOST:PORT"}}
 		}
 	}

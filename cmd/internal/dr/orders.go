@@ -83,7 +83,12 @@ func (c *command) order(ctx context.Context, op operator.Operation, dry, real an
 		}
 	}
 	o = operator.Order{}
-	if err := c.client.ask(ctx, op, real, &o); err != nil {
+	err := c.client.ask(ctx, op, real, &o)
+	if gone := (*noAnswer)(nil); errors.As(err, &gone) && gone.sent {
+		return &operator.Error{Code: operator.CodeFailed, Text: "whether that was begun is not known: " + gone.told.Text,
+			Next: "tandem dr status of either site tells whether it goes on; " + gone.told.Next}
+	}
+	if err != nil {
 		return err
 	}
 	return c.await(ctx, o)
