@@ -81,3 +81,32 @@ func TestUnheardStandbyIsAskedLessOften(t *testing.T) {
 		t.Errorf("another run was asked %d times within 1 s", n)
 	}
 }
+
+// TestGapThatIsToldWhileMoreIsShipped: who has much to catch up with is always shipping, and a gap is told once. What answers a question is no gap.
+func TestGapThatIsToldWhileMoreIsShipped(t *testing.T) {
+	end := func(next int64) Position { return Position{next, 0} }
+	ack := Ack{Partition: linkID, Boot: 2, End: Position{0, -1}}
+	for _, c := range []struct {
+		what   string
+		behind time.Duration // a question
+		from   Position
+	}{
+		{"a gap", time.Minute, ack.End},
+		{"a question on a long line", waitTrips * 2 * time.Second, end(2)},
+	} {
+		log, v := active(t, 600)
+		v.RTT = 2 * time.Second
+		l := NewLink(linkID, LinkOptions{Window: 512})
+		only[Send](t, l.Step(0, v, log.view(), Tick{}))
+		only[Ship](t, l.Step(0, v, log.view(), Received{ack}))
+		only[Ship](t, l.Step(c.behind, v, log.view(), Shipped{End: end(1)}))
+		rejected := ack
+		rejected.Rejected = true
+		if e := l.Step(c.behind, v, log.view(), Received{rejected}); len(e) != 0 {
+			t.Errorf("%s: %+v while an Append is on its way out", c.what, e)
+		}
+		if s := only[Ship](t, l.Step(c.behind, v, log.view(), Shipped{End: end(2)})); s.From != c.from {
+			t.Errorf("%s: shipped from %v", c.what, s.From)
+		}
+	}
+}

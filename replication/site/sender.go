@@ -22,9 +22,11 @@ type sender struct {
 	sent     Position // shipped up to here, acknowledged or not
 	flying   []int64  // ends of the Appends that were sent and are not acknowledged, in order
 	shipping bool     // a Ship is being carried out
+	refused  bool     // meanwhile the standby has told of a gap
 	progress time.Duration
-	asked    int  // times, since the last progress
-	lossy    bool // what was sent had to be sent again, and there was no progress since
+	probed   time.Duration // when the standby was asked last where its log ends
+	asked    int           // times, since the last progress
+	lossy    bool          // what was sent had to be sent again, and there was no progress since
 
 	unheard     repeats // of the standby, which is asked where its log ends
 	unheardPeer Boot
@@ -92,6 +94,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	switch {
 	case !l.heard():
 		if tick && o.mayAsk(now, l.peer, l.options.Resend) {
+			o.probed = now
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
 		}
 		return nil
@@ -110,6 +113,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	if tick && o.sent != o.acked && now-o.progress >= l.patience(v) {
 		o.progress = now
 		if o.asked++; o.asked < askedMax { // what was sent may wait for the standby's disk: it knows
+			o.probed = now
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
 		}
 		o.resend()
@@ -152,7 +156,7 @@ func (l *Link) patience(v View) time.Duration { return max(l.options.Resend, wai
 const askedMax = 8
 
 // rewind has all that is not acknowledged shipped again.
-func (o *sender) rewind() { o.sent, o.flying, o.asked = o.acked, o.flying[:0], 0 }
+func (o *sender) rewind() { o.sent, o.flying, o.asked, o.refused = o.acked, o.flying[:0], 0, false }
 
 // resend is rewind for what the standby has not taken.
 func (o *sender) resend() {
@@ -166,7 +170,11 @@ func (l *Link) shipped(now time.Duration, in Shipped) {
 		return
 	}
 	o.shipping = false
-	if in.End.Next > o.sent.Next {
+	switch {
+	case o.refused:
+		o.resend()
+		o.progress = now
+	case in.End.Next > o.sent.Next:
 		o.sent, o.progress = in.End, now // what waited for a slow network has not waited for the standby
 		o.flying = append(o.flying, in.End.Next)
 	}
@@ -196,7 +204,8 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 		return l.refuse(HaltDivergent, m.Log, m.Boot)
 	}
 	if !o.known || another { // it may have come back with less than it had, or with nothing, where its disk was replaced
-		*o = sender{planned: o.planned, shared: o.shared, known: true, boot: m.Boot, log: m.Log, acked: m.End, sent: m.End, logStart: m.LogStart, progress: now}
+		*o = sender{planned: o.planned, shared: o.shared, known: true, boot: m.Boot, log: m.Log, acked: m.End, sent: m.End, logStart: m.LogStart, progress: now,
+			probed: o.probed}
 		return nil
 	}
 	o.logStart = max(o.logStart, m.LogStart)
@@ -207,8 +216,14 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 			o.rewind()
 		}
 	}
-	if m.Rejected && !o.shipping {
+	switch {
+	case !m.Rejected:
+	case !o.shipping:
 		o.resend()
+	case now-o.probed > l.patience(v):
+		// A gap, which is told once: who catches up is always shipping, and would go on behind it for a whole window. What answers a question
+		// may only mean that it has overtaken what is on its way.
+		o.refused = true
 	}
 	return nil
 }
