@@ -344,6 +344,14 @@ func TestActiveWithAnOldDataDirectory(t *testing.T) {
 	copyDir(kept, east.dir)
 	east.start()
 	east.write("t", 10, 10)
+	east.admin(func(ctx context.Context, c *kadm.Client) error { // newer metadata: a producer id may be of a block that the standby took before
+		value := "100000000"
+		r, err := c.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: &value}}, "t")
+		if err == nil {
+			err = r[0].Err
+		}
+		return err
+	})
 	east.has("t") // which knows of all that the standby follows
 	west.has("t")
 	east.kill()
