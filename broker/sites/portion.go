@@ -8,8 +8,8 @@ type portion struct{ bytes int }
 
 const (
 	portionMin   = 64 << 10
-	portionSlow  = time.Second            // what takes longer is halved
-	portionQuick = 250 * time.Millisecond // what takes less is doubled
+	portionSlow  = 2 * time.Second        // what takes longer is halved: a connection that begins on a long line takes half of that
+	portionQuick = 500 * time.Millisecond // what takes less is doubled
 )
 
 // next is how many bytes the next one may have, most at most; took is how long the last one was being written, 0 = not known.

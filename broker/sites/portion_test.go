@@ -14,7 +14,7 @@ func TestPortionFollowsTheLine(t *testing.T) {
 		least, most int // of what it comes to
 	}{
 		{"wide", 100 << 20, most, most},
-		{"narrow", 200 << 10, 64 << 10, 200 << 10},
+		{"narrow", 200 << 10, 64 << 10, 400 << 10},
 		{"very narrow", 1 << 10, portionMin, portionMin},
 	} {
 		var p portion
