@@ -356,6 +356,9 @@ func describeRecordError(p *producedPartition, out *kmsg.ProduceResponseTopicPar
 		return
 	}
 	out.ErrorMessage = messageOf(p.err)
+	if p.append == nil && errors.Is(p.err, record.ErrTooLarge) { // of the batch alone: the size and the limit that it is above
+		out.ErrorMessage = text(p.err.Error())
+	}
 }
 
 // awaitsLeader says that a batch was refused because the other site is taking over, and that it is not known yet who leads there. A client

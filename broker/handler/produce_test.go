@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,7 @@ func TestProduceErrors(t *testing.T) {
 	lyingCount[60] = 200
 	transactional := batch(t, func(b *record.Builder) { b.Transactional = true; idempotent(7, 0, 0)(b) }, "x")
 	b.CreateTopic("full", 1, "max.message.bytes=0")
+	b.CreateTopic("repacked", 1, "compression.type=gzip")
 	b.CreateTopic("__consumer_offsets", 1)
 	cases := []struct {
 		name    string
@@ -150,6 +152,19 @@ func TestProduceErrors(t *testing.T) {
 		got := c.Do(produce(8, "compacted", -1, good)).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 		if len(got.ErrorRecords) != 2 || got.ErrorRecords[0].RelativeOffset != 0 || got.ErrorRecords[1].RelativeOffset != 1 || got.ErrorMessage == nil {
 			t.Errorf("got %+v", got)
+		}
+	})
+	t.Run("the limit that a batch is above", func(t *testing.T) {
+		zeros := batch(t, func(b *record.Builder) { b.Codec = record.Zstd }, string(make([]byte, 2<<20)))
+		for topic, want := range map[string]string{"t": "2070 bytes, max.message.bytes is 1000", "repacked": "zstd unpacks to more than the limit"} {
+			records := big
+			if topic == "repacked" {
+				records = zeros
+			}
+			got := c.Do(produce(8, topic, -1, records)).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+			if got.ErrorCode != kerr.MessageTooLarge.Code || got.ErrorMessage == nil || !strings.Contains(*got.ErrorMessage, want) {
+				t.Errorf("%s: %+v, want %q", topic, got, want)
+			}
 		}
 	})
 	t.Run("a transaction named", func(t *testing.T) {

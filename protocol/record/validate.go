@@ -100,7 +100,7 @@ func (b Batch) validateHeader(l Limits) error {
 		bytesMax = BytesMaxDefault
 	}
 	if b.Length() > bytesMax {
-		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, b.Length(), bytesMax)
+		return fmt.Errorf("%w: %d bytes, max.message.bytes is %d", ErrTooLarge, b.Length(), bytesMax)
 	}
 	if err := b.CheckCRC(); err != nil {
 		return err
