@@ -41,6 +41,7 @@ var metadataBugs = []bug{
 		name: "two sites: archive of another log found", file: "storage/archive/whole.go",
 		old: "n.key == p.key() && n.cut.Offset == wholeBase+int64(incarnation)", new: "n.key == p.key()", pkg: "storage/archive", test: "TestLogThatGoesAsAWhole",
 	},
+	siteRule("log emptied by a cut and not copied anew", "receiver.go", "TestCutThatWouldEmptyTheLogIsNone", "in.Epoch < 0 && l.in.behind", "false"),
 	siteRule("tail cut in front of this log", "receiver.go", "TestReturnBehindAGapIsCopiedAnew", "from < log.Lineage.LogStart ||", ""),
 	siteRule("tail cut in front of the active's log", "receiver.go", "TestReturnBehindAGapIsCopiedAnew", "|| from < m.Lineage.LogStart", ""),
 	logRule("what retention has deleted counts as divergent", "lineage.go", "TestDivergenceLooksAtWhatIsLeft", "if s.End > l.LogStart {", "if s.End > 0 {"),

@@ -198,6 +198,35 @@ func TestReturnToALogWithNothingLeft(t *testing.T) {
 	}
 }
 
+// TestReturnOfASiteThatHadDeletedAll: the other one does not know of that, and has the records. They are at both again, for a site that lacks them could
+// not take over without a loss.
+func TestReturnOfASiteThatHadDeletedAll(t *testing.T) {
+	t.Parallel()
+	east, west := startSites(t)
+	east.write("t", 10, 10)
+	west.has("t")
+	west.kill()
+	east.admin(func(ctx context.Context, c *kadm.Client) error {
+		r, err := c.DeleteRecords(ctx, kadm.OffsetsFromRecords(kgo.Record{Topic: "t", Offset: 9, LeaderEpoch: -1}))
+		if err == nil {
+			err = r.Error()
+		}
+		return err
+	})
+	east.write("t", 5, 10)
+	east.kill()
+	west.start()
+	west.does(0, "failover --to west --active-is-down --accept-data-loss --yes", "west is the active site")
+	east.start()
+	west.until("green with the lost records archived", func(st operator.Status) bool { return st.Green && st.Archives.Archives == 1 })
+	east.green()
+	west.does(0, "verify", "equal: ")
+	west.does(0, "switchover --to east --yes", "east is the active site")
+	if all := east.keys("t", "", 10); len(all) != 10 {
+		t.Errorf("%v", all)
+	}
+}
+
 // TestFailoverBehindARestartOfTheTarget: the standby remembers when it last heard of the active, and that it had everything.
 func TestFailoverBehindARestartOfTheTarget(t *testing.T) {
 	t.Parallel()

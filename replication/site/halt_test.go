@@ -229,3 +229,34 @@ func TestStandbyWithNothingLeftIsDrained(t *testing.T) {
 		})
 	}
 }
+
+// A cut that would leave nothing, while the active has records in front of it, is none: the partition is copied anew, by itself.
+func TestCutThatWouldEmptyTheLogIsNone(t *testing.T) {
+	for name, c := range map[string]struct {
+		there int64 // where the active's log begins
+		epoch int32 // of the last record in front of the cut
+		anew  bool
+	}{
+		"records are left at the active": {0, -1, true},
+		"none is left there either":      {1, -1, false},
+		"one is left here":               {0, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, _ := active(t, 3)
+			log.store(entry.Header{Kind: entry.Follow, SiteEpoch: 1, Body: entry.Followed{SiteEpoch: 1, Shared: entry.UnknownOffset}.Append(nil)})
+			log.lineage.LogStart = 1
+			other, _ := active(t, 1)
+			other.lineage.LogStart = c.there
+			l := NewLink(linkID, LinkOptions{})
+			v := View{Role: Standby, Epoch: 1, Boot: 1}
+			l.Step(0, v, log.view(), Tick{})
+			tail := only[ArchiveTail](t, l.Step(0, v, log.view(), Received{Compared{Partition: linkID, Epoch: 1, Lineage: other.lineage}}))
+			effects := l.Step(0, v, log.view(), Archived{Cut: tail.Cut, Epoch: c.epoch})
+			if !c.anew {
+				only[Propose](t, effects)
+			} else if r := only[Recopy](t, effects); r.From != 1 || r.Epoch != 1 {
+				t.Fatalf("%+v", r)
+			}
+		})
+	}
+}

@@ -23,6 +23,7 @@ type receiver struct {
 	step       stage
 	comparing  repeats   // asking: of the question
 	cut        entry.Cut // archiving: the truncate-to that will follow
+	behind     bool      // the active has records below the cut
 }
 
 // stage of a return, volatile: a new link begins again.
@@ -158,6 +159,7 @@ func (l *Link) compared(v View, log *LogView, m Compared) []Effect {
 	}
 	l.in.step = archiving
 	l.in.cut = entry.Cut{SiteEpoch: v.Epoch, Offset: from}
+	l.in.behind = m.Lineage.RecordsBelow(from)
 	return []Effect{ArchiveTail{Cut: l.in.cut, LogCut: d.Cut}}
 }
 
@@ -171,6 +173,10 @@ func (l *Link) returning(v View, log *LogView) bool {
 func (l *Link) archived(v View, log *LogView, in Archived) []Effect {
 	if l.in.step != archiving || in.Cut != l.in.cut || l.control || !l.returning(v, log) {
 		return nil
+	}
+	if in.Epoch < 0 && l.in.behind { // all in front of the tail was deleted here, and not there: an empty log would never get it
+		l.in.step = dropping
+		return []Effect{Recopy{Epoch: v.Epoch, From: in.Cut.Offset}}
 	}
 	l.in.step = done
 	return l.propose(entry.TruncateTo, v.Epoch, entry.Truncation{Offset: in.Cut.Offset, LeaderEpoch: in.Epoch}.Append(nil))
