@@ -126,12 +126,15 @@ func (p *Pair) call(ctx context.Context, op operator.Operation, in any) (answer,
 // lookInterval is how often a request that is not answered looks whether the other site is still there.
 const lookInterval = 100 * time.Millisecond
 
-// answersTimeout bounds the question whether the other site is there.
-const answersTimeout = 2 * time.Second
+// answersTimeout bounds the question whether the other site is there; on a long line, where a lost packet costs some of them, so many round trips more.
+const (
+	answersTimeout = 2 * time.Second
+	answersTrips   = 4
+)
 
 // answers asks the other site something, whatever it says to that: connections outlive what they led to for a while.
 func (p *Pair) answers(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, answersTimeout)
+	ctx, cancel := context.WithTimeout(ctx, answersTimeout+answersTrips*time.Duration(p.rtt.Load()))
 	defer cancel()
 	_, err := p.call(ctx, operator.OpProgress, identified{})
 	return err == nil
