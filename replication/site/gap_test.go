@@ -110,3 +110,20 @@ func TestGapThatIsToldWhileMoreIsShipped(t *testing.T) {
 		}
 	}
 }
+
+// TestLateAnswerDoesNotShipAllAgain: the standby may say by itself where its log ends while it is being asked. Its answer comes when all is out.
+func TestLateAnswerDoesNotShipAllAgain(t *testing.T) {
+	log, v := active(t, 3)
+	l := NewLink(linkID, LinkOptions{})
+	ack := Ack{Partition: linkID, Boot: 2, End: Position{0, -1}}
+	only[Send](t, l.Step(0, v, log.view(), Tick{}))
+	only[Ship](t, l.Step(0, v, log.view(), Received{ack}))
+	l.Step(0, v, log.view(), Shipped{End: Position{3, 0}})
+	ack.Rejected = true
+	if e := l.Step(0, v, log.view(), Received{ack}); len(e) != 0 {
+		t.Errorf("%+v", e)
+	}
+	if s := only[Ship](t, l.Step(0, v, log.view(), Received{ack})); s.From.Next != 0 {
+		t.Errorf("shipped from %v behind a gap", s.From)
+	}
+}

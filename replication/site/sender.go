@@ -25,6 +25,7 @@ type sender struct {
 	refused  bool     // meanwhile the standby has told of a gap
 	progress time.Duration
 	probed   time.Duration // when the standby was asked last where its log ends
+	open     int           // questions of before it had said that: their answers know of nothing that was sent since
 	asked    int           // times, since the last progress
 	lossy    bool          // what was sent had to be sent again, and there was no progress since
 
@@ -95,6 +96,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	case !l.heard():
 		if tick && o.mayAsk(now, l.peer, l.options.Resend) {
 			o.probed = now
+			o.open++
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
 		}
 		return nil
@@ -113,7 +115,7 @@ func (l *Link) ship(now time.Duration, v View, log *LogView, tick bool) []Effect
 	if tick && o.sent != o.acked && now-o.progress >= l.patience(v) {
 		o.progress = now
 		if o.asked++; o.asked < askedMax { // what was sent may wait for the standby's disk: it knows
-			o.probed = now
+			o.probed, o.open = now, 0
 			return []Effect{Send{Probe{Partition: l.id, Epoch: v.Epoch}}}
 		}
 		o.resend()
@@ -205,7 +207,10 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 	}
 	if !o.known || another { // it may have come back with less than it had, or with nothing, where its disk was replaced
 		*o = sender{planned: o.planned, shared: o.shared, known: true, boot: m.Boot, log: m.Log, acked: m.End, sent: m.End, logStart: m.LogStart, progress: now,
-			probed: o.probed}
+			probed: o.probed, open: o.open}
+		if m.Rejected && o.open > 0 {
+			o.open--
+		}
 		return nil
 	}
 	o.logStart = max(o.logStart, m.LogStart)
@@ -218,6 +223,8 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 	}
 	switch {
 	case !m.Rejected:
+	case o.open > 0 && now-o.probed <= l.patience(v):
+		o.open-- // all would be shipped again that is on its way
 	case !o.shipping:
 		o.resend()
 	case now-o.probed > l.patience(v):
