@@ -225,7 +225,7 @@ var siteBugs = []bug{
 	driverRule("Append over a narrow line takes minutes", "portion.go", "TestPortionFollowsTheLine", "case took > portionSlow:", "case took > time.Hour:"),
 	driverRule("Appends stay small for ever", "portion.go", "TestPortionFollowsTheLine", "p.bytes = min(2*p.bytes, most)", "p.bytes = min(p.bytes, most)"),
 	siteRule("gap that is told while more is shipped is forgotten", "sender.go", "TestGapThatIsToldWhileMoreIsShipped", "\t\to.refused = true\n", ""),
-	siteRule("late answer ships all again", "sender.go", "TestLateAnswerDoesNotShipAllAgain", "case o.open > 0 && now-o.probed <= l.patience(v):", "case false:"),
+	siteRule("late answer ships all again", "sender.go", "TestLateAnswerDoesNotShipAllAgain", "case o.open > 0 && now-o.probed <= max(l.options.Resend/4, 2*v.RTT):", "case false:"),
 	siteRule("gap is told for each Append behind it", "receiver.go", "TestGapIsToldOnce", "if rejected && in.gap && in.gapAt == at {", "if false {"),
 	siteRule("second gap at the same place is not told", "receiver.go", "TestGapIsToldOnce", "in.gap, in.gapAt = rejected, at", "in.gap, in.gapAt = true, at"),
 	driverRule("order that is being decided is not known", "dr.go", "TestOrderThatIsAboutToBeginIsKnown", "if d.asked && id != \"\" { // it", "if false { // it"),

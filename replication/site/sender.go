@@ -223,7 +223,7 @@ func (l *Link) acked(now time.Duration, v View, log *LogView, m Ack) []Effect {
 	}
 	switch {
 	case !m.Rejected:
-	case o.open > 0 && now-o.probed <= l.patience(v):
+	case o.open > 0 && now-o.probed <= max(l.options.Resend/4, 2*v.RTT):
 		o.open-- // all would be shipped again that is on its way
 	case !o.shipping:
 		o.resend()
