@@ -315,8 +315,9 @@ func TestProducerIDsOfAStandby(t *testing.T) {
 	orderOf(t, west, site.Failover{ActiveIsDown: true})
 	awaitWritable(t, west, "t", 1)
 	take(west, 1)
+	produceTo(t, west, "t", "two", 1, 10)
 	east.Restart()
-	awaitSameLog(t, west, east, "t", 1)
+	awaitSameLog(t, west, east, "t", 1) // so that east has found west
 	take(east, 1)
 }
 
