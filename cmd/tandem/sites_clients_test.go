@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tandembroker/tandem/broker/sites/operator"
 )
@@ -17,10 +18,7 @@ import (
 // TestNewClientBehindALoss is not sent to the site that is gone: by its own defaults it would stay with that for 5 s, whatever is ordered
 // meanwhile.
 func TestNewClientBehindALoss(t *testing.T) {
-	const (
-		metadataMinAge = 5 * time.Second // franz-go's default
-		decides        = 300 * time.Millisecond
-	)
+	const metadataMinAge = 5 * time.Second // franz-go's default
 	for name, lose := range map[string]func(*siteProcess){
 		"killed": func(s *siteProcess) { s.kill() },
 		"frozen": func(s *siteProcess) { s.signal(syscall.SIGSTOP) },
@@ -32,7 +30,8 @@ func TestNewClientBehindALoss(t *testing.T) {
 			west.has("t")
 			lose(east)
 			west.until("the loss", func(st operator.Status) bool { return !st.Contact.Connected })
-			c, err := kgo.NewClient(kgo.SeedBrokers(west.address))
+			asked := make(asks, 1)
+			c, err := kgo.NewClient(kgo.SeedBrokers(west.address), kgo.WithHooks(asked))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,7 +40,7 @@ func TestNewClientBehindALoss(t *testing.T) {
 			defer cancel()
 			began, acknowledged := time.Now(), make(chan error, 1)
 			c.Produce(ctx, &kgo.Record{Topic: "t", Value: []byte("new")}, func(_ *kgo.Record, err error) { acknowledged <- err })
-			time.Sleep(decides) // the operator, who does not know of the client
+			<-asked
 			west.does(0, "failover --to west --active-is-down --yes", "west is the active site")
 			if err := <-acknowledged; err != nil {
 				t.Fatal(err)
@@ -53,5 +52,19 @@ func TestNewClientBehindALoss(t *testing.T) {
 				t.Errorf("clients are told of %v, %v: whatever any broker may be asked goes to one that does not answer", brokers, err)
 			}
 		})
+	}
+}
+
+// asks holds something once a client has asked for metadata.
+type asks chan struct{}
+
+// OnBrokerWrite implements kgo.HookBrokerWrite.
+func (a asks) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key != kmsg.Metadata.Int16() {
+		return
+	}
+	select {
+	case a <- struct{}{}:
+	default:
 	}
 }
