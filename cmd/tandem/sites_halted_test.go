@@ -154,10 +154,10 @@ func TestTopicThatIsMadeAnewWhileTheStandbyIsAway(t *testing.T) {
 	west.does(3, "undelete t")
 }
 
-// TestTopicThatIsLeftOut: the standby has another topic of the name, which it does not ship itself. Neither is touched until one is deleted.
-func TestTopicThatIsLeftOut(t *testing.T) {
-	t.Parallel()
-	east, west := newSites(t)
+// sitesWithTheirOwn are sites each of which has a topic called own, which west does not ship. east is active.
+func sitesWithTheirOwn(t *testing.T) (east, west *siteProcess) {
+	t.Helper()
+	east, west = newSites(t)
 	west.change("dr.topics.exclude=own")
 	east.start()
 	west.start()
@@ -168,6 +168,13 @@ func TestTopicThatIsLeftOut(t *testing.T) {
 	west.green()
 	west.does(0, "switchover --to east --yes", "east is the active site")
 	east.write("own", 3, 3)
+	return east, west
+}
+
+// TestTopicThatIsLeftOut: the standby has another topic of the name, which it does not ship itself. Neither is touched until one is deleted.
+func TestTopicThatIsLeftOut(t *testing.T) {
+	t.Parallel()
+	east, west := sitesWithTheirOwn(t)
 	for _, s := range []*siteProcess{east, west} {
 		s.tells("the topic own is not shipped: the standby has another one of its name", "delete the topic own at the site where it is not wanted")
 		s.does(3, "switchover --to west --yes", "the topic own is not shipped", "delete the topic own at the site where it is not wanted")
@@ -181,17 +188,7 @@ func TestTopicThatIsLeftOut(t *testing.T) {
 // TestFailoverWithoutATopicThatIsLeftOut ends, though the active has told of a topic that will never be here.
 func TestFailoverWithoutATopicThatIsLeftOut(t *testing.T) {
 	t.Parallel()
-	east, west := newSites(t)
-	west.change("dr.topics.exclude=own")
-	east.start()
-	west.start()
-	east.write("t", 1, 1)
-	west.has("t")
-	east.does(0, "switchover --to west --yes", "west is the active site")
-	west.write("own", 5, 5)
-	west.green()
-	west.does(0, "switchover --to east --yes", "east is the active site")
-	east.write("own", 3, 3)
+	east, west := sitesWithTheirOwn(t)
 	west.until("the active's word of the partition", func(st operator.Status) bool { return st.Partitions.All == 2 })
 	east.kill()
 	west.until("the silence", func(st operator.Status) bool { return !st.Contact.Connected })
